@@ -1,0 +1,52 @@
+# Python 3.11 to 3.13. `make setup PYTHON=python3.12` picks one; by default the first that fits is taken.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+PARAMS ?= params/demo.yaml
+BIN := .venv/bin
+STAMP := .venv/.complete
+
+.DEFAULT_GOAL := help
+.PHONY: help setup all test test-all check format lab notebooks lock clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## install everything into .venv, at the versions of requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed, and none was found. Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Installing into .venv with $$($(PYTHON) --version); this takes about a minute."
+	@rm -rf .venv && $(PYTHON) -m venv .venv || { echo "error: $(PYTHON) -m venv failed; on Debian, install python3-venv." >&2; exit 1; }
+	@awk '/^[a-z]/ {found = /^uv==/} found' requirements.lock > .venv/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
+	@touch $(STAMP)
+
+all: setup  ## run the five notebooks (PARAMS=params/demo.yaml)
+	@$(BIN)/ser run $(PARAMS)
+
+test: setup  ## run the tests (under 10 minutes on two cores)
+	@$(BIN)/pytest -n 2 -m "not slow"
+
+test-all: setup  ## run the tests, the slow ones too
+	@$(BIN)/pytest -n 2
+
+check: setup  ## check style, docstrings and formatting of code, tests and notebooks
+	@$(BIN)/ruff check && $(BIN)/ruff format --check
+
+format: setup  ## mend what `check` can mend by itself
+	@$(BIN)/ruff check --fix && $(BIN)/ruff format
+
+lab: setup  ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab notebooks
+
+notebooks: setup  ## write the Colab cell of ser_lib/colab.py into every notebook
+	@$(BIN)/python -m ser_lib.colab && $(BIN)/ruff format --quiet notebooks
+
+lock: setup  ## renew requirements.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --extra dev --no-header pyproject.toml --output-file requirements.lock
+
+clean:  ## remove .venv and all results; corpora in data/ and records in reports/ stay
+	rm -rf .venv artifacts build *.egg-info .pytest_cache .ruff_cache

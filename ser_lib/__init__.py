@@ -1,0 +1,30 @@
+"""Speech emotion recognition from wav files to a prediction, one module per notebook."""
+
+import os
+from importlib import import_module
+
+# TensorFlow reads these once, when something first imports it.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes say nothing to our users
+
+__version__ = "0.1.0"
+
+# The functions a user calls first, each from the module that does the work. They are looked up when
+# they are asked for, so that `import ser_lib` loads neither librosa nor TensorFlow.
+_PUBLIC = {
+    "load_params": "params",
+    "preprocess_data": "preprocess",
+    "process_audio_file": "features",
+    "plot_history": "plots",
+    "evaluate_model": "evaluate",
+    "load_bundle": "bundle",
+    "predict_emotion_from_file": "predict",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str):
+    """Import a public function when it is first used (PEP 562)."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'ser_lib' has no attribute {name!r}")
+    return getattr(import_module(f"ser_lib.{_PUBLIC[name]}"), name)

@@ -1,0 +1,167 @@
+"""Any audio file → one mono signal at one rate → normalised, trimmed, of fixed length, denoised.
+
+Training and prediction both come through here with the same `AudioSettings`.
+Signals are float32 in [-1, 1].
+"""
+
+import warnings
+from pathlib import Path
+
+import librosa
+import noisereduce
+import numpy as np
+import soundfile
+import soxr
+
+from ser_lib.errors import AudioError
+from ser_lib.settings import AudioSettings
+
+with warnings.catch_warnings():  # pydub warns of the ffmpeg program, which this project does without
+    warnings.simplefilter("ignore")
+    from pydub import AudioSegment, effects
+
+_SILENT_PEAK = 2.0**-15
+"""A signal that never exceeds one step of 16 bits is silence."""
+_INT32_SCALE = 2.0**31
+
+
+def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
+    """Decode an audio file and average its channels.
+
+    soundfile reads wav, AIFF (inside .wav too), flac, ogg and mp3; PyAV reads the rest.
+
+    Returns
+    -------
+    signal : np.ndarray [shape=(n_samples,)], float32
+    sampling_rate : int, Hz
+
+    Raises
+    ------
+    AudioError
+        If the file is missing, cannot be decoded, is empty or silent, or holds NaN or infinity.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError("there is no such file" if not path.exists() else "this is not a file")
+    try:
+        channels, sampling_rate = _decode(path)
+    except PermissionError:
+        raise AudioError("the file may not be read") from None
+    if channels.shape[0] == 0:
+        raise AudioError("the file holds no samples")
+    if not np.isfinite(channels).all():
+        raise AudioError("the samples hold NaN or infinity")
+    signal = channels.mean(axis=1, dtype=np.float32)
+    if np.abs(signal).max() <= _SILENT_PEAK:
+        raise AudioError("the file is silent")
+    return signal, sampling_rate
+
+
+def _decode(path: Path) -> tuple[np.ndarray, int]:
+    if path.stat().st_size == 0:
+        raise AudioError("the file is empty")
+    try:
+        return soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError:
+        return _decode_with_av(path)
+
+
+def _decode_with_av(path: Path) -> tuple[np.ndarray, int]:
+    import av  # only needed for what soundfile does not read
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise AudioError("the file has no audio track")
+            stream = container.streams.audio[0]
+            resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+            frames = [frame for packet in container.decode(stream) for frame in resampler.resample(packet)]
+            frames += resampler.resample(None)
+            blocks = [frame.to_ndarray() for frame in frames]
+            if not blocks:
+                return np.zeros((0, 1), dtype=np.float32), stream.rate
+            return np.concatenate(blocks, axis=1).T, stream.rate
+    except (av.error.FFmpegError, ValueError):
+        raise AudioError("the file cannot be decoded as audio") from None
+
+
+def resample(signal: np.ndarray, sampling_rate: int, *, target_rate: int) -> np.ndarray:
+    """Resample `signal` from `sampling_rate` to `target_rate` (Hz) with soxr's high quality filter."""
+    if sampling_rate == target_rate:
+        return signal
+    return soxr.resample(signal, sampling_rate, target_rate)
+
+
+def normalize_volume(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Bring the peak to full scale with pydub (headroom 0 dB).
+
+    pydub takes float bytes for integers without a word, so the samples travel as 32 bit integers.
+    """
+    largest = np.abs(signal).max()
+    integers = np.clip(signal.astype(np.float64) / max(1.0, largest) * _INT32_SCALE, -_INT32_SCALE, _INT32_SCALE - 1)
+    segment = AudioSegment(integers.astype(np.int32).tobytes(), frame_rate=sampling_rate, sample_width=4, channels=1)
+    normalized = effects.normalize(segment, headroom=0)
+    return (np.frombuffer(normalized.raw_data, dtype=np.int32) / _INT32_SCALE).astype(np.float32)
+
+
+def trim_silence(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
+    """Cut what is quieter than the loudest frame by more than `trim_top_db` dB off both ends (librosa)."""
+    trimmed, _ = librosa.effects.trim(
+        signal,
+        top_db=settings.trim_top_db,
+        frame_length=settings.frame_length,
+        hop_length=settings.hop_length,
+    )
+    return trimmed
+
+
+def fix_length(signal: np.ndarray, *, target_length: int) -> np.ndarray:
+    """Pad with zeros, or cut, at the end to `target_length` samples."""
+    return librosa.util.fix_length(signal, size=target_length)
+
+
+def reduce_noise(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Reduce noise by non-stationary spectral gating, with noisereduce's defaults.
+
+    References
+    ----------
+    Sainburg, Thielk and Gentner, "Finding, visualizing, and quantifying latent structure across diverse
+    animal vocal repertoires", PLOS Computational Biology 16(10), 2020.
+    """
+    return noisereduce.reduce_noise(y=signal, sr=sampling_rate).astype(np.float32)
+
+
+def load_trimmed(path: str | Path, settings: AudioSettings) -> np.ndarray:
+    """Signal of a file after the steps that do not depend on the target length."""
+    steps = trim_steps(*load_audio(path), settings)
+    return steps["trimmed"]
+
+
+def trim_steps(signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> dict[str, np.ndarray]:
+    """Signals `decoded` (at its own rate), `resampled`, `normalised` and `trimmed`, in this order."""
+    resampled = resample(signal, sampling_rate, target_rate=settings.sampling_rate)
+    normalized = normalize_volume(resampled, settings.sampling_rate)
+    trimmed = trim_silence(normalized, settings)
+    return {"decoded": signal, "resampled": resampled, "normalised": normalized, "trimmed": trimmed}
+
+
+def finish_steps(trimmed: np.ndarray, settings: AudioSettings) -> dict[str, np.ndarray]:
+    """Signals `padded` (of `target_length` samples) and, if the settings ask for it, `denoised`.
+
+    Raises
+    ------
+    AudioError
+        If noise reduction leaves NaN.
+    """
+    steps = {"padded": fix_length(trimmed, target_length=settings.target_length)}
+    if settings.denoise:
+        steps["denoised"] = reduce_noise(steps["padded"], settings.sampling_rate)
+        if not np.isfinite(steps["denoised"]).all():
+            raise AudioError("noise reduction leaves NaN: the signal is silent for too long")
+    return steps
+
+
+def prepare_signal(signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> dict[str, np.ndarray]:
+    """Every step from a decoded signal to the one that features are taken from, in order; the last one counts."""
+    steps = trim_steps(signal, sampling_rate, settings)
+    return steps | finish_steps(steps["trimmed"], settings)

@@ -1,0 +1,93 @@
+"""Colab: the first cell of every notebook, results on Drive, and a file from the user's computer.
+
+`REPOSITORY` is the one place that knows the project's address. After changing it, run
+`python -m ser_lib.colab` (or `make notebooks`), which writes it into every notebook's first cell.
+"""
+
+import sys
+from pathlib import Path
+
+import nbformat
+
+from ser_lib.params import project_root
+
+REPOSITORY = "https://github.com/OWNER/ser_lib"
+TAG = "colab"
+"""Tag of the cell in each notebook."""
+
+_CELL = """\
+# In Colab, fetch and install the project and keep results on Drive; anywhere else, do nothing.
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:
+    address = os.environ.get("SER_REPOSITORY", "{repository}")
+    if not os.path.isdir("ser_lib"):
+        subprocess.run(["git", "clone", "--quiet", "--depth", "1", address, "ser_lib"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "ser_lib"], check=True)
+    sys.path.insert(0, os.path.abspath("ser_lib"))
+
+    from ser_lib import colab
+
+    colab.keep_on_drive()"""
+
+
+def first_cell() -> str:
+    """Source of the cell that every notebook begins with."""
+    return _CELL.format(repository=REPOSITORY)
+
+
+def keep_on_drive(mount_point: Path | None = None) -> bool:
+    """Mount Drive and put `artifacts` and `data` there, since every Colab notebook has a machine of its own.
+
+    Returns
+    -------
+    bool
+        Whether it worked. Declining is fine: everything then stays on this machine, and goes with it.
+    """
+    from google.colab import drive
+
+    mount_point = mount_point or Path.cwd() / "drive"
+    try:
+        drive.mount(str(mount_point))
+        for name in ("artifacts", "data"):
+            _link(project_root() / name, mount_point / "MyDrive" / "ser_lib" / name)
+    except Exception as error:  # Colab raises different kinds when Drive is declined
+        print(f"Drive is not used ({error}). Results stay on this machine and go with it.")
+        return False
+    print("Results go to ser_lib/artifacts on your Drive; a corpus in ser_lib/data there is found.")
+    return True
+
+
+def _link(place: Path, on_drive: Path) -> None:
+    on_drive.mkdir(parents=True, exist_ok=True)
+    if not place.exists():
+        place.symlink_to(on_drive)
+
+
+def in_colab() -> bool:
+    """Tell whether this is Colab."""
+    return "google.colab" in sys.modules
+
+
+def upload_file() -> Path | None:
+    """Ask for a file of the user's computer; None if none is chosen."""
+    from google.colab import files
+
+    uploaded = files.upload()
+    return Path(next(iter(uploaded))).resolve() if uploaded else None
+
+
+def write_first_cells() -> None:
+    """Write `first_cell()` into the tagged cell of every notebook of the project."""
+    for path in sorted((project_root() / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if TAG in cell.metadata.get("tags", []):
+                cell.source = first_cell()
+        nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    write_first_cells()

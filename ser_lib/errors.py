@@ -1,0 +1,33 @@
+"""The errors that a user can mend: each message names the thing, the rule, the value and the remedy."""
+
+
+class SerError(Exception):
+    """Root of every error that ser_lib raises on purpose."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Show one line in a notebook instead of a traceback (IPython's hook)."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ParameterError(SerError):
+    """A parameter is unknown, of the wrong type or out of range."""
+
+
+class DatasetError(SerError):
+    """The corpus is missing, empty, too damaged or too small."""
+
+
+class AudioError(SerError):
+    """One audio file cannot be used; the message is the reason."""
+
+
+class StageError(SerError):
+    """What an earlier notebook writes is missing or belongs to something else."""
+
+
+class BundleError(SerError):
+    """A trained model and what came with it are missing, damaged or do not fit together."""
+
+
+class RunError(SerError):
+    """A run cannot start, or stopped in one of its notebooks."""

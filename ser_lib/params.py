@@ -1,0 +1,230 @@
+"""One typed, validated set of parameters for all five notebooks.
+
+Every parameter is a field of `Params`: its type, default, range and help stand there and nowhere else.
+A YAML file in `params/` overrides defaults, a later file or `-p NAME=VALUE` overrides an earlier one.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ser_lib.errors import ParameterError
+
+_EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+
+
+def _read_exponent(value: Any) -> Any:
+    """Turn "1e-4" into a number: YAML 1.1, which papermill and PyYAML read, makes it a string."""
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_read_exponent)]
+FileName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
+
+
+class Params(BaseModel):
+    """Every parameter of a run. Frozen; an unknown name, a wrong type or a value out of range is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    CORPORA: list[str] = Field(["DEMO"], min_length=1, max_length=1, description="corpus to use: DEMO or TESS")
+    DATASET_PATH: str = Field("data/demo", min_length=1, description="folder of the corpus")
+    OUTPUT_DIR: str = Field("artifacts/interactive", min_length=1, description="folder that all results go to")
+    MAX_SKIPPED: Number = Field(0.01, ge=0, le=1, description="stop if more than this share of clips is unusable")
+    N_JOBS: int = Field(-1, ge=-1, description="parallel processes; -1: one per core")
+    SEED: int = Field(0, ge=0, lt=2**32, description="seed of every random number")
+
+    SAMPLING_RATE: int = Field(24414, ge=4000, le=192000, description="Hz; every clip is resampled to it")
+    FRAME_LENGTH: int = Field(2048, ge=64, le=65536, description="samples in one analysis frame")
+    HOP_LENGTH: int = Field(512, ge=16, description="samples from one frame to the next")
+    N_MFCC: int = Field(13, ge=1, le=128, description="number of mel-frequency cepstral coefficients")
+    TRIM_TOP_DB: Number = Field(30.0, gt=0, le=120, description="dB below the loudest frame that count as silence")
+    TARGET_LENGTH: int | None = Field(
+        None, ge=64, le=10_000_000, description="samples per clip; null: the longest clip after trimming"
+    )
+    DENOISE: bool = Field(True, description="reduce noise by spectral gating")
+
+    TEST_FRACTION: Number = Field(0.15, gt=0, lt=1, description="share of the clips in the test set")
+    VALIDATION_FRACTION: Number = Field(0.15, gt=0, lt=1, description="share of the clips in the validation set")
+
+    STANDARDIZE: bool = Field(True, description="standardise features with the training set's mean and deviation")
+    LSTM_UNITS: int = Field(64, ge=1, le=4096, description="units in each direction of each LSTM layer")
+    DENSE_UNITS: int = Field(64, ge=1, le=65536, description="units of the dense layer")
+    DROPOUT_RATE: Number = Field(0.3, ge=0, lt=1, description="share of units dropped while training")
+    LEARNING_RATE: Number = Field(0.001, gt=0, le=1, description="learning rate that Adam starts with")
+    BATCH_SIZE: int = Field(32, ge=1, description="clips per training step")
+    EPOCHS: int = Field(50, ge=1, description="passes through the training set, at most")
+    REDUCE_LR_PATIENCE: int = Field(3, ge=0, description="epochs without better accuracy before the rate falls")
+    REDUCE_LR_FACTOR: Number = Field(0.5, gt=0, lt=1, description="factor the learning rate falls by")
+    EARLY_STOPPING_PATIENCE: int = Field(10, ge=0, description="epochs without lower loss before training stops")
+
+    EXAMPLE_AUDIO_FILE: str | None = Field(
+        None, min_length=1, description="audio file to predict; null: a clip of the test set"
+    )
+
+    PROCESSED_DATA_FILE: str = Field(
+        "processed_data.npz", pattern=r"\.npz$", description="features; in OUTPUT_DIR unless it names a folder"
+    )
+    X_TEST_FILE: FileName = Field("x_test.npy", description="features of the test set")
+    Y_TEST_FILE: FileName = Field("y_test.npy", description="one-hot labels of the test set")
+    MODEL_WEIGHTS_FILE: FileName = Field("best_model.keras", description="best model by validation accuracy")
+    MODEL_JSON_FILE: FileName = Field("model.json", description="architecture of the final model")
+    MODEL_H5_FILE: FileName = Field("model.weights.h5", description="weights of the final model")
+
+    @model_validator(mode="after")
+    def _check_relations(self) -> "Params":
+        endings = {
+            "X_TEST_FILE": ".npy",
+            "Y_TEST_FILE": ".npy",
+            "MODEL_WEIGHTS_FILE": ".keras",
+            "MODEL_JSON_FILE": ".json",
+            "MODEL_H5_FILE": ".weights.h5",
+        }
+        for name, ending in endings.items():
+            if not getattr(self, name).endswith(ending):
+                raise ValueError(f"`{name}` must end in {ending}. Got {getattr(self, name)}.")
+        if self.X_TEST_FILE == self.Y_TEST_FILE:
+            raise ValueError(f"`X_TEST_FILE` and `Y_TEST_FILE` must differ. Got {self.X_TEST_FILE} for both.")
+        if self.HOP_LENGTH > self.FRAME_LENGTH:
+            raise ValueError(
+                f"`HOP_LENGTH` must be at most `FRAME_LENGTH` ({self.FRAME_LENGTH}). Got {self.HOP_LENGTH}."
+            )
+        if self.N_JOBS == 0:
+            raise ValueError("`N_JOBS` must be at least 1, or -1 for one process per core. Got 0.")
+        held_out = self.TEST_FRACTION + self.VALIDATION_FRACTION
+        if held_out >= 1:
+            raise ValueError(f"`TEST_FRACTION` + `VALIDATION_FRACTION` must be below 1. Got {held_out:g}.")
+        return self
+
+    @property
+    def output_dir(self) -> Path:
+        """Absolute path of `OUTPUT_DIR`."""
+        return resolve(self.OUTPUT_DIR)
+
+    @property
+    def dataset_path(self) -> Path:
+        """Absolute path of `DATASET_PATH`."""
+        return resolve(self.DATASET_PATH)
+
+    @property
+    def processed_data_file(self) -> Path:
+        """Absolute path of `PROCESSED_DATA_FILE`: a bare name lies in `OUTPUT_DIR`."""
+        if Path(self.PROCESSED_DATA_FILE).name == self.PROCESSED_DATA_FILE:
+            return self.output_dir / self.PROCESSED_DATA_FILE
+        return resolve(self.PROCESSED_DATA_FILE)
+
+
+def project_root() -> Path:
+    """Folder that relative paths start from: `$SER_ROOT`, or the clone that ser_lib was installed from."""
+    return Path(os.environ.get("SER_ROOT") or Path(__file__).resolve().parent.parent).resolve()
+
+
+def resolve(path: str | Path) -> Path:
+    """Absolute path of `path`, relative ones taken from the project's root."""
+    return project_root() / Path(path).expanduser()
+
+
+def shown(path: str | Path) -> str:
+    """`path` as messages and records show it: from the project's root, or its name alone outside of it."""
+    path = resolve(path)
+    return str(path.relative_to(project_root())) if path.is_relative_to(project_root()) else path.name
+
+
+def make_params(values: Mapping[str, Any]) -> Params:
+    """Validate `values` (parameter name to value); what is not named takes its default.
+
+    Raises
+    ------
+    ParameterError
+        If a name is unknown or a value has the wrong type or range.
+    """
+    try:
+        return Params(**values)
+    except ValidationError as error:
+        raise ParameterError(" ".join(_explain(detail) for detail in error.errors())) from None
+
+
+def _explain(detail: Mapping[str, Any]) -> str:
+    if not detail["loc"]:
+        return detail["msg"].removeprefix("Value error, ")
+    name, value = str(detail["loc"][0]), detail["input"]
+    if detail["type"] == "extra_forbidden":
+        return unknown_parameter(name)
+    if detail["type"] == "string_pattern_mismatch":
+        rule = "must be a file name without a folder"
+        rule = "must end in .npz" if name == "PROCESSED_DATA_FILE" else rule
+    else:
+        rule = re.sub(r"^(Input|List) should (be|have)", r"must \2", detail["msg"])
+        rule = re.sub(r" after validation, not \d+$", "", rule)
+    return f"`{name}` {rule}. Got {value!r}."
+
+
+def unknown_parameter(name: str) -> str:
+    """Sentence that refuses `name` and points to the parameter that it resembles most."""
+    near = difflib.get_close_matches(name.upper(), Params.model_fields, n=1, cutoff=0.5)
+    advice = f"Did you mean `{near[0]}`?" if near else "`ser params` lists them all."
+    return f"`{name}` is not a parameter. {advice}"
+
+
+def notebook_params(namespace: Mapping[str, Any]) -> Params:
+    """Parameters from a notebook's variables (`globals()`): every name that is a field of `Params`."""
+    return make_params({name: namespace[name] for name in Params.model_fields if name in namespace})
+
+
+def load_params(*files: str | Path, overrides: Iterable[str] = ()) -> Params:
+    """Parameters from YAML files and `NAME=VALUE` overrides, the later one winning.
+
+    Raises
+    ------
+    ParameterError
+        If a file is missing or no flat YAML mapping, or a parameter is refused.
+    """
+    return make_params(read_values(files, overrides))
+
+
+def read_values(files: Iterable[str | Path], overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Merge YAML files and `NAME=VALUE` overrides into one dictionary, without validating it."""
+    values: dict[str, Any] = {}
+    for file in files:
+        values |= _read_yaml_file(Path(file))
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or not name:
+            raise ParameterError(f"An override must read NAME=VALUE. Got {override!r}.")
+        values[name] = _parse_yaml(text, f"The value of `{name}`")
+    return values
+
+
+def _read_yaml_file(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ParameterError(
+            f"The parameter file {file} cannot be read ({reason}). See params/ for examples."
+        ) from None
+    values = _parse_yaml(text, f"The parameter file {file}")
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ParameterError(
+            f"The parameter file {file} must hold lines of `NAME: value`. Got a {type(values).__name__}."
+        )
+    return {str(name): value for name, value in values.items()}
+
+
+def _parse_yaml(text: str, what: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise ParameterError(f"{what} is not valid YAML{where}.") from None

@@ -1,0 +1,140 @@
+"""Every picture. Functions take an Axes (or make one) and return it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import librosa.display
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from ser_lib.labels import EMOTIONS, SHOWN_AS
+from ser_lib.settings import AudioSettings
+from ser_lib.store import whole_file
+
+
+def plot_waveform(signal: np.ndarray, sampling_rate: int, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Amplitude of `signal` [shape=(n_samples,)] over time."""
+    ax = ax or plt.subplots(figsize=(10, 1.8))[1]
+    ax.plot(np.arange(len(signal)) / sampling_rate, signal, linewidth=0.5)
+    ax.set(xlabel="time (s)", ylabel="amplitude", title=title, xlim=(0, len(signal) / sampling_rate))
+    return ax
+
+
+def plot_spectrogram(signal: np.ndarray, settings: AudioSettings, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Power spectrogram of `signal` in dB below its loudest point."""
+    ax = ax or plt.subplots(figsize=(10, 2.6))[1]
+    spectrum = librosa.stft(signal, n_fft=settings.frame_length, hop_length=settings.hop_length)
+    level = librosa.amplitude_to_db(np.abs(spectrum), ref=np.max)
+    image = librosa.display.specshow(
+        level, sr=settings.sampling_rate, hop_length=settings.hop_length, x_axis="time", y_axis="hz", ax=ax
+    )
+    ax.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
+    ax.figure.colorbar(image, ax=ax, label="level (dB)")
+    return ax
+
+
+def plot_mfcc(features: np.ndarray, settings: AudioSettings, *, ax: Axes | None = None) -> Axes:
+    """Coefficients of every frame; `features` [shape=(n_frames, 2 + n_mfcc)]."""
+    ax = ax or plt.subplots(figsize=(10, 2.6))[1]
+    image = librosa.display.specshow(
+        features[:, 2:].T, sr=settings.sampling_rate, hop_length=settings.hop_length, x_axis="time", ax=ax
+    )
+    ticks = np.arange(0, settings.n_mfcc, max(1, settings.n_mfcc // 6))
+    ax.set(xlabel="time (s)", ylabel="MFCC number", yticks=ticks, yticklabels=ticks + 1)
+    ax.figure.colorbar(image, ax=ax, label="coefficient")
+    return ax
+
+
+def plot_rms_and_zcr(features: np.ndarray, settings: AudioSettings, *, ax: Axes | None = None) -> Axes:
+    """RMS and zero-crossing rate of every frame; `features` [shape=(n_frames, 2 + n_mfcc)]."""
+    ax = ax or plt.subplots(figsize=(10, 2))[1]
+    times = np.arange(len(features)) * settings.hop_length / settings.sampling_rate
+    ax.plot(times, features[:, 0], label="RMS (share of full scale)")
+    ax.plot(times, features[:, 1], label="zero-crossing rate (per sample)")
+    ax.set(xlabel="time (s)", ylabel="value", xlim=(0, times[-1]))
+    ax.legend(loc="upper right")
+    return ax
+
+
+def plot_lengths(clips: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """How long the clips are before and after trimming; `clips` has seconds and trimmed_seconds."""
+    ax = ax or plt.subplots(figsize=(8, 3))[1]
+    lengths = clips[["seconds", "trimmed_seconds"]].rename(
+        columns={"seconds": "before trimming", "trimmed_seconds": "after trimming"}
+    )
+    sns.histplot(lengths, bins=40, element="step", ax=ax)
+    ax.set(xlabel="length (s)", ylabel="clips")
+    return ax
+
+
+def plot_split(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Clips of each emotion in each set; `table` has emotion and set."""
+    ax = ax or plt.subplots(figsize=(8, 3))[1]
+    counts = table.groupby(["emotion", "set"]).size().unstack("set", fill_value=0)
+    order = [emotion for emotion in EMOTIONS if emotion in counts.index]
+    counts.loc[order, [name for name in ("train", "validation", "test") if name in counts]].plot.bar(ax=ax, width=0.8)
+    ax.set_xticklabels([SHOWN_AS[emotion] for emotion in order], rotation=0)
+    ax.set(xlabel="emotion", ylabel="clips")
+    ax.legend(title=None)
+    return ax
+
+
+def plot_history(history: Mapping[str, list[float]], *, axes: np.ndarray | None = None) -> np.ndarray:
+    """Loss and accuracy of training and validation over the epochs, on two Axes [shape=(2,)]."""
+    axes = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")[1] if axes is None else axes
+    epochs = np.arange(1, len(history["loss"]) + 1)
+    for ax, metric, unit in zip(axes, ("loss", "accuracy"), ("cross-entropy (nats)", "accuracy"), strict=True):
+        ax.plot(epochs, history[metric], label="training")
+        ax.plot(epochs, history[f"val_{metric}"], label="validation")
+        ax.set(xlabel="epoch", ylabel=unit, title=metric.capitalize())
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.legend()
+    return axes
+
+
+def plot_confusion_matrix(matrix: np.ndarray, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Heatmap of counts [shape=(n_classes, n_classes)]: true emotion in rows, predicted one in columns."""
+    ax = ax or plt.subplots(figsize=(5.4, 4.6), layout="constrained")[1]
+    names = [SHOWN_AS[emotion] for emotion in EMOTIONS]
+    sns.heatmap(
+        np.asarray(matrix), annot=True, fmt="d", cmap="Blues", square=True, ax=ax,
+        xticklabels=names, yticklabels=names, cbar_kws={"label": "clips"},
+    )  # fmt: skip
+    ax.set(xlabel="predicted emotion", ylabel="true emotion", title=title)
+    ax.tick_params(axis="x", rotation=45)
+    ax.tick_params(axis="y", rotation=0)
+    return ax
+
+
+def plot_accuracy_per_class(per_class: Mapping[str, float], *, ax: Axes | None = None) -> Axes:
+    """Share of each emotion's clips that were recognised."""
+    shown = {SHOWN_AS[emotion]: share for emotion, share in per_class.items()}
+    ax = _plot_shares(shown, ax)
+    ax.set(ylabel="emotion", xlabel="share recognised")
+    return ax
+
+
+def plot_probabilities(probabilities: Mapping[str, float], *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Probability of each emotion for one file."""
+    ax = _plot_shares(probabilities, ax)
+    ax.set(ylabel="emotion", xlabel="probability", title=title)
+    return ax
+
+
+def _plot_shares(shares: Mapping[str, float], ax: Axes | None) -> Axes:
+    ax = ax or plt.subplots(figsize=(7, 2.8), layout="constrained")[1]
+    bars = ax.barh(list(shares), list(shares.values()))
+    ax.bar_label(bars, labels=[f"{share:.1%}" for share in shares.values()], padding=3)
+    ax.set_xlim(0, 1.12)
+    ax.set_xticks(np.linspace(0, 1, 6))
+    ax.invert_yaxis()
+    return ax
+
+
+def save_figure(ax: Axes, path: Path) -> None:
+    """Write the figure that `ax` belongs to as PNG, whole or not at all."""
+    with whole_file(path) as partial:
+        ax.figure.savefig(partial, format="png", dpi=100)

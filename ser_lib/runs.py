@@ -1,0 +1,336 @@
+"""Runs: the five notebooks in order through papermill, and the record that they leave.
+
+`reports/<run>/` is the record: executed notebooks, `params.yaml`, `manifest.json` and the results. It names
+no path of this machine and holds no audio. `artifacts/<run>/` holds what the stages write (unless
+`OUTPUT_DIR` says otherwise), the parameters with their real paths, and the lock.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from ser_lib import __version__
+from ser_lib.bundle import BUNDLE_FILE
+from ser_lib.errors import ParameterError, RunError, SerError
+from ser_lib.params import Params, load_params, make_params, project_root, resolve, shown
+from ser_lib.progress import progress_bar
+from ser_lib.store import SPLIT_FILE, read_json, whole_file, write_json, write_text
+
+STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
+"""The notebooks, in the order in which they run."""
+KEPT = ("metrics.json", "test_predictions.csv", "predictions.csv")
+"""What the record keeps of the results."""
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_PATHS = ("DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE", "EXAMPLE_AUDIO_FILE")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's name and parameters, and the folders that belong to it."""
+
+    name: str
+    params: Params
+
+    @property
+    def record(self) -> Path:
+        """Folder of the record."""
+        return project_root() / "reports" / self.name
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of what is not recorded."""
+        return project_root() / "artifacts" / self.name
+
+    def outputs(self, stage: str) -> list[Path]:
+        """Files that `stage` must have written when it is done."""
+        params, folder = self.params, self.params.output_dir
+        return {
+            "01_preprocess": [params.processed_data_file, folder / "clips.csv", folder / "skipped.csv"],
+            "02_split": [folder / SPLIT_FILE, folder / params.X_TEST_FILE, folder / params.Y_TEST_FILE],
+            "03_train": [
+                folder / name
+                for name in (params.MODEL_WEIGHTS_FILE, params.MODEL_JSON_FILE, params.MODEL_H5_FILE, BUNDLE_FILE)
+            ],
+            "04_evaluate": [folder / "metrics.json", folder / "test_predictions.csv"],
+            "05_predict": [folder / "predictions.csv"],
+        }[stage]
+
+
+def start_run(values: Mapping[str, Any], *, name: str) -> Run:
+    """Begin a new run: validate everything, then make its folders.
+
+    Parameters
+    ----------
+    values : mapping
+        Parameters that differ from the defaults. `OUTPUT_DIR` becomes `artifacts/<name>` unless it is named.
+    name : str
+        Letters, digits, `_`, `-` and `.`.
+
+    Raises
+    ------
+    RunError
+        If the name is not valid or taken.
+    ParameterError
+        If a parameter is refused.
+    """
+    if not _NAME.fullmatch(name):
+        raise RunError(
+            f"A run's name must be letters, digits, `_`, `-` and `.`, not starting with one of those. Got {name!r}."
+        )
+    run = Run(name, make_params({"OUTPUT_DIR": f"artifacts/{name}"} | dict(values)))
+    try:
+        run.record.parent.mkdir(parents=True, exist_ok=True)
+        run.record.mkdir()
+    except FileExistsError:
+        raise RunError(
+            f"Every run needs a name of its own; {shown(run.record)} is there already. "
+            f"Choose another --name, continue it with --resume {name}, or remove it."
+        ) from None
+    except OSError as error:
+        raise RunError(f"{shown(run.record)} cannot be made: {error.strerror}.") from None
+    all_values = run.params.model_dump()
+    write_text(run.scratch / "params.yaml", _to_yaml(all_values))
+    write_text(run.record / "params.yaml", _to_yaml(all_values | {name: _hide(all_values[name]) for name in _PATHS}))
+    return run
+
+
+def resume_run(name: str) -> Run:
+    """Take up a run that stopped, with the parameters it began with.
+
+    Raises
+    ------
+    RunError
+        If there is no such run.
+    """
+    scratch = project_root() / "artifacts" / name
+    if not _NAME.fullmatch(name) or not (scratch / "params.yaml").is_file():
+        raise RunError(f"A run to resume must have been started here; artifacts/{name}/params.yaml is missing.")
+    return Run(name, load_params(scratch / "params.yaml"))
+
+
+def execute_run(run: Run) -> None:
+    """Execute the stages that have not succeeded yet, stopping at the first that fails.
+
+    Raises
+    ------
+    RunError
+        If a stage fails; its executed notebook is in the record, with the error.
+    """
+    with _lock(run):
+        run.record.mkdir(parents=True, exist_ok=True)
+        manifest = _manifest(run)
+        for stage in STAGES:
+            if stage in manifest["stages"] and all(path.is_file() for path in run.outputs(stage)):
+                continue
+            manifest["stages"] = {done: manifest["stages"][done] for done in STAGES[: STAGES.index(stage)]}
+            _execute_stage(run, stage, manifest)
+        _finish(run, manifest, "done")
+
+
+def _execute_stage(run: Run, stage: str, manifest: dict) -> None:
+    started = time.monotonic()
+    _finish(run, manifest, f"running {stage}")
+    try:
+        _execute_notebook(run, stage)
+        missing = [shown(path) for path in run.outputs(stage) if not path.is_file()]
+        if missing:
+            raise RunError(f"{stage} ended without writing {', '.join(missing)}.")
+    except KeyboardInterrupt:
+        _finish(run, manifest, f"interrupted in {stage}")
+        raise
+    except SerError:
+        _finish(run, manifest, f"failed in {stage}")
+        raise
+    seconds = time.monotonic() - started
+    manifest["stages"][stage] = {"seconds": round(seconds, 1)}
+    print(f"  {stage:<14} {seconds:6.1f} s", flush=True)
+    _finish(run, manifest, f"finished {stage}")
+
+
+def _execute_notebook(run: Run, stage: str) -> None:
+    """Execute one notebook in `scratch` and publish it, without paths of this machine, whatever becomes of it."""
+    notebook = project_root() / "notebooks" / f"{stage}.ipynb"
+    partial = run.scratch / f"{stage}.ipynb"
+    declared = declared_parameters(notebook)
+    defaults = Params().model_dump()
+    values = run.params.model_dump()
+    changed = {name: values[name] for name in declared if values[name] != defaults[name]}
+    headings = _headings(notebook)
+    client = Config()
+    client.KernelManager.transport = "ipc"  # sockets that no other user of the machine can listen to
+    with progress_bar(len(headings), stage, "cells", leave=False) as bar:
+
+        def show_cell(cell: nbformat.NotebookNode, cell_index: int) -> None:
+            injected = 1 if changed else 0  # papermill adds one cell after the parameters
+            bar.n = cell_index
+            bar.set_postfix_str(headings[max(0, min(cell_index - injected, len(headings) - 1))])
+
+        try:
+            papermill.execute_notebook(
+                notebook, partial, parameters=changed, kernel_name="python3", cwd=project_root(),
+                progress_bar=False, on_cell_start=show_cell, config=client,
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            raise RunError(f"{stage} stopped: {_one_line(error)} See {shown(run.record / notebook.name)}.") from None
+        except DeadKernelError:
+            raise RunError(f"{stage} stopped: its Python process died (killed, or out of memory).") from None
+        except OSError as error:
+            raise RunError(f"{stage} stopped: {error.strerror or error}.") from None
+        finally:
+            _publish(run, partial)
+
+
+def _one_line(error: PapermillExecutionError) -> str:
+    message = " ".join(str(error.evalue).split())
+    known = {kind.__name__ for kind in SerError.__subclasses__()}
+    return message if error.ename in known else f"{error.ename}: {message}"
+
+
+def declared_parameters(notebook: Path) -> list[str]:
+    """Names of the parameters that a notebook declares, as papermill sees them.
+
+    Raises
+    ------
+    ParameterError
+        If one of them is unknown to `Params`.
+    """
+    names = list(papermill.inspect_notebook(str(notebook)))
+    for name in names:
+        if name not in Params.model_fields:
+            raise ParameterError(f"{notebook.name} declares `{name}`, which ser_lib/params.py does not know.")
+    return names
+
+
+def _headings(notebook: Path) -> list[str]:
+    """For each cell, the heading that it stands under."""
+    heading, headings = "", []
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        found = re.match(r"#+ *(.+)", cell.source) if cell.cell_type == "markdown" else None
+        heading = found.group(1) if found else heading
+        headings.append(heading)
+    return headings
+
+
+def _publish(run: Run, notebook: Path) -> None:
+    """Move an executed notebook and the results so far into the record."""
+    if notebook.is_file():
+        write_text(run.record / notebook.name, hide_paths(notebook.read_text(encoding="utf-8"), run.params))
+        notebook.unlink()
+    for name in KEPT:
+        source = run.params.output_dir / name
+        if source.is_file():
+            with whole_file(run.record / name) as partial:
+                partial.write_bytes(source.read_bytes())
+
+
+def hide_paths(text: str, params: Params) -> str:
+    """Replace every path of this machine in `text`: the project's by a relative one, others by a word."""
+    values = [getattr(params, name) for name in _PATHS]
+    hidden = {str(Path(value).expanduser()): _hide(value) for value in values if value and _is_elsewhere(value)}
+    hidden |= {value: _hide(value) for value in values if value and _is_elsewhere(value)}
+    for folder, word in (
+        (project_root(), "."),
+        (Path(sys.prefix), "<python>"),
+        (Path(sys.base_prefix), "<python>"),
+        (Path(tempfile.gettempdir()), "<tmp>"),
+        (Path.home(), "~"),
+    ):
+        hidden.setdefault(str(folder), word)
+        hidden.setdefault(str(folder.resolve()), word)
+    for path in sorted(hidden, key=len, reverse=True):
+        if len(path) > 1:
+            text = re.sub(re.escape(json.dumps(path)[1:-1]) + r"(?![\w.-])", lambda _, word=hidden[path]: word, text)
+    return text
+
+
+def _is_elsewhere(value: str) -> bool:
+    return not resolve(value).is_relative_to(project_root())
+
+
+def _hide(value: str | None) -> str | None:
+    """A path parameter as the record shows it: relative ones as they are, others from the project or by name."""
+    if value is None:
+        return value
+    path = Path(value).expanduser()
+    return shown(path) if path.is_absolute() or _is_elsewhere(value) else value
+
+
+def _to_yaml(values: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+
+
+def _manifest(run: Run) -> dict:
+    """What the record says of the run itself; a resumed run keeps the stages that are done."""
+    path = run.record / "manifest.json"
+    earlier = read_json(path) if path.is_file() else {}
+    return {
+        "run": run.name,
+        "state": "started",
+        "started": earlier.get("started", _now()),
+        "ended": None,
+        "stages": earlier.get("stages", {}),
+        "ser_lib": __version__,
+        **_commit(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": {
+            name: version(name)
+            for name in ("keras", "librosa", "noisereduce", "numpy", "pydub", "scikit-learn", "soxr", "tensorflow")
+        },
+    }
+
+
+def _finish(run: Run, manifest: dict, state: str) -> None:
+    """Write the manifest with a new state."""
+    manifest |= {"state": state, "ended": _now()}
+    write_json(run.record / "manifest.json", manifest)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _commit() -> dict:
+    """Commit of the project, and whether files have changed since; None where git cannot tell."""
+    git = ["git", "-C", str(project_root())]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+
+
+@contextmanager
+def _lock(run: Run) -> Iterator[None]:
+    """Hold the run for this process; the lock goes with the process, however it ends."""
+    run.scratch.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run.scratch / ".lock", os.O_CREAT | os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"The run {run.name} is being executed by another process. Wait for it to end.") from None
+        yield
+    finally:
+        os.close(handle)

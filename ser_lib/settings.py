@@ -1,0 +1,42 @@
+"""The settings of audio and features: decided once for training, stored with the model, repeated in prediction."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ser_lib.params import Params
+
+
+class AudioSettings(BaseModel):
+    """All that decides how a file becomes features; stored with the model, so that prediction repeats it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    sampling_rate: int = Field(ge=4000, le=192000)
+    frame_length: int = Field(ge=64, le=65536)
+    hop_length: int = Field(ge=16, le=65536)
+    n_mfcc: int = Field(ge=1, le=128)
+    trim_top_db: float = Field(gt=0, le=120)
+    denoise: bool
+    target_length: int | None = Field(default=None, ge=1, le=10_000_000)
+
+    @classmethod
+    def from_params(cls, params: Params) -> "AudioSettings":
+        """Settings that `params` ask for; `target_length` stays None if the corpus is to decide."""
+        return cls(
+            sampling_rate=params.SAMPLING_RATE,
+            frame_length=params.FRAME_LENGTH,
+            hop_length=params.HOP_LENGTH,
+            n_mfcc=params.N_MFCC,
+            trim_top_db=params.TRIM_TOP_DB,
+            denoise=params.DENOISE,
+            target_length=params.TARGET_LENGTH,
+        )
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of a clip of `target_length` samples, with librosa's centred framing."""
+        return 1 + self.target_length // self.hop_length
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the features, in the order of their columns."""
+        return ["rms", "zcr", *(f"mfcc_{i + 1}" for i in range(self.n_mfcc))]

@@ -1,0 +1,207 @@
+"""The files that pass from one notebook to the next: written whole or not at all, checked when read."""
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import json_tricks
+import numpy as np
+import pandas as pd
+
+from ser_lib.errors import StageError
+from ser_lib.labels import EMOTIONS, LABELS
+from ser_lib.params import Params, shown
+from ser_lib.settings import AudioSettings
+
+SETS = ("train", "validation", "test")
+"""The three sets of a split."""
+SPLIT_FILE = "split.csv"
+"""Which clip is in which set; in `OUTPUT_DIR`."""
+
+
+@dataclass(frozen=True)
+class ProcessedData:
+    """What preprocessing makes of a corpus.
+
+    Attributes
+    ----------
+    X : np.ndarray [shape=(n_clips, n_frames, n_features)], float32
+    y : np.ndarray [shape=(n_clips,)], int64
+        Labels.
+    clips : pd.DataFrame
+        One row per clip: clip (id), corpus, speaker, emotion, text, file (below `DATASET_PATH`), sha256 of the
+        file, sampling_rate (Hz), seconds and trimmed_seconds (before and after trimming).
+    skipped : pd.DataFrame
+        One row per file left out: file, reason.
+    settings : AudioSettings
+        With the target length (samples) that was used.
+    fingerprint : str
+        SHA-256 over the contents of the corpus and the settings asked for.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    clips: pd.DataFrame
+    skipped: pd.DataFrame
+    settings: AudioSettings
+    fingerprint: str
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to beside `path`; rename it to `path` at the end, remove it after an error.
+
+    Raises
+    ------
+    StageError
+        If the disk is full or the folder cannot be written to.
+    """
+    partial = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=f"-{path.name}")
+        os.close(handle)
+        partial = Path(name)
+        yield partial
+        partial.chmod(0o644)
+        partial.replace(path)
+    except OSError as error:
+        raise StageError(f"{shown(path)} cannot be written ({error.strerror or error}). Nothing was changed.") from None
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write plain values and arrays (as nested lists) as JSON, whole or not at all."""
+    text = json_tricks.dumps(content, indent=2, primitives=True)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> dict:
+    """Read JSON with the standard library: json_tricks would import any module that a file names."""
+    return json.loads(require(path, "a notebook before this one").read_text(encoding="utf-8"))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table without its index, whole or not at all."""
+    with whole_file(path) as partial:
+        table.to_csv(partial, index=False)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one array (.npy), whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_array(path: Path, notebook: str) -> np.ndarray:
+    """Read one array (.npy) that `notebook` wrote."""
+    try:
+        return np.load(require(path, notebook), allow_pickle=False)
+    except (ValueError, EOFError, OSError):
+        raise StageError(f"{shown(path)} is damaged. Run {notebook} again.") from None
+
+
+def require(path: Path, notebook: str) -> Path:
+    """Return `path` if it is there.
+
+    Raises
+    ------
+    StageError
+        If it is missing: the message says which notebook makes it.
+    """
+    if not path.is_file():
+        raise StageError(f"{shown(path)} is not there yet. Run {notebook} first, with the same OUTPUT_DIR.")
+    return path
+
+
+def save_processed(path: Path, data: ProcessedData) -> None:
+    """Write `data` as one npz file without pickled objects."""
+    tables = {f"clips.{name}": _plain(column) for name, column in data.clips.items()}
+    tables |= {f"skipped.{name}": _plain(column) for name, column in data.skipped.items()}
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez(
+            file,
+            X=data.X,
+            y=data.y,
+            target_length=data.settings.target_length,
+            settings=data.settings.model_dump_json(),
+            fingerprint=data.fingerprint,
+            **tables,
+        )
+
+
+def _plain(column: pd.Series) -> np.ndarray:
+    """Array without objects: numbers as they are, everything else as fixed-width text."""
+    return column.to_numpy() if column.dtype.kind in "if" else column.to_numpy(dtype=str)
+
+
+def load_processed(path: Path) -> ProcessedData:
+    """Read what `save_processed` wrote.
+
+    Raises
+    ------
+    StageError
+        If the file is missing or damaged.
+    """
+    require(path, "01_preprocess")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return ProcessedData(
+                X=file["X"],
+                y=file["y"],
+                clips=_table(file, "clips."),
+                skipped=_table(file, "skipped."),
+                settings=AudioSettings.model_validate_json(str(file["settings"])),
+                fingerprint=str(file["fingerprint"]),
+            )
+    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile):
+        raise StageError(f"{shown(path)} is damaged. Run 01_preprocess again.") from None
+
+
+def _table(file: np.lib.npyio.NpzFile, prefix: str) -> pd.DataFrame:
+    return pd.DataFrame({name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)})
+
+
+def load_split(params: Params, clips: pd.DataFrame) -> np.ndarray:
+    """Set of each clip (`train`, `validation` or `test`), in the order of `clips`.
+
+    Raises
+    ------
+    StageError
+        If the split is missing or is one of other clips.
+    """
+    path = require(params.output_dir / SPLIT_FILE, "02_split")
+    split = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if split.get("clip", pd.Series(dtype=str)).tolist() != clips["clip"].tolist() or not split["set"].isin(SETS).all():
+        raise StageError(f"{shown(path)} does not belong to these processed data. Run 02_split again.")
+    return split["set"].to_numpy(dtype=str)
+
+
+def load_set(params: Params, name: str) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    """Features [shape=(n, n_frames, n_features)], one-hot labels [shape=(n, 7)] and clips of one set."""
+    data = load_processed(params.processed_data_file)
+    chosen = load_split(params, data.clips) == name
+    return data.X[chosen], one_hot(data.y[chosen]), data.clips[chosen].reset_index(drop=True)
+
+
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    """One-hot rows [shape=(n, 7)], float32, of integer labels [shape=(n,)]."""
+    return np.eye(len(EMOTIONS), dtype=np.float32)[labels]
+
+
+def to_labels(emotions: pd.Series) -> np.ndarray:
+    """Integer labels [shape=(n,)] of emotions."""
+    return emotions.map(LABELS).to_numpy(dtype=np.int64)

@@ -1,0 +1,90 @@
+"""Training and validation set → the best model. The work behind 03_train."""
+
+import json
+
+import numpy as np
+
+from ser_lib.bundle import save_bundle
+from ser_lib.model import build_model, keras, set_seed
+from ser_lib.params import Params
+from ser_lib.progress import progress_bar
+from ser_lib.store import load_processed, load_set, whole_file, write_json, write_text
+
+
+def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
+    """Train on the training set, watching the validation set, and save everything into `OUTPUT_DIR`.
+
+    Writes the best model by validation accuracy (`MODEL_WEIGHTS_FILE`), the final model, which has the
+    weights that early stopping restored (`MODEL_JSON_FILE`, `MODEL_H5_FILE`), `history.json` and the bundle.
+
+    Returns
+    -------
+    model : keras.Model
+        The final model.
+    history : dict
+        Loss, accuracy and learning rate of each epoch.
+    """
+    X_train, y_train, _ = load_set(params, "train")
+    X_validation, y_validation, _ = load_set(params, "validation")
+    set_seed(params.SEED)
+    model = build_model(X_train, y_train.shape[1], params)
+    folder = params.output_dir
+    with whole_file(folder / params.MODEL_WEIGHTS_FILE) as best, _EpochBar(params.EPOCHS) as epoch_bar:
+        fitted = model.fit(
+            X_train,
+            y_train,
+            validation_data=(X_validation, y_validation),
+            batch_size=params.BATCH_SIZE,
+            epochs=params.EPOCHS,
+            callbacks=[*make_callbacks(best, params), epoch_bar],
+            verbose=0,
+        )
+    history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
+    _save(model, history, params)
+    return model, history
+
+
+def make_callbacks(best: str, params: Params) -> list[keras.callbacks.Callback]:
+    """Checkpoint and learning rate by validation accuracy, early stopping by validation loss."""
+    return [
+        keras.callbacks.ModelCheckpoint(str(best), monitor="val_accuracy", mode="max", save_best_only=True),
+        keras.callbacks.ReduceLROnPlateau(
+            monitor="val_accuracy", mode="max", factor=params.REDUCE_LR_FACTOR, patience=params.REDUCE_LR_PATIENCE
+        ),
+        keras.callbacks.EarlyStopping(
+            monitor="val_loss", patience=params.EARLY_STOPPING_PATIENCE, restore_best_weights=True
+        ),
+    ]
+
+
+def best_epoch(history: dict[str, list[float]]) -> int:
+    """Number of the epoch, counted from 1, whose model was kept: the first with the best validation accuracy."""
+    return int(np.argmax(history["val_accuracy"])) + 1
+
+
+def _save(model: keras.Model, history: dict[str, list[float]], params: Params) -> None:
+    folder = params.output_dir
+    write_text(folder / params.MODEL_JSON_FILE, json.dumps(json.loads(model.to_json()), indent=2) + "\n")
+    with whole_file(folder / params.MODEL_H5_FILE) as partial:
+        model.save_weights(partial, overwrite=True)
+    write_json(folder / "history.json", {name: np.array(values) for name, values in history.items()})
+    save_bundle(folder, params.MODEL_WEIGHTS_FILE, load_processed(params.processed_data_file).settings, params.CORPORA)
+
+
+class _EpochBar(keras.callbacks.Callback):
+    """One line that follows the epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self._bar = progress_bar(epochs, "Training", "epochs")
+
+    def __enter__(self) -> "_EpochBar":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bar.close()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Show the epoch's validation accuracy."""
+        self._bar.set_postfix_str(f"validation accuracy {logs['val_accuracy']:.3f}", refresh=False)
+        self._bar.update()
