@@ -42,7 +42,9 @@ def preprocess_data(params: Params) -> ProcessedData:
     skipped = pd.concat([_skipped_table(left_out), unusable], ignore_index=True)
     write_csv(params.output_dir / "skipped.csv", skipped)
     _check_skipped(skipped, sum(left.duplicate for left in left_out), len(usable), params.MAX_SKIPPED)
-    if data is None:
+    if data is not None:
+        print("Loaded again: the corpus and the settings are those of last time.")
+    else:
         X, settings = _extract_all(usable, settings, params)
         data = ProcessedData(X, to_labels(usable["emotion"]), usable, unusable, settings, fingerprint)
         save_processed(params.processed_data_file, data)

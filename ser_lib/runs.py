@@ -40,7 +40,12 @@ STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 """The notebooks, in the order in which they run."""
 KEPT = ("metrics.json", "test_predictions.csv", "predictions.csv")
 """What the record keeps of the results."""
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_KERNEL = {
+    "config": Config({"KernelManager": {"transport": "ipc"}}),  # sockets that no other user can listen to
+    "start_timeout": 300,  # seconds; papermill's 60 and 4 are too few for a busy machine
+    "iopub_timeout": 60,
+}
 _PATHS = ("DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE", "EXAMPLE_AUDIO_FILE")
 
 
@@ -95,7 +100,7 @@ def start_run(values: Mapping[str, Any], *, name: str) -> Run:
     """
     if not _NAME.fullmatch(name):
         raise RunError(
-            f"A run's name must be letters, digits, `_`, `-` and `.`, not starting with one of those. Got {name!r}."
+            f"A run's name must be of letters, digits, `_`, `-` and `.`, starting with a letter or digit. Got {name!r}."
         )
     run = Run(name, make_params({"OUTPUT_DIR": f"artifacts/{name}"} | dict(values)))
     try:
@@ -176,8 +181,6 @@ def _execute_notebook(run: Run, stage: str) -> None:
     values = run.params.model_dump()
     changed = {name: values[name] for name in declared if values[name] != defaults[name]}
     headings = _headings(notebook)
-    client = Config()
-    client.KernelManager.transport = "ipc"  # sockets that no other user of the machine can listen to
     with progress_bar(len(headings), stage, "cells", leave=False) as bar:
 
         def show_cell(cell: nbformat.NotebookNode, cell_index: int) -> None:
@@ -188,12 +191,14 @@ def _execute_notebook(run: Run, stage: str) -> None:
         try:
             papermill.execute_notebook(
                 notebook, partial, parameters=changed, kernel_name="python3", cwd=project_root(),
-                progress_bar=False, on_cell_start=show_cell, config=client,
+                progress_bar=False, on_cell_start=show_cell, **_KERNEL,
             )  # fmt: skip
         except PapermillExecutionError as error:
             raise RunError(f"{stage} stopped: {_one_line(error)} See {shown(run.record / notebook.name)}.") from None
         except DeadKernelError:
             raise RunError(f"{stage} stopped: its Python process died (killed, or out of memory).") from None
+        except RuntimeError as error:
+            raise RunError(f"{stage} stopped: {error}") from None
         except OSError as error:
             raise RunError(f"{stage} stopped: {error.strerror or error}.") from None
         finally:

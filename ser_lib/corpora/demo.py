@@ -26,38 +26,10 @@ ABOUT = "SYNTHETIC voices made by espeak-ng, for trying the project out. Accurac
 WHERE = "Remove the folder: the demo corpus is made again when it is missing."
 SPEAKERS = {"ESA": "en-us+f1", "ESB": "en+Annie"}
 """Speaker to espeak-ng voice. Voices with echo or breath are no use: their samples differ from process to process."""
-WORDS = [
-    "back",
-    "bar",
-    "base",
-    "bath",
-    "bean",
-    "beg",
-    "bite",
-    "boat",
-    "bone",
-    "book",
-    "bought",
-    "burn",
-    "cab",
-    "calm",
-    "came",
-    "cause",
-    "chain",
-    "chair",
-    "chalk",
-    "chat",
-    "check",
-    "cheek",
-    "chief",
-    "choice",
-    "cool",
-    "dab",
-    "date",
-    "dead",
-    "death",
-    "deep",
-]
+WORDS = (
+    "back bar base bath bean beg bite boat bone book bought burn cab calm came "
+    "cause chain chair chalk chat check cheek chief choice cool dab date dead death deep"
+).split()
 # rate in words per minute, pitch, pitch range and volume (0 to 100, 50 is normal), and the spread of each
 _STYLES = {
     "neutral": (165, 50, 45, 100),

@@ -1,0 +1,85 @@
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_lib.corpora import demo
+
+REPO = Path(__file__).resolve().parent.parent
+REAL_CORPORA = REPO.parent / "shared" / "corpora"
+RATE = 24414
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("corpora") / "demo"
+    demo.make(folder, n_words=8)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    root = tmp_path / "project"
+    for name in ("notebooks", "params"):
+        shutil.copytree(REPO / name, root / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    monkeypatch.setenv("SER_ROOT", str(root))
+    return root
+
+
+@pytest.fixture(scope="session")
+def tess(tmp_path_factory) -> SimpleNamespace:
+    if not (REAL_CORPORA / "TESS").is_dir():
+        pytest.skip(f"no real TESS: {REAL_CORPORA / 'TESS'} is missing")
+    spec = importlib.util.spec_from_file_location("unpack", REAL_CORPORA / "unpack.py")
+    unpack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(unpack)
+    manifest = json.loads((REAL_CORPORA / "manifest.json").read_text())
+    folder = tmp_path_factory.mktemp("real")
+
+    def file(relative: str) -> Path:
+        relative = relative if relative.startswith("TESS/") else f"TESS/{relative}"
+        path = folder / relative
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(unpack.original_bytes(relative, manifest[relative]))
+        return path
+
+    return SimpleNamespace(names=[name for name in manifest if name.startswith("TESS/")], file=file)
+
+
+@pytest.fixture(scope="session")
+def write_wav() -> Callable[..., Path]:
+    def write(path: Path, signal: np.ndarray, sampling_rate: int = RATE, **options: str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, signal, sampling_rate, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def make_corpus(write_wav) -> Callable[..., Path]:
+    # in TESS's naming: tones in faint noise between near silence, each a little longer than the one before
+    def make(
+        folder: Path,
+        *,
+        words: tuple[str, ...] = ("back", "bar"),
+        emotions: tuple[str, ...] = ("angry", "sad"),
+        speakers: tuple[str, ...] = ("OAF", "YAF"),
+    ) -> Path:
+        rng = np.random.default_rng(7)
+        names = [f"{speaker}_{word}_{emotion}" for speaker in speakers for emotion in emotions for word in words]
+        for number, name in enumerate(names):
+            t = np.arange(RATE // 4 + 512 * number) / RATE
+            tone = 0.5 * np.sin(2 * np.pi * (200 + 60 * number) * t) + 0.01 * rng.standard_normal(len(t))
+            silence = 1e-4 * rng.standard_normal(RATE // 8)
+            write_wav(folder / name.rpartition("_")[0] / f"{name}.wav", np.concatenate([silence, tone, silence]))
+        return folder
+
+    return make

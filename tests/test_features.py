@@ -1,0 +1,112 @@
+import librosa
+import noisereduce
+import numpy as np
+import pytest
+import scipy.fft
+import soundfile
+import soxr
+
+from ser_lib.errors import AudioError
+from ser_lib.features import extract_features, process_audio_file
+from ser_lib.settings import AudioSettings
+
+RATE = 24414
+
+
+def settings(**changes):
+    values = {"sampling_rate": RATE, "frame_length": 2048, "hop_length": 512, "n_mfcc": 13, "trim_top_db": 30.0}
+    return AudioSettings(**(values | {"denoise": True, "target_length": RATE} | changes))
+
+
+def sine(frequency, n_samples=RATE, amplitude=0.5):
+    return (amplitude * np.sin(2 * np.pi * frequency * np.arange(n_samples) / RATE + 0.3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("target_length", "hop_length", "n_frames"), [(24414, 512, 48), (5120, 512, 11), (511, 512, 1)])
+@pytest.mark.parametrize("n_mfcc", [1, 13, 40])
+@pytest.mark.filterwarnings("ignore:n_fft=2048 is too large for input signal:UserWarning")
+def test_shape_is_frames_by_two_and_mfcc(target_length, hop_length, n_frames, n_mfcc):
+    chosen = settings(target_length=target_length, hop_length=hop_length, n_mfcc=n_mfcc)
+    features = extract_features(sine(440, target_length), chosen)
+    assert (features.shape, features.dtype) == ((n_frames, 2 + n_mfcc), np.float32)
+    assert chosen.n_frames == n_frames
+    assert len(chosen.feature_names) == 2 + n_mfcc
+    assert chosen.feature_names[:3] == ["rms", "zcr", "mfcc_1"]
+
+
+@pytest.mark.parametrize("amplitude", [0.1, 0.5, 1.0])
+def test_first_column_is_rms(amplitude):
+    rms = extract_features(sine(1000, amplitude=amplitude), settings())[3:-3, 0]
+    np.testing.assert_allclose(rms, amplitude / np.sqrt(2), rtol=2e-3)
+
+
+@pytest.mark.parametrize("frequency", [200, 1000, 5000])
+def test_second_column_is_the_zero_crossing_rate(frequency):
+    zcr = extract_features(sine(frequency), settings())[3:-3, 1]
+    np.testing.assert_allclose(zcr, 2 * frequency / RATE, rtol=0, atol=1.5 / 2048)
+
+
+def test_other_columns_are_the_cosine_transform_of_log_mel_power():
+    signal = sine(300) + 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    mel = librosa.feature.melspectrogram(y=signal, sr=RATE, n_fft=1024, hop_length=256)
+    expected = scipy.fft.dct(librosa.power_to_db(mel), axis=0, type=2, norm="ortho")[:20].T
+    features = extract_features(signal, settings(frame_length=1024, hop_length=256, n_mfcc=20))
+    np.testing.assert_allclose(features[:, 2:], expected, rtol=0, atol=1e-3)
+
+
+def test_other_columns_are_librosas_mfcc():
+    signal = sine(300) + 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    expected = librosa.feature.mfcc(y=signal, sr=RATE, n_mfcc=13, n_fft=2048, hop_length=512)
+    np.testing.assert_array_equal(extract_features(signal, settings())[:, 2:], expected.T)
+
+
+def test_louder_signal_moves_rms_and_the_first_coefficient_alone():
+    signal = sine(300) + 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    features, louder = (extract_features(gain * signal, settings()) for gain in (np.float32(0.5), np.float32(1)))
+    np.testing.assert_allclose(louder[:, 0], 2 * features[:, 0], rtol=1e-5)
+    np.testing.assert_array_equal(louder[:, 1], features[:, 1])
+    # each of the 128 mel bands gains 20 log10(2) dB: sqrt(128) times that in the constant term
+    np.testing.assert_allclose(louder[:, 2] - features[:, 2], np.sqrt(128) * 20 * np.log10(2), rtol=1e-3)
+    np.testing.assert_allclose(louder[:, 3:], features[:, 3:], rtol=0, atol=2e-2)
+
+
+def by_hand(path, target_length, *, denoise):
+    from pydub import AudioSegment, effects
+
+    signal, rate = soundfile.read(path, dtype="float32")
+    if rate != RATE:
+        signal = soxr.resample(signal, rate, RATE)
+    integers = np.clip(signal.astype(np.float64) * 2**31, -(2**31), 2**31 - 1).astype(np.int32)
+    segment = AudioSegment(integers.tobytes(), frame_rate=RATE, sample_width=4, channels=1)
+    segment = effects.normalize(segment, headroom=0)
+    signal = (np.array(segment.get_array_of_samples()) / 2**31).astype(np.float32)
+    signal, _ = librosa.effects.trim(signal, top_db=30, frame_length=2048, hop_length=512)
+    signal = np.pad(signal, (0, max(0, target_length - len(signal))))[:target_length]
+    if denoise:
+        signal = noisereduce.reduce_noise(y=signal, sr=RATE)
+    rms = librosa.feature.rms(y=signal, frame_length=2048, hop_length=512)[0]
+    zcr = librosa.feature.zero_crossing_rate(signal, frame_length=2048, hop_length=512)[0]
+    mfcc = librosa.feature.mfcc(y=signal, sr=RATE, n_mfcc=13, n_fft=2048, hop_length=512)
+    return np.column_stack([rms, zcr, *mfcc])
+
+
+@pytest.mark.parametrize("denoise", [True, False])
+@pytest.mark.parametrize("target_length", [30000, 60000])
+@pytest.mark.parametrize("name", ["OAF_happy/OAF_back_happy.wav", "OAF_Fear/OAF_food_fear.wav"])
+def test_features_of_a_real_clip_are_those_made_by_hand(tess, name, target_length, denoise):
+    path = tess.file(name)
+    features = process_audio_file(path, settings(target_length=target_length, denoise=denoise))
+    assert features.shape == (1 + target_length // 512, 15)
+    np.testing.assert_allclose(features, by_hand(path, target_length, denoise=denoise), rtol=1e-5, atol=1e-5)
+
+
+def test_same_file_gives_the_same_bits(tess):
+    path = tess.file("YAF_sad/YAF_bar_sad.wav")
+    one, two = (process_audio_file(path, settings()) for _ in range(2))
+    assert one.tobytes() == two.tobytes()
+
+
+def test_unusable_file_is_refused(tmp_path):
+    (tmp_path / "a.wav").write_text("no audio")
+    with pytest.raises(AudioError, match="cannot be decoded"):
+        process_audio_file(tmp_path / "a.wav", settings())

@@ -1,0 +1,399 @@
+import math
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from pydantic import ValidationError
+
+from ser_lib.errors import ParameterError, SerError
+from ser_lib.params import Params, load_params, make_params, notebook_params, project_root, resolve, shown
+
+REPO = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((REPO / "notebooks").glob("0[1-5]_*.ipynb"))
+
+
+def refusal(**values):
+    with pytest.raises(ParameterError) as caught:
+        make_params(values)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def override_refusal(*overrides):
+    with pytest.raises(ParameterError) as caught:
+        load_params(overrides=overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EPOCHS", True),
+        ("EPOCHS", False),
+        ("EPOCHS", "3"),
+        ("EPOCHS", 3.0),
+        ("EPOCHS", "1e1"),
+        ("EPOCHS", None),
+        ("TARGET_LENGTH", "long"),
+        ("TARGET_LENGTH", True),
+        ("TARGET_LENGTH", 20000.0),
+        ("LEARNING_RATE", True),
+        ("LEARNING_RATE", "0.001"),
+        ("LEARNING_RATE", "fast"),
+        ("LEARNING_RATE", "1e-4 "),
+        ("LEARNING_RATE", None),
+        ("DENOISE", 1),
+        ("DENOISE", "yes"),
+        ("DENOISE", None),
+        ("DATASET_PATH", 5),
+        ("DATASET_PATH", None),
+        ("EXAMPLE_AUDIO_FILE", 5),
+        ("CORPORA", "DEMO"),
+        ("CORPORA", [1]),
+        ("CORPORA", None),
+    ],
+)
+def test_wrong_type_is_refused(name, value):
+    message = refusal(**{name: value})
+    assert message.startswith(f"`{name}` must be ")
+    got = value[0] if isinstance(value, list) else value
+    assert message.endswith(f"Got {got!r}.")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_SKIPPED", -0.01),
+        ("MAX_SKIPPED", 1.01),
+        ("N_JOBS", 0),
+        ("N_JOBS", -2),
+        ("SEED", -1),
+        ("SEED", 2**32),
+        ("SAMPLING_RATE", 0),
+        ("SAMPLING_RATE", 1_000_000),
+        ("FRAME_LENGTH", 0),
+        ("HOP_LENGTH", 0),
+        ("N_MFCC", 0),
+        ("N_MFCC", 129),
+        ("TRIM_TOP_DB", 0),
+        ("TRIM_TOP_DB", -30.0),
+        ("TRIM_TOP_DB", math.inf),
+        ("TARGET_LENGTH", 0),
+        ("TARGET_LENGTH", -1),
+        ("TEST_FRACTION", 0),
+        ("TEST_FRACTION", 1.0),
+        ("VALIDATION_FRACTION", 0.0),
+        ("LSTM_UNITS", 0),
+        ("DENSE_UNITS", 0),
+        ("DROPOUT_RATE", -0.1),
+        ("DROPOUT_RATE", 1.0),
+        ("LEARNING_RATE", 0.0),
+        ("LEARNING_RATE", -1e-3),
+        ("LEARNING_RATE", math.nan),
+        ("LEARNING_RATE", "1e400"),
+        ("BATCH_SIZE", 0),
+        ("EPOCHS", 0),
+        ("REDUCE_LR_PATIENCE", -1),
+        ("REDUCE_LR_FACTOR", 1.0),
+        ("REDUCE_LR_FACTOR", 0.0),
+        ("EARLY_STOPPING_PATIENCE", -1),
+    ],
+)
+def test_value_out_of_range_is_refused(name, value):
+    message = refusal(**{name: value})
+    assert message.startswith(f"`{name}` must be ")
+    assert message.endswith(f"Got {float(value) if isinstance(value, str) else value!r}.")
+
+
+@pytest.mark.parametrize("name", ["DATASET_PATH", "OUTPUT_DIR", "EXAMPLE_AUDIO_FILE"])
+def test_empty_path_is_refused(name):
+    assert refusal(**{name: ""}).startswith(f"`{name}` must ")
+
+
+@pytest.mark.parametrize("value", [[], ["DEMO", "TESS"]])
+def test_corpora_is_a_list_of_one(value):
+    assert refusal(CORPORA=value) == f"`CORPORA` must have at {'most' if value else 'least'} 1 item. Got {value!r}."
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("N_JOBS", -1),
+        ("N_JOBS", 1),
+        ("SEED", 0),
+        ("SEED", 2**32 - 1),
+        ("MAX_SKIPPED", 0),
+        ("MAX_SKIPPED", 1),
+        ("TARGET_LENGTH", None),
+        ("TARGET_LENGTH", 64),
+        ("EXAMPLE_AUDIO_FILE", None),
+        ("HOP_LENGTH", 2048),
+        ("N_MFCC", 1),
+        ("N_MFCC", 128),
+        ("DROPOUT_RATE", 0),
+        ("LEARNING_RATE", 1),
+        ("EPOCHS", 1),
+    ],
+)
+def test_value_at_a_limit_is_taken(name, value):
+    assert getattr(make_params({name: value}), name) == value
+
+
+def test_rates_that_noise_reduction_cannot_smooth_are_refused():
+    # noisereduce smooths over 50 ms in hops of 256 samples: one hop fits from 256 / 0.05 = 5120 Hz on
+    assert make_params({"SAMPLING_RATE": 5120, "DENOISE": True}).SAMPLING_RATE == 5120
+    assert "`SAMPLING_RATE`" in refusal(SAMPLING_RATE=5119, DENOISE=True)
+
+
+def test_hop_length_is_at_most_frame_length():
+    assert refusal(HOP_LENGTH=4096) == "`HOP_LENGTH` must be at most `FRAME_LENGTH` (2048). Got 4096."
+    assert make_params({"HOP_LENGTH": 4096, "FRAME_LENGTH": 4096}).HOP_LENGTH == 4096
+
+
+@pytest.mark.parametrize(("test", "validation"), [(0.5, 0.5), (0.3, 0.7), (0.9, 0.9)])
+def test_fractions_leave_something_to_train_on(test, validation):
+    message = refusal(TEST_FRACTION=test, VALIDATION_FRACTION=validation)
+    assert message.startswith("`TEST_FRACTION` + `VALIDATION_FRACTION` must be below 1.")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "ending"),
+    [
+        ("MODEL_H5_FILE", "model.h5", ".weights.h5"),
+        ("MODEL_H5_FILE", "model.weights", ".weights.h5"),
+        ("MODEL_WEIGHTS_FILE", "model.h5", ".keras"),
+        ("MODEL_JSON_FILE", "model.txt", ".json"),
+        ("X_TEST_FILE", "x_test", ".npy"),
+        ("Y_TEST_FILE", "y_test.npz", ".npy"),
+        ("PROCESSED_DATA_FILE", "data.npy", ".npz"),
+        ("X_TEST_FILE", "x_test.npy\n", ".npy"),
+        ("MODEL_H5_FILE", "two\nlines", ".weights.h5"),
+    ],
+)
+def test_file_names_have_their_endings(name, value, ending):
+    message = refusal(**{name: value})
+    assert message.startswith(f"`{name}` must end in {ending}. Got ")
+
+
+@pytest.mark.parametrize("name", ["X_TEST_FILE", "MODEL_WEIGHTS_FILE", "MODEL_JSON_FILE", "MODEL_H5_FILE"])
+def test_file_names_have_no_folder(name):
+    value = "folder/" + Params.model_fields[name].default
+    assert refusal(**{name: value}) == f"`{name}` must be a file name without a folder. Got {value!r}."
+
+
+def test_the_two_test_files_differ():
+    assert "must differ" in refusal(X_TEST_FILE="y_test.npy")
+
+
+@pytest.mark.parametrize("taken", ["bundle.json", "history.json", "metrics.json"])
+def test_no_file_takes_the_name_of_another_output(taken):
+    assert "`MODEL_JSON_FILE`" in refusal(MODEL_JSON_FILE=taken)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("EPOCH", "EPOCHS"),
+        ("epochs", "EPOCHS"),
+        ("LEARNING_RAET", "LEARNING_RATE"),
+        ("N_MFCCS", "N_MFCC"),
+        ("LSTM_UNIT", "LSTM_UNITS"),
+        ("MODEL_H5", "MODEL_H5_FILE"),
+        ("two\nlines EPOCHS", "EPOCHS"),
+    ],
+)
+def test_unknown_name_is_refused_with_the_nearest(name, nearest):
+    message = refusal(**{name: 3})
+    assert "is not a parameter" in message
+    assert message.endswith(f"Did you mean `{nearest}`?")
+
+
+def test_unknown_name_like_nothing_points_to_the_list():
+    assert refusal(xylophone=3) == "`xylophone` is not a parameter. `ser params` lists them all."
+
+
+def test_every_error_is_named_in_one_line():
+    message = refusal(EPOCHS=0, DENOISE="no", COLOUR=1)
+    assert all(f"`{name}`" in message for name in ("EPOCHS", "DENOISE", "COLOUR"))
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("1E-4", 1e-4), ("+2.5e-3", 2.5e-3), (".5e-1", 0.05)])
+def test_exponents_are_numbers(text, value, tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_text(f"LEARNING_RATE: {text}\n")
+    assert load_params(file).LEARNING_RATE == value
+    assert load_params(overrides=[f"LEARNING_RATE={text}"]).LEARNING_RATE == value
+    assert make_params({"LEARNING_RATE": text}).LEARNING_RATE == value
+
+
+def test_later_files_and_overrides_win(tmp_path):
+    (tmp_path / "a.yaml").write_text("EPOCHS: 1\nSEED: 1\nN_MFCC: 5\n")
+    (tmp_path / "b.yaml").write_text("EPOCHS: 2\nSEED: 2\n")
+    params = load_params(tmp_path / "a.yaml", tmp_path / "b.yaml", overrides=["EPOCHS=3", "EPOCHS=4"])
+    assert (params.EPOCHS, params.SEED, params.N_MFCC, params.BATCH_SIZE) == (4, 2, 5, 32)
+
+
+def test_override_values_are_yaml():
+    overrides = ["TARGET_LENGTH=", "DENOISE=false", "DATASET_PATH=a=b c", "CORPORA=[TESS]", "EXAMPLE_AUDIO_FILE=null"]
+    params = load_params(overrides=overrides)
+    assert params.TARGET_LENGTH is None
+    assert params.DENOISE is False
+    assert params.DATASET_PATH == "a=b c"
+    assert params.CORPORA == ["TESS"]
+    assert params.EXAMPLE_AUDIO_FILE is None
+
+
+@pytest.mark.parametrize("override", ["EPOCHS", "=3", ""])
+def test_override_without_name_or_value_is_refused(override):
+    assert override_refusal(override) == f"An override must read NAME=VALUE. Got {override!r}."
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["EPOCHS=[", "EPOCHS=a: b: c", "EPOCHS=\x00", "EPOCHS=!!int x", "EPOCHS=0b_", "DATASET_PATH=2020-13-45"],
+)
+def test_override_that_is_no_yaml_is_refused(override):
+    assert f"`{override.partition('=')[0]}` is not valid YAML" in override_refusal(override)
+
+
+def test_override_of_thousands_of_digits_is_refused():
+    assert "`EPOCHS`" in override_refusal("EPOCHS=" + 5000 * "9")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"EPOCHS: [1\nSEED: 2\n", "is not valid YAML at line 2"),
+        (b"- EPOCHS\n- 3\n", "Got a list"),
+        (b"EPOCHS\n", "Got a str"),
+        (b"17\n", "Got a int"),
+        (b"\xff\xfe\x00", "cannot be read (not a text file)"),
+    ],
+)
+def test_bad_file_is_refused(tmp_path, content, reason):
+    file = tmp_path / "bad.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ParameterError) as caught:
+        load_params(file)
+    assert str(file) in str(caught.value)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    with pytest.raises(ParameterError, match=r"none\.yaml cannot be read \(No such file"):
+        load_params(tmp_path / "none.yaml")
+    with pytest.raises(ParameterError, match=r"cannot be read \(Is a directory\)"):
+        load_params(tmp_path)
+
+
+def test_empty_file_gives_the_defaults(tmp_path):
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    assert load_params(tmp_path / "empty.yaml") == Params()
+
+
+def test_file_with_a_number_for_a_name_is_refused(tmp_path):
+    (tmp_path / "p.yaml").write_text("12: EPOCHS\n")
+    with pytest.raises(ParameterError, match="`12` is not a parameter"):
+        load_params(tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize("file", sorted((REPO / "params").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_experiments_are_valid(file):
+    load_params(file)
+
+
+def test_defaults_are_those_of_the_mission():
+    params = Params()
+    assert (params.SAMPLING_RATE, params.FRAME_LENGTH, params.HOP_LENGTH, params.N_MFCC) == (24414, 2048, 512, 13)
+    assert (params.TRIM_TOP_DB, params.TARGET_LENGTH, params.MAX_SKIPPED) == (30, None, 0.01)
+    assert (params.TEST_FRACTION, params.VALIDATION_FRACTION) == (0.15, 0.15)
+
+
+def test_params_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Params().EPOCHS = 3
+
+
+def test_relative_paths_start_from_the_project(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params = make_params({"DATASET_PATH": "data/x", "OUTPUT_DIR": "out", "PROCESSED_DATA_FILE": "p.npz"})
+    assert project_root() == project
+    assert params.dataset_path == project / "data" / "x"
+    assert params.output_dir == project / "out"
+    assert params.processed_data_file == project / "out" / "p.npz"
+
+
+def test_paths_start_from_the_clone_without_ser_root(monkeypatch, tmp_path):
+    monkeypatch.delenv("SER_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert resolve("data/TESS") == REPO / "data" / "TESS"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("p.npz", "out/p.npz"), ("shared/p.npz", "shared/p.npz"), ("./p.npz", "p.npz")]
+)
+def test_processed_data_file_with_a_folder_is_not_in_output_dir(project, name, expected):
+    assert make_params({"OUTPUT_DIR": "out", "PROCESSED_DATA_FILE": name}).processed_data_file == project / expected
+
+
+def test_absolute_paths_and_home_stand(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert resolve("~/TESS") == tmp_path / "home" / "TESS"
+    assert make_params({"OUTPUT_DIR": str(tmp_path / "out")}).output_dir == tmp_path / "out"
+    absolute = str(tmp_path / "p.npz")
+    assert make_params({"PROCESSED_DATA_FILE": absolute}).processed_data_file == tmp_path / "p.npz"
+
+
+def test_home_of_nobody_is_refused():
+    with pytest.raises(SerError, match="nosuchuser"):
+        _ = make_params({"DATASET_PATH": "~nosuchuser/TESS"}).dataset_path
+
+
+def test_messages_show_paths_from_the_project_or_by_name(project, tmp_path):
+    assert shown(project / "data" / "x.wav") == "data/x.wav"
+    assert shown("data/x.wav") == "data/x.wav"
+    assert shown(tmp_path / "elsewhere" / "x.wav") == "x.wav"
+
+
+def parameters_cell(notebook):
+    cells = nbformat.read(notebook, as_version=4).cells
+    (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    return cell.source
+
+
+def declared(notebook):
+    namespace = {}
+    exec(parameters_cell(notebook), namespace)
+    return {name: value for name, value in namespace.items() if not name.startswith("__")}
+
+
+def test_there_are_five_notebooks():
+    assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_notebook_declares_the_defaults(notebook):
+    defaults = Params().model_dump()
+    for name, value in declared(notebook).items():
+        assert (value, type(value)) == (defaults[name], type(defaults[name])), name
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_papermill_sees_every_declared_name_and_its_help(notebook):
+    seen = papermill.inspect_notebook(str(notebook))
+    assert set(seen) == set(declared(notebook))
+    assert {name: seen[name]["help"] for name in seen} == {name: Params.model_fields[name].description for name in seen}
+
+
+def test_every_parameter_is_declared_by_a_notebook():
+    assert set().union(*map(declared, NOTEBOOKS)) == set(Params.model_fields)
+
+
+def test_notebook_params_are_its_capital_variables():
+    namespace = {"EPOCHS": 7, "N_MFCC": 5, "np": object(), "epochs": "x", "EMOTIONS": ("a",)}
+    assert notebook_params(namespace) == make_params({"EPOCHS": 7, "N_MFCC": 5})
+    with pytest.raises(ParameterError, match="`EPOCHS` must be a valid integer"):
+        notebook_params({"EPOCHS": True})

@@ -1,0 +1,424 @@
+import os
+import resource
+import shutil
+from contextlib import contextmanager
+
+import librosa
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from ser_lib import preprocess, store
+from ser_lib.audio import load_trimmed
+from ser_lib.corpora import find_clips
+from ser_lib.errors import DatasetError, SerError, StageError
+from ser_lib.features import process_audio_file
+from ser_lib.params import make_params
+from ser_lib.preprocess import preprocess_data
+from ser_lib.settings import AudioSettings
+from ser_lib.store import load_processed
+
+RATE = 24414
+NAMES = [
+    "OAF_back_angry",
+    "OAF_back_sad",
+    "OAF_bar_angry",
+    "OAF_bar_sad",
+    "YAF_back_angry",
+    "YAF_back_sad",
+    "YAF_bar_angry",
+    "YAF_bar_sad",
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, make_corpus):
+    return make_corpus(tmp_path_factory.mktemp("made") / "corpus")
+
+
+@pytest.fixture
+def corpus(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "corpus")
+
+
+@pytest.fixture
+def params_for(tmp_path):
+    def make(folder, **changes):
+        values = {"CORPORA": ["TESS"], "DATASET_PATH": str(folder), "OUTPUT_DIR": str(tmp_path / "out")}
+        return make_params(values | {"DENOISE": False, "N_JOBS": 1} | changes)
+
+    return make
+
+
+@pytest.fixture
+def params(params_for, corpus):
+    return params_for(corpus)
+
+
+def stamp(params):
+    status = params.processed_data_file.stat()
+    return status.st_ino, status.st_mtime_ns
+
+
+def table(params, name):
+    return pd.read_csv(params.output_dir / name, dtype=str, keep_default_na=False)
+
+
+def same(one, two):
+    pd.testing.assert_frame_equal(one.clips, two.clips)
+    np.testing.assert_array_equal(one.y, two.y)
+    assert one.X.tobytes() == two.X.tobytes()
+    assert one.settings == two.settings
+
+
+def test_shapes_and_labels(params):
+    data = preprocess_data(params)
+    assert data.clips["clip"].tolist() == [f"TESS/{name}" for name in NAMES]
+    assert data.X.shape == (8, 1 + data.settings.target_length // 512, 15)
+    assert data.X.dtype == np.float32
+    assert data.y.tolist() == [3, 2, 3, 2, 3, 2, 3, 2]
+    assert data.y.dtype == np.int64
+    assert data.skipped.empty
+
+
+def test_target_length_is_the_longest_after_trimming(params, corpus):
+    data = preprocess_data(params)
+    lengths = []
+    for path in corpus.rglob("*.wav"):
+        signal, _ = soundfile.read(path, dtype="float32")
+        trimmed, _ = librosa.effects.trim(signal, top_db=30, frame_length=2048, hop_length=512)
+        lengths.append(len(trimmed))
+    assert len(set(lengths)) > 1
+    assert data.settings.target_length == max(lengths)
+
+
+@pytest.mark.parametrize("target_length", [4000, 50000])
+def test_given_target_length_is_used(params_for, corpus, target_length):
+    data = preprocess_data(params_for(corpus, TARGET_LENGTH=target_length))
+    assert data.settings.target_length == target_length
+    assert data.X.shape == (8, 1 + target_length // 512, 15)
+
+
+def test_rows_are_the_features_of_the_files(params_for, demo_folder):
+    params = params_for(demo_folder, CORPORA=["DEMO"], DENOISE=True, TARGET_LENGTH=12000, N_MFCC=5, HOP_LENGTH=1024)
+    data = preprocess_data(params)
+    assert data.X.shape == (112, 1 + 12000 // 1024, 7)
+    settings = AudioSettings.from_params(params)
+    for row in (0, 50, 111):
+        features = process_audio_file(demo_folder / data.clips["file"][row], settings)
+        np.testing.assert_array_equal(data.X[row], features)
+
+
+def test_clips_table(params, corpus):
+    preprocess_data(params)
+    clips = table(params, "clips.csv")
+    assert list(clips) == [
+        *("clip", "corpus", "speaker", "emotion", "text", "file", "sha256"),
+        *("sampling_rate", "seconds", "trimmed_seconds"),
+    ]
+    assert clips.iloc[1, :6].tolist() == ["TESS/OAF_back_sad", "TESS", "OAF", "sad", "back", "OAF_back/OAF_back_sad.wav"]
+    for row in clips.itertuples():
+        information = soundfile.info(corpus / row.file)
+        assert int(row.sampling_rate) == information.samplerate == RATE
+        assert float(row.seconds) == pytest.approx(information.duration, abs=1e-9)
+        trimmed = load_trimmed(corpus / row.file, AudioSettings.from_params(params))
+        assert float(row.trimmed_seconds) == pytest.approx(len(trimmed) / RATE, abs=1e-9)
+    assert table(params, "skipped.csv").columns.tolist() == ["file", "reason"]
+    assert table(params, "skipped.csv").empty
+
+
+def test_saved_data_are_the_returned_ones(params):
+    data = preprocess_data(params)
+    same(load_processed(params.processed_data_file), data)
+    with np.load(params.processed_data_file, allow_pickle=False) as file:
+        np.testing.assert_array_equal(file["X"], data.X)
+        np.testing.assert_array_equal(file["y"], data.y)
+        assert int(file["target_length"]) == data.settings.target_length
+
+
+def test_second_run_loads_again(params, monkeypatch):
+    data = preprocess_data(params)
+    before = stamp(params)
+    monkeypatch.setattr(preprocess, "_in_parallel", None)  # no file may be decoded
+    same(preprocess_data(params), data)
+    assert stamp(params) == before
+
+
+def test_copied_corpus_with_other_folders_and_dates_is_loaded_again(params, params_for, corpus, tmp_path):
+    data = preprocess_data(params)
+    before = stamp(params)
+    for number, path in enumerate(sorted(corpus.rglob("*.wav"))):
+        copy = tmp_path / "copy" / f"folder {number}" / path.name
+        copy.parent.mkdir(parents=True)
+        shutil.copyfile(path, copy)
+        os.utime(copy, (1e9 + number, 1e9 + number))
+    again = preprocess_data(params_for(tmp_path / "copy"))
+    assert stamp(params) == before
+    assert again.X.tobytes() == data.X.tobytes()
+    assert again.clips["file"].tolist() == [f"folder {number}/{name}.wav" for number, name in enumerate(NAMES)]
+    assert table(params, "clips.csv")["file"].tolist() == again.clips["file"].tolist()
+
+
+def test_one_other_sample_is_computed_again(params, corpus):
+    data = preprocess_data(params)
+    before = stamp(params)
+    path = corpus / data.clips["file"][2]
+    signal, rate = soundfile.read(path, dtype="int16")
+    signal[len(signal) // 2] ^= 64
+    soundfile.write(path, signal, rate)
+    again = preprocess_data(params)
+    assert stamp(params) != before
+    changed = [(one != two).any() for one, two in zip(data.X, again.X, strict=True)]
+    assert changed == [number == 2 for number in range(8)]
+
+
+def test_clip_less_or_more_is_computed_again(params, corpus):
+    assert len(preprocess_data(params).X) == 8
+    (corpus / "OAF_back" / "OAF_back_sad.wav").rename(corpus / "kept.txt")
+    assert len(preprocess_data(params).X) == 7
+    (corpus / "kept.txt").rename(corpus / "OAF_back_sad.wav")
+    assert len(preprocess_data(params).X) == 8
+
+
+def test_relabelled_clip_is_computed_again(params, corpus):
+    preprocess_data(params)
+    (corpus / "OAF_back" / "OAF_back_sad.wav").rename(corpus / "OAF_back_happy.wav")
+    data = preprocess_data(params)
+    assert data.clips["clip"].tolist()[:2] == ["TESS/OAF_back_angry", "TESS/OAF_back_happy"]
+    assert data.y.tolist()[:2] == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SAMPLING_RATE", 16000),
+        ("FRAME_LENGTH", 1024),
+        ("HOP_LENGTH", 256),
+        ("N_MFCC", 12),
+        ("TRIM_TOP_DB", 20.0),
+        ("TARGET_LENGTH", 9000),
+        ("DENOISE", True),
+    ],
+)
+def test_other_setting_is_computed_again(params, params_for, corpus, name, value):
+    data = preprocess_data(params)
+    before = stamp(params)
+    again = preprocess_data(params_for(corpus, **{name: value}))
+    assert stamp(params) != before
+    assert again.X.tobytes() != data.X.tobytes()
+
+
+@pytest.mark.parametrize(("name", "value"), [("EPOCHS", 3), ("SEED", 5), ("N_JOBS", -1), ("MAX_SKIPPED", 0.5)])
+def test_what_is_no_setting_of_audio_loads_again(params, params_for, corpus, name, value):
+    preprocess_data(params)
+    before = stamp(params)
+    preprocess_data(params_for(corpus, **{name: value}))
+    assert stamp(params) == before
+
+
+def flip(raw, position, bits=0xFF):
+    return raw[:position] + bytes([raw[position] ^ bits]) + raw[position + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: b"",
+        lambda raw: b"not an archive",
+        lambda raw: raw[: len(raw) // 2],
+        lambda raw: raw[:-1],
+        lambda raw: bytes(len(raw)),
+        lambda raw: flip(raw, len(raw) // 3),  # within X
+        lambda raw: flip(raw, raw.index(b"PK\x01\x02") + 10),  # how X is compressed
+        lambda raw: flip(raw, raw.index(b"PK\x01\x02") + 8, 1),  # whether X is encrypted
+        lambda raw: flip(raw, raw.rindex(b"clips.text"), 1),  # a column's name
+    ],
+    ids=["empty", "text", "half", "last-byte", "zeros", "x", "compression", "encryption", "name"],
+)
+def test_damaged_data_are_refused_and_computed_again(params, damage):
+    data = preprocess_data(params)
+    raw = params.processed_data_file.read_bytes()
+    params.processed_data_file.write_bytes(damage(raw))
+    with pytest.raises(StageError, match=r"processed_data\.npz is damaged\. Run 01_preprocess again"):
+        load_processed(params.processed_data_file)
+    same(preprocess_data(params), data)
+    same(load_processed(params.processed_data_file), data)
+
+
+def test_data_of_another_shape_are_computed_again(params):
+    data = preprocess_data(params)
+    np.savez(params.processed_data_file, X=data.X)
+    same(preprocess_data(params), data)
+
+
+def spoil(corpus, write_wav):
+    write_wav(corpus / "OAF_dog_sad.wav", np.zeros(9000))
+    write_wav(corpus / "OAF_far_sad.wav", np.full(9000, np.nan, np.float32), subtype="FLOAT")
+    (corpus / "OAF_gap_sad.wav").write_text("no audio")
+    (corpus / "OAF_hit_sad.wav").write_bytes(b"")
+    (corpus / "OAF_ice_bored.wav").write_bytes(b"bored")
+    return {
+        "OAF_dog_sad.wav": "silent",
+        "OAF_far_sad.wav": "NaN",
+        "OAF_gap_sad.wav": "cannot be decoded",
+        "OAF_hit_sad.wav": "empty",
+        "OAF_ice_bored.wav": "unknown emotion 'bored'",
+    }
+
+
+def test_unusable_files_are_left_out_and_named(params_for, corpus, write_wav):
+    reasons = spoil(corpus, write_wav)
+    params = params_for(corpus, MAX_SKIPPED=0.5)
+    data = preprocess_data(params)
+    assert data.clips["clip"].tolist() == [f"TESS/{name}" for name in NAMES]
+    assert len(data.X) == len(data.y) == 8
+    skipped = dict(zip(*table(params, "skipped.csv").to_numpy().T, strict=True))
+    assert set(skipped) == set(reasons)
+    assert all(reason in skipped[file] for file, reason in reasons.items())
+    pd.testing.assert_frame_equal(data.skipped.sort_values("file"), table(params, "skipped.csv").sort_values("file"))
+
+
+def test_too_many_unusable_files_stop_the_run_and_stand_in_skipped_csv(params, params_for, corpus, write_wav):
+    reasons = spoil(corpus, write_wav)
+    with pytest.raises(DatasetError) as caught:
+        preprocess_data(params)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "At most 1.0% of the clips may be unusable (`MAX_SKIPPED`). Got 5 of 13 (38.5%)" in message
+    assert set(table(params, "skipped.csv")["file"]) == set(reasons)
+    assert not params.processed_data_file.exists()
+    assert len(preprocess_data(params_for(corpus, MAX_SKIPPED=5 / 13)).X) == 8
+
+
+def test_stop_holds_on_the_second_run_too(params, params_for, corpus, write_wav):
+    spoil(corpus, write_wav)
+    preprocess_data(params_for(corpus, MAX_SKIPPED=0.5))
+    before = stamp(params)
+    with pytest.raises(DatasetError, match="Got 5 of 13"):
+        preprocess_data(params)
+    assert len(preprocess_data(params_for(corpus, MAX_SKIPPED=0.5)).skipped) == 5
+    assert stamp(params) == before
+
+
+def test_no_usable_clip_stops_the_run_and_stands_in_skipped_csv(params_for, tmp_path):
+    (tmp_path / "bad").mkdir()
+    for name in NAMES:
+        (tmp_path / "bad" / f"{name}.wav").write_text(f"no audio in {name}")
+    params = params_for(tmp_path / "bad", MAX_SKIPPED=1)
+    with pytest.raises(DatasetError, match=r"OAF_back_angry\.wav.*cannot be decoded") as caught:
+        preprocess_data(params)
+    assert "\n" not in str(caught.value)
+    assert set(table(params, "skipped.csv")["file"]) == {f"{name}.wav" for name in NAMES}
+
+
+def test_skipped_files_are_named_as_they_lie_today(params_for, corpus, tmp_path):
+    (corpus / "OAF_gap_sad.wav").write_text("no audio")
+    params = params_for(corpus, MAX_SKIPPED=0.5)
+    preprocess_data(params)
+    shutil.copytree(corpus, tmp_path / "copy" / "TESS")
+    preprocess_data(params_for(tmp_path / "copy", MAX_SKIPPED=0.5))
+    assert table(params, "skipped.csv")["file"].tolist() == ["TESS/OAF_gap_sad.wav"]
+
+
+def test_clip_of_less_than_one_sample_is_left_out_and_named(params_for, corpus, write_wav):
+    write_wav(corpus / "OAF_blip_sad.wav", np.full(1, 0.5), 192000)
+    params = params_for(corpus, MAX_SKIPPED=0.5)
+    assert len(preprocess_data(params).X) == 8
+    assert table(params, "skipped.csv")["file"].tolist() == ["OAF_blip_sad.wav"]
+
+
+def test_duplicates_are_named_but_not_held_against_the_corpus(params_for, corpus):
+    shutil.copytree(corpus, corpus / "TESS again")
+    params = params_for(corpus, MAX_SKIPPED=0)
+    data = preprocess_data(params)
+    assert len(data.X) == 8
+    skipped = table(params, "skipped.csv")
+    assert len(skipped) == 8
+    assert skipped["file"].str.startswith("TESS again/").all()
+    assert skipped["reason"].str.startswith("same content as ").all()
+
+
+def test_missing_corpus_stops_before_anything_is_written(params_for, tmp_path):
+    with pytest.raises(DatasetError, match="Get TESS from"):
+        preprocess_data(params_for(tmp_path / "nowhere"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_processes_do_not_change_a_bit(params_for, corpus, tmp_path):
+    one = preprocess_data(params_for(corpus, N_JOBS=1, DENOISE=True))
+    two = preprocess_data(params_for(corpus, N_JOBS=2, DENOISE=True, OUTPUT_DIR=str(tmp_path / "two")))
+    same(one, two)
+
+
+def test_fingerprint_is_not_that_of_the_path(params, params_for, corpus, tmp_path):
+    one = preprocess_data(params)
+    copy = shutil.copytree(corpus, tmp_path / "copy")
+    two = preprocess_data(params_for(copy, OUTPUT_DIR=str(tmp_path / "two")))
+    assert one.fingerprint == two.fingerprint
+
+
+@contextmanager
+def files_of_at_most(size):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_full_disk_leaves_the_earlier_data_whole(params, params_for, corpus):
+    data = preprocess_data(params)
+    before = params.processed_data_file.read_bytes()
+    assert len(before) > 12_000
+    with files_of_at_most(12_000), pytest.raises(SerError, match=r"cannot be written \(File too large\)") as caught:
+        preprocess_data(params_for(corpus, TRIM_TOP_DB=20.0))
+    assert "\n" not in str(caught.value)
+    assert params.processed_data_file.read_bytes() == before
+    assert sorted(path.name for path in params.output_dir.iterdir()) == ["clips.csv", "processed_data.npz", "skipped.csv"]
+    same(preprocess_data(params), data)
+
+
+def test_disk_that_fills_up_while_saving_is_told(params, monkeypatch):
+    def fail(file, **_arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.np, "savez", fail)
+    with pytest.raises(SerError, match=r"processed_data\.npz cannot be written \(No space left on device\)"):
+        preprocess_data(params)
+    assert [path.name for path in params.output_dir.iterdir()] == ["skipped.csv"]
+
+
+def test_output_dir_that_is_a_file_is_told(params_for, corpus, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(SerError, match="cannot be written"):
+        preprocess_data(params_for(corpus, OUTPUT_DIR=str(tmp_path / "file")))
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_killed_writing_leaves_the_earlier_file(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    file = tmp_path / "a.csv"
+    file.write_text("earlier")
+    with pytest.raises(Killed), store.whole_file(file) as partial:
+        partial.write_text("half")
+        assert (file.read_text(), partial.parent) == ("earlier", tmp_path)
+        raise Killed
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.csv": "earlier"}
+
+
+def test_real_clips_with_odd_rate_and_containers(tess, params_for, tmp_path):
+    names = ["OAF_Fear/OAF_food_fear.wav", "YAF_angry/YAF_germ_angry.wav", "OAF_neutral/OA_bite_neutral.wav"]
+    for name in names:
+        copy = tmp_path / "TESS" / name
+        copy.parent.mkdir(parents=True)
+        shutil.copyfile(tess.file(name), copy)
+    data = preprocess_data(params_for(tmp_path / "TESS"))
+    assert data.clips["clip"].tolist() == ["TESS/OAF_bite_neutral", "TESS/OAF_food_fear", "TESS/YAF_germ_angry"]
+    assert data.clips["sampling_rate"].tolist() == [24414, 96000, 24414]
+    assert data.settings.target_length < 3 * RATE
+    assert find_clips("TESS", tmp_path / "TESS")[1] == []
