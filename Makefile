@@ -40,7 +40,7 @@ format: setup  ## mend what `check` can mend by itself
 	@$(BIN)/ruff check --fix && $(BIN)/ruff format
 
 lab: setup  ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab notebooks
+	@$(BIN)/jupyter lab notebooks --KernelManager.transport=ipc
 
 notebooks: setup  ## write the Colab cell of ser_lib/colab.py into every notebook
 	@$(BIN)/python -m ser_lib.colab && $(BIN)/ruff format --quiet notebooks

@@ -14,8 +14,8 @@ class _NotebookLine:
         self._output = None
 
     def write(self, text: str) -> None:
-        line = text.strip("\r\n ")
-        if not line and self._output is None:
+        line = text.strip("\r ")
+        if line == "\n" or (not line and self._output is None):  # the end of a line that stays, or nothing to clear
             return
         content = {"text/plain": line}
         if self._output is None:

@@ -79,6 +79,11 @@ def test_channels_are_averaged(tmp_path, write_wav, n_channels):
     np.testing.assert_allclose(decoded, channels.sum(axis=1) / n_channels, rtol=0, atol=1e-6)
 
 
+def test_average_of_huge_samples_does_not_overflow(tmp_path, write_wav):
+    decoded, _ = audio.load_audio(write_wav(tmp_path / "a.wav", np.full((9, 2), 3e38, np.float32), subtype="FLOAT"))
+    np.testing.assert_allclose(decoded, 3e38, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("name", "container"), [("aiff.wav", "AIFF"), ("a.flac", "FLAC"), ("flac.wav", "FLAC")])
 def test_content_decides_not_the_ending(tmp_path, write_wav, name, container):
     signal = noise(0.1)
@@ -171,9 +176,8 @@ def one_bad(value):
         (one_bad(np.nan), "NaN or infinity"),
         (one_bad(np.inf), "NaN or infinity"),
         (one_bad(-np.inf), "NaN or infinity"),
-        (np.full((100, 2), 3e38), "NaN or infinity"),
     ],
-    ids=["none", "zeros", "last-bit", "opposite-channels", "nan", "inf", "minus-inf", "sum-overflows"],
+    ids=["none", "zeros", "last-bit", "opposite-channels", "nan", "inf", "minus-inf"],
 )
 def test_unusable_samples_are_refused(tmp_path, write_wav, samples, reason):
     with pytest.raises(AudioError, match=reason):

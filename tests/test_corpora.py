@@ -261,7 +261,9 @@ def test_failed_making_leaves_nothing_and_says_why(tmp_path, monkeypatch):
     long = tmp_path.joinpath(*(4 * [40 * "t"]))
     long.mkdir(parents=True)
     monkeypatch.setenv("TMPDIR", str(long))
-    with pytest.raises(DatasetError, match=r"could not be made in .*temporary folder must be shorter than 150") as caught:
+    with pytest.raises(
+        DatasetError, match=r"could not be made in .*temporary folder must be shorter than 150"
+    ) as caught:
         demo.make(tmp_path / "data" / "demo", n_words=1)
     assert "\n" not in str(caught.value)
     assert list((tmp_path / "data").iterdir()) == []

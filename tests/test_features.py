@@ -5,6 +5,7 @@ import pytest
 import scipy.fft
 import soundfile
 import soxr
+from threadpoolctl import threadpool_limits
 
 from ser_lib.errors import AudioError
 from ser_lib.features import extract_features, process_audio_file
@@ -22,7 +23,9 @@ def sine(frequency, n_samples=RATE, amplitude=0.5):
     return (amplitude * np.sin(2 * np.pi * frequency * np.arange(n_samples) / RATE + 0.3)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("target_length", "hop_length", "n_frames"), [(24414, 512, 48), (5120, 512, 11), (511, 512, 1)])
+@pytest.mark.parametrize(
+    ("target_length", "hop_length", "n_frames"), [(24414, 512, 48), (5120, 512, 11), (511, 512, 1)]
+)
 @pytest.mark.parametrize("n_mfcc", [1, 13, 40])
 @pytest.mark.filterwarnings("ignore:n_fft=2048 is too large for input signal:UserWarning")
 def test_shape_is_frames_by_two_and_mfcc(target_length, hop_length, n_frames, n_mfcc):
@@ -68,6 +71,16 @@ def test_louder_signal_moves_rms_and_the_first_coefficient_alone():
     # each of the 128 mel bands gains 20 log10(2) dB: sqrt(128) times that in the constant term
     np.testing.assert_allclose(louder[:, 2] - features[:, 2], np.sqrt(128) * 20 * np.log10(2), rtol=1e-3)
     np.testing.assert_allclose(louder[:, 3:], features[:, 3:], rtol=0, atol=2e-2)
+
+
+def test_threads_of_the_linear_algebra_do_not_change_a_bit():
+    # worker processes have one thread, a prediction in a notebook has one per core
+    signal = 0.3 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    with threadpool_limits(1):
+        one = extract_features(signal, settings())
+    with threadpool_limits(2):
+        two = extract_features(signal, settings())
+    np.testing.assert_array_equal(one, two)
 
 
 def by_hand(path, target_length, *, denoise):

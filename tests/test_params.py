@@ -223,9 +223,9 @@ def test_every_error_is_named_in_one_line():
 def test_exponents_are_numbers(text, value, tmp_path):
     file = tmp_path / "p.yaml"
     file.write_text(f"LEARNING_RATE: {text}\n")
-    assert load_params(file).LEARNING_RATE == value
-    assert load_params(overrides=[f"LEARNING_RATE={text}"]).LEARNING_RATE == value
-    assert make_params({"LEARNING_RATE": text}).LEARNING_RATE == value
+    assert value == load_params(file).LEARNING_RATE
+    assert value == load_params(overrides=[f"LEARNING_RATE={text}"]).LEARNING_RATE
+    assert value == make_params({"LEARNING_RATE": text}).LEARNING_RATE
 
 
 def test_later_files_and_overrides_win(tmp_path):

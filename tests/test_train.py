@@ -16,7 +16,9 @@ from ser_lib.params import make_params
 from ser_lib.train import best_epoch, make_callbacks, train_model
 
 # Keras 3.15 copies TensorFlow's variables in a way that numpy 2 dislikes.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:keras")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:keras"
+)
 
 SMALL = {"LSTM_UNITS": 4, "DENSE_UNITS": 5, "EPOCHS": 6, "BATCH_SIZE": 8, "LEARNING_RATE": 0.02}
 
@@ -174,27 +176,30 @@ def test_another_seed_gives_other_weights(trained, project):
     assert digest(model) != digest(trained.model)
 
 
-def test_training_on_a_full_disk_is_one_clear_error(trained, tmp_path):
+def test_full_disk_is_one_clear_error(trained, tmp_path):
     code = f"""
-import sys
+import resource, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_train import SMALL, make_params, train_model, write_tiny_data
-import resource, signal
+from test_train import SMALL, build_model, make_params, tiny_data, train_model, write_tiny_data
+from ser_lib.train import _save
 params = make_params(SMALL | {{"EPOCHS": 1}})
 write_tiny_data(params)
+model = build_model(tiny_data().X, 7, params)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-for limit in (5_000, {(trained.folder / "model.weights.h5").stat().st_size - 1000}):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({(trained.folder / "model.json").stat().st_size + 500},) * 2)
+for save in (lambda: train_model(params), lambda: _save(model, {{}}, params)):
     try:
-        train_model(params)
+        save()
     except Exception as error:
         print(type(error).__name__, error)
 """
     done = run_python(code, SER_ROOT=str(tmp_path), PYTHONDONTWRITEBYTECODE="1")
     lines = done.stdout.splitlines()
     assert len(lines) == 2, done.stderr
-    assert all(line.startswith("StageError ") and "cannot be written" in line for line in lines), lines
-    assert sorted(os.listdir(tmp_path / "artifacts" / "interactive")) == ["processed_data.npz", "split.csv"]
+    assert lines[0].startswith("StageError artifacts/interactive/best_model.keras cannot be written (")
+    assert lines[1].startswith("StageError artifacts/interactive/model.weights.h5 cannot be written (")
+    left = sorted(os.listdir(tmp_path / "artifacts" / "interactive"))
+    assert left == ["model.json", "processed_data.npz", "split.csv"]
 
 
 @pytest.mark.parametrize(("made", "notebook"), [([], "01_preprocess"), (["processed_data.npz"], "02_split")])

@@ -1,0 +1,146 @@
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+
+from ser_lib import plots
+from ser_lib.settings import AudioSettings
+
+SETTINGS = AudioSettings(
+    sampling_rate=8000, frame_length=256, hop_length=100, n_mfcc=5, trim_top_db=30.0, denoise=False, target_length=8000
+)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def labels(ax):
+    return ax.get_xlabel(), ax.get_ylabel()
+
+
+def test_waveform_over_seconds():
+    ax = plots.plot_waveform(np.array([0.0, 1.0, -1.0, 0.5]), 2, title="clip")
+    times, samples = ax.lines[0].get_data()
+    assert list(times) == [0, 0.5, 1, 1.5]
+    assert list(samples) == [0, 1, -1, 0.5]
+    assert (labels(ax), ax.get_title()) == (("time (s)", "amplitude"), "clip")
+
+
+def test_spectrogram_shows_a_tone_at_its_frequency():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000).astype(np.float32)
+    ax = plots.plot_spectrogram(tone, SETTINGS)
+    level = ax.collections[0].get_array().reshape(129, -1)
+    assert np.median(level.argmax(axis=0)) == 1000 / (8000 / 256)  # Hz over the width of a bin
+    assert level.max() == 0  # dB below the loudest point
+    assert labels(ax) == ("time (s)", "frequency (Hz)")
+    assert ax.figure.axes[-1].get_ylabel() == "level (dB)"
+    assert ax.get_xlim()[1] == pytest.approx(1, abs=0.05)
+
+
+def test_mfcc_show_the_coefficients_and_not_the_first_two_columns():
+    features = np.arange(6 * 7, dtype=np.float32).reshape(6, 7)
+    ax = plots.plot_mfcc(features, SETTINGS)
+    np.testing.assert_array_equal(ax.collections[0].get_array().reshape(5, 6), features[:, 2:].T)
+    assert labels(ax) == ("time (s)", "MFCC number")
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["1", "2", "3", "4", "5"]
+
+
+def test_rms_and_zcr_are_the_first_two_columns():
+    features = np.arange(3 * 7, dtype=np.float32).reshape(3, 7)
+    ax = plots.plot_rms_and_zcr(features, SETTINGS)
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[0, 7, 14], [1, 8, 15]]
+    assert ax.lines[0].get_xdata().tolist() == pytest.approx([0, 0.0125, 0.025])  # 100 samples at 8 kHz
+    assert ["RMS" in text.get_text() for text in ax.get_legend().get_texts()] == [True, False]
+    assert ax.get_xlabel() == "time (s)"
+
+
+def test_lengths_before_and_after_trimming():
+    clips = pd.DataFrame({"seconds": [2.0, 2.0, 3.0], "trimmed_seconds": [1.0, 1.5, 1.5], "clip": ["a", "b", "c"]})
+    ax = plots.plot_lengths(clips)
+    assert labels(ax) == ("length (s)", "clips")
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"before trimming", "after trimming"}
+    low, high = ax.dataLim.intervalx
+    assert (low, high) == pytest.approx((1, 3))
+
+
+def test_split_counts_each_emotion_in_each_set():
+    table = pd.DataFrame(
+        {"emotion": ["ps", "ps", "ps", "fear", "fear"], "set": ["train", "train", "test", "train", "validation"]}
+    )
+    ax = plots.plot_split(table)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["fearful", "surprised"]
+    heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in ax.containers}
+    assert heights == {"train": [1, 2], "validation": [1, 0], "test": [0, 1]}
+    assert labels(ax) == ("emotion", "clips")
+
+
+def test_history_shows_both_sets_over_epochs():
+    history = {"loss": [2.0, 1.0], "val_loss": [3.0, 4.0], "accuracy": [0.1, 0.2], "val_accuracy": [0.3, 0.4]}
+    axes = plots.plot_history(history)
+    assert [labels(ax) for ax in axes] == [("epoch", "cross-entropy (nats)"), ("epoch", "accuracy")]
+    shown = [[line.get_ydata().tolist() for line in ax.lines] for ax in axes]
+    assert shown == [[[2, 1], [3, 4]], [[0.1, 0.2], [0.3, 0.4]]]
+    assert axes[0].lines[0].get_xdata().tolist() == [1, 2]
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["training", "validation"]
+
+
+def test_heatmap_annotations_are_the_matrix():
+    matrix = np.arange(49).reshape(7, 7)
+    ax = plots.plot_confusion_matrix(matrix, title="test set")
+    assert [int(text.get_text()) for text in ax.texts] == list(range(49))
+    assert ax.texts[1].get_position() == (1.5, 0.5)  # row 0, column 1: true emotions run down
+    assert labels(ax) == ("predicted emotion", "true emotion")
+    names = ["neutral", "happy", "sad", "angry", "fearful", "disgust", "surprised"]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == names
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == names
+
+
+def test_accuracy_per_class_as_bars():
+    ax = plots.plot_accuracy_per_class({"fear": 0.25, "ps": 1.0})
+    assert [bar.get_width() for bar in ax.patches] == [0.25, 1]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["fearful", "surprised"]
+    assert [text.get_text() for text in ax.texts] == ["25.0%", "100.0%"]
+    assert labels(ax) == ("share recognised", "emotion")
+
+
+def test_probabilities_as_bars():
+    ax = plots.plot_probabilities({"happy": 0.125, "sad": 0.875}, title="file.wav: sad")
+    assert [bar.get_width() for bar in ax.patches] == [0.125, 0.875]
+    assert [text.get_text() for text in ax.texts] == ["12.5%", "87.5%"]
+    assert (labels(ax), ax.get_title()) == (("probability", "emotion"), "file.wav: sad")
+    assert ax.yaxis_inverted()  # the first one stands on top
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: plots.plot_waveform(np.ones(10), 10, ax=ax),
+        lambda ax: plots.plot_spectrogram(np.ones(800, dtype=np.float32), SETTINGS, ax=ax),
+        lambda ax: plots.plot_mfcc(np.ones((4, 7)), SETTINGS, ax=ax),
+        lambda ax: plots.plot_rms_and_zcr(np.ones((4, 7)), SETTINGS, ax=ax),
+        lambda ax: plots.plot_lengths(pd.DataFrame({"seconds": [2.0], "trimmed_seconds": [1.0]}), ax=ax),
+        lambda ax: plots.plot_split(pd.DataFrame({"emotion": ["sad"], "set": ["train"]}), ax=ax),
+        lambda ax: plots.plot_confusion_matrix(np.eye(7, dtype=int), ax=ax),
+        lambda ax: plots.plot_accuracy_per_class({"sad": 1.0}, ax=ax),
+        lambda ax: plots.plot_probabilities({"sad": 1.0}, ax=ax),
+    ],
+)
+def test_plots_draw_into_the_axes_they_are_given(draw):
+    ax = plt.subplots()[1]
+    assert draw(ax) is ax
+    assert isinstance(draw(None), Axes)
+
+
+def test_figure_is_saved_whole(tmp_path):
+    ax = plots.plot_waveform(np.ones(10), 10)
+    plots.save_figure(ax, tmp_path / "figures" / "w.png")
+    assert (tmp_path / "figures" / "w.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["w.png"]

@@ -1,0 +1,269 @@
+import json
+import os
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import soxr
+from test_store import run_python
+
+from ser_lib.bundle import load_bundle, read_bundle_info
+from ser_lib.errors import AudioError, BundleError, StageError
+from ser_lib.evaluate import evaluate_model
+from ser_lib.model import keras
+from ser_lib.params import make_params
+from ser_lib.predict import example_file, predict_emotion_from_file, save_predictions
+from ser_lib.preprocess import preprocess_data
+from ser_lib.split import split_data
+from ser_lib.store import require
+from ser_lib.train import train_model
+
+# Keras 3.15 copies TensorFlow's variables in a way that numpy 2 dislikes.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:keras")
+
+
+@pytest.fixture(scope="module")
+def trained(demo_folder, tmp_path_factory):
+    """The first four stages on four words of the demo corpus; predictions of the test set as stage 4 wrote them."""
+    root = tmp_path_factory.mktemp("predict")
+    for file in demo_folder.glob("*/*.wav"):
+        if file.name.split("_")[1] in ("back", "bar", "base", "bath"):
+            (root / "corpus").mkdir(exist_ok=True)
+            shutil.copy(file, root / "corpus")
+    values = {"DATASET_PATH": "corpus", "N_JOBS": 1, "TEST_FRACTION": 0.25, "VALIDATION_FRACTION": 0.25}
+    model = {"LSTM_UNITS": 8, "DENSE_UNITS": 8, "EPOCHS": 2, "BATCH_SIZE": 4, "LEARNING_RATE": 0.01}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SER_ROOT", str(root))
+        params = make_params(values | model)
+        data = preprocess_data(params)
+        split_data(data, params)
+        train_model(params)
+        bundle = load_bundle(params.output_dir)
+        evaluate_model(bundle, params)
+        yield SimpleNamespace(
+            root=root, folder=params.output_dir, corpus=root / "corpus", params=params, bundle=bundle,
+            predictions=pd.read_csv(params.output_dir / "test_predictions.csv"),
+        )  # fmt: skip
+
+
+@pytest.fixture
+def bundle_copy(trained, tmp_path):
+    """The saved bundle alone, in a folder of its own."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    for name in ("bundle.json", "best_model.keras"):
+        shutil.copy(trained.folder / name, folder)
+    return folder
+
+
+def probabilities_of(prediction):
+    return np.array(list(prediction.probabilities.values()))
+
+
+def wav_of(clip):
+    return clip.removeprefix("DEMO/") + ".wav"
+
+
+IN_A_FRESH_PROCESS = """
+import json, sys
+import numpy as np
+from ser_lib import load_bundle, predict_emotion_from_file, process_audio_file
+bundle = load_bundle(sys.argv[1])
+np.save(sys.argv[2], process_audio_file(sys.argv[3], bundle.info.settings))
+print(json.dumps(predict_emotion_from_file(sys.argv[4], bundle).probabilities))
+"""
+
+
+def test_bundle_alone_repeats_training_in_a_fresh_process(trained, bundle_copy, tmp_path):
+    split = pd.read_csv(trained.folder / "split.csv")
+    clip = split["clip"][split["set"] == "train"].iloc[0]
+    with np.load(trained.folder / "processed_data.npz") as file:
+        expected = file["X"][file["clips.clip"].tolist().index(clip)]
+    tested = trained.predictions.iloc[-1]
+    arguments = [
+        bundle_copy, tmp_path / "features.npy", trained.corpus / wav_of(clip), trained.corpus / wav_of(tested["clip"]),
+    ]  # fmt: skip
+    done = run_python(IN_A_FRESH_PROCESS, *arguments, SER_ROOT=str(tmp_path))
+    probabilities = json.loads(done.stdout) if done.returncode == 0 else pytest.fail(done.stderr)
+
+    features = np.load(tmp_path / "features.npy")
+    assert features.dtype == expected.dtype == np.float32
+    np.testing.assert_array_equal(features, expected)
+    names = ["neutral", "happy", "sad", "angry", "fearful", "disgust", "surprised"]
+    assert list(probabilities) == names
+    stored = tested.filter(like="p_").to_numpy(dtype=float)
+    np.testing.assert_allclose(list(probabilities.values()), stored, atol=1e-6)  # stored with six digits
+
+
+def test_answer_is_the_most_probable_emotion(trained):
+    prediction = predict_emotion_from_file(trained.corpus / "ESA_back_fear.wav", trained.bundle)
+    assert prediction.file == "ESA_back_fear.wav"
+    assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert prediction.confidence == max(prediction.probabilities.values())
+    assert prediction.probabilities[prediction.emotion] == prediction.confidence
+    lines = str(prediction).splitlines()
+    assert lines[0] == f"ESA_back_fear.wav: {prediction.emotion} ({prediction.confidence:.1%})"
+    percentages = [float(line.split()[1].rstrip("%")) for line in lines[1:]]
+    assert len(lines) == 8 and percentages == sorted(percentages, reverse=True)
+
+
+@pytest.mark.parametrize("version", ["stereo", "48 kHz", "flac", "half as loud", "silence around it"])
+def test_same_recording_in_another_form_gets_a_nearby_answer(trained, tmp_path, version):
+    original = trained.corpus / "ESB_bar_happy.wav"
+    signal, rate = soundfile.read(original)
+    path = tmp_path / ("other.flac" if version == "flac" else "other.wav")
+    if version == "stereo":
+        signal = np.stack([1.2 * signal, 0.8 * signal], axis=1)
+    elif version == "48 kHz":
+        signal, rate = soxr.resample(signal, rate, 48000), 48000
+    elif version == "half as loud":
+        signal = signal / 2
+    elif version == "silence around it":
+        signal = np.pad(signal, 512 * 20)
+    soundfile.write(path, signal, rate, subtype="PCM_24")
+    expected = predict_emotion_from_file(original, trained.bundle)
+    prediction = predict_emotion_from_file(path, trained.bundle)
+    np.testing.assert_allclose(probabilities_of(prediction), probabilities_of(expected), atol=0.05)
+
+
+def test_different_recordings_get_different_answers(trained):
+    first, second = (
+        predict_emotion_from_file(trained.corpus / name, trained.bundle)
+        for name in ("ESA_back_sad.wav", "ESB_bar_angry.wav")
+    )
+    assert np.abs(probabilities_of(first) - probabilities_of(second)).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "there is no such file"),
+        (b"", "the file is empty"),
+        (b"this is not audio at all", "the file cannot be decoded as audio"),
+        (np.zeros(8000), "the file is silent"),
+        (np.zeros(0), "the file holds no samples"),
+        (np.array([0.5, np.nan] * 4000), "the samples hold NaN or infinity"),
+    ],
+)
+def test_bad_audio_is_one_line_that_names_the_file(trained, tmp_path, content, reason):
+    path = tmp_path / "mine.wav"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        soundfile.write(path, content, 16000, subtype="FLOAT")
+    with pytest.raises(AudioError) as error:
+        predict_emotion_from_file(path, trained.bundle)
+    assert str(error.value) == f"mine.wav cannot be used: {reason}."
+
+
+def test_predictions_are_saved_as_a_table(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("SER_ROOT", str(tmp_path))
+    prediction = predict_emotion_from_file(trained.corpus / "ESA_back_ps.wav", trained.bundle)
+    save_predictions([prediction, prediction], make_params({}))
+    table = pd.read_csv(tmp_path / "artifacts" / "interactive" / "predictions.csv")
+    assert list(table)[:3] == ["file", "emotion", "confidence"]
+    assert list(table)[3:] == [f"p_{emotion}" for emotion in prediction.probabilities]
+    assert table["file"].tolist() == ["ESA_back_ps.wav"] * 2
+    np.testing.assert_allclose(table.iloc[0, 3:].to_numpy(dtype=float), probabilities_of(prediction))
+
+
+def test_example_is_the_first_test_clip(trained):
+    clip = trained.predictions["clip"].iloc[0]
+    assert example_file(trained.params) == trained.corpus / wav_of(clip)
+
+
+def test_example_can_be_named_from_the_project(trained):
+    assert example_file(make_params({"EXAMPLE_AUDIO_FILE": "my/voice.mp3"})) == trained.root / "my" / "voice.mp3"
+
+
+def test_example_before_evaluation_says_what_to_run_first(project):
+    with pytest.raises(StageError, match="04_evaluate first"):
+        example_file(make_params({}))
+
+
+def edit(folder, change):
+    path = folder / "bundle.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def refused(folder, kind, message):
+    with pytest.raises(kind, match=message) as error:
+        load_bundle(folder)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_bundle_copy_loads(bundle_copy, trained):
+    assert load_bundle(bundle_copy).info == trained.bundle.info
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "best_model.keras"])
+def test_missing_part_names_the_notebook_to_run(bundle_copy, name):
+    (bundle_copy / name).unlink()
+    refused(bundle_copy, StageError, f"{name} is not there yet. Run 03_train first")
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.98])
+def test_truncated_description_is_damaged(bundle_copy, share):
+    text = (bundle_copy / "bundle.json").read_text()
+    (bundle_copy / "bundle.json").write_text(text[: int(share * len(text))])
+    refused(bundle_copy, BundleError, r"bundle\.json is damaged .*Run 03_train again\.$")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["settings"].update(n_mfcc=12), "is damaged"),
+        (lambda content: content["settings"].update(target_length=None), "is damaged"),
+        (lambda content: content["settings"].update(hop_length="512"), r"is damaged \(settings\.hop_length"),
+        (lambda content: content["settings"].pop("denoise"), r"is damaged \(settings\.denoise"),
+        (lambda content: content["settings"].update(target_length=12345), "must fit the model"),
+        (lambda content: content["settings"].update(hop_length=400), "must fit the model"),
+        (lambda content: content.update(emotions=content["emotions"][:5]), "must fit the model"),
+        (lambda content: content.update(model="../best_model.keras"), r"is damaged \(model"),
+        (lambda content: content.update(model_sha256="0" * 64), "is not the model that"),
+        (lambda content: content.update(more=1), r"is damaged \(more"),
+    ],
+)
+def test_edited_description_is_refused(bundle_copy, change, message):
+    edit(bundle_copy, change)
+    refused(bundle_copy, BundleError, message)
+
+
+def test_settings_and_features_edited_alike_still_do_not_fit(bundle_copy):
+    edit(bundle_copy, lambda content: (content["settings"].update(n_mfcc=12), content["features"].pop()))
+    refused(bundle_copy, BundleError, r"must fit the model: .*, 14\).*, 15\)")
+
+
+def test_model_of_another_training_is_refused(bundle_copy, trained):
+    other = keras.models.clone_model(trained.bundle.model)
+    other.save(bundle_copy / "best_model.keras")
+    refused(bundle_copy, BundleError, "is not the model that bundle.json beside it describes. Run 03_train again")
+
+
+def test_truncated_model_is_refused(bundle_copy):
+    model = bundle_copy / "best_model.keras"
+    os.truncate(model, model.stat().st_size - 1000)
+    refused(bundle_copy, BundleError, "is not the model that")
+
+
+def test_model_file_that_keras_cannot_read_is_refused(bundle_copy):
+    import hashlib
+
+    (bundle_copy / "best_model.keras").write_bytes(b"PK")
+    edit(bundle_copy, lambda content: content.update(model_sha256=hashlib.sha256(b"PK").hexdigest()))
+    refused(bundle_copy, BundleError, "best_model.keras cannot be loaded by this Keras")
+
+
+def test_bundle_keeps_what_the_model_was_trained_with(trained):
+    info = read_bundle_info(trained.folder)
+    assert info.corpora == ["DEMO"]
+    assert info.features == ["rms", "zcr", *(f"mfcc_{i}" for i in range(1, 14))]
+    assert {"keras", "tensorflow", "librosa", "noisereduce", "numpy"} <= set(info.versions)
+    assert info.settings.target_length == round(
+        pd.read_csv(require(trained.folder / "clips.csv", "01_preprocess"))["trimmed_seconds"].max() * 24414
+    )
