@@ -1,8 +1,8 @@
 """How far the features of the same clips differ between two installations (Pythons, library versions).
 
-    .venv-3.11/bin/python benchmarks/feature_differences.py save data/TESS a.npz
-    .venv-3.13/bin/python benchmarks/feature_differences.py save data/TESS b.npz
-    python benchmarks/feature_differences.py compare a.npz b.npz
+.venv-3.11/bin/python benchmarks/feature_differences.py save data/TESS a.npz
+.venv-3.13/bin/python benchmarks/feature_differences.py save data/TESS b.npz
+python benchmarks/feature_differences.py compare a.npz b.npz
 """
 
 import sys

@@ -51,7 +51,7 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
         raise AudioError("the file holds no samples")
     if not np.isfinite(channels).all():
         raise AudioError("the samples hold NaN or infinity")
-    signal = channels.mean(axis=1, dtype=np.float32)
+    signal = channels.mean(axis=1, dtype=np.float64).astype(np.float32)
     if np.abs(signal).max() <= _SILENT_PEAK:
         raise AudioError("the file is silent")
     return signal, sampling_rate
@@ -62,7 +62,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
         raise AudioError("the file is empty")
     try:
         return soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, TypeError):
         return _decode_with_av(path)
 
 
@@ -140,6 +140,8 @@ def load_trimmed(path: str | Path, settings: AudioSettings) -> np.ndarray:
 def trim_steps(signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> dict[str, np.ndarray]:
     """Signals `decoded` (at its own rate), `resampled`, `normalised` and `trimmed`, in this order."""
     resampled = resample(signal, sampling_rate, target_rate=settings.sampling_rate)
+    if len(resampled) == 0:
+        raise AudioError("the file is shorter than one sample at the common rate")
     normalized = normalize_volume(resampled, settings.sampling_rate)
     trimmed = trim_silence(normalized, settings)
     return {"decoded": signal, "resampled": resampled, "normalised": normalized, "trimmed": trimmed}

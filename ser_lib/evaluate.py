@@ -13,7 +13,7 @@ from ser_lib.errors import BundleError
 from ser_lib.labels import EMOTIONS
 from ser_lib.model import predict_probabilities
 from ser_lib.params import Params
-from ser_lib.store import load_set, read_array, write_csv, write_json
+from ser_lib.store import SPLIT_FILE, load_set, read_array, write_csv, write_json
 
 
 def validate(y_true: np.ndarray, probabilities: np.ndarray) -> None:
@@ -91,14 +91,16 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict[str, dict], pd.
     Raises
     ------
     BundleError
-        If the model takes features of another shape.
+        If the saved test set is not that of the split, or the model takes features of another shape.
     """
     X_validation, y_validation, _ = load_set(params, "validation")
-    _, y_expected, clips = load_set(params, "test")
+    X_expected, y_expected, clips = load_set(params, "test")
     X_test = read_array(params.output_dir / params.X_TEST_FILE, "02_split")
     y_test = read_array(params.output_dir / params.Y_TEST_FILE, "02_split")
-    if not np.array_equal(y_test, y_expected):
-        raise BundleError(f"`{params.Y_TEST_FILE}` is not the test set of split.csv. Run 02_split again.")
+    saved = {params.X_TEST_FILE: (X_test, X_expected), params.Y_TEST_FILE: (y_test, y_expected)}
+    for name, (array, expected) in saved.items():
+        if not np.array_equal(array, expected):
+            raise BundleError(f"{name} is not the test set of {SPLIT_FILE}. Run 02_split again.")
     for X in (X_validation, X_test):
         if X.shape[1:] != bundle.model.input_shape[1:]:
             raise BundleError(

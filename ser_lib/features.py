@@ -4,6 +4,7 @@ from pathlib import Path
 
 import librosa
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ser_lib.audio import finish_steps, load_trimmed
 from ser_lib.settings import AudioSettings
@@ -27,13 +28,15 @@ def extract_features(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     frames = {"frame_length": settings.frame_length, "hop_length": settings.hop_length}
     rms = librosa.feature.rms(y=signal, **frames)
     zcr = librosa.feature.zero_crossing_rate(signal, **frames)
-    mfcc = librosa.feature.mfcc(
-        y=signal,
-        sr=settings.sampling_rate,
-        n_mfcc=settings.n_mfcc,
-        n_fft=settings.frame_length,
-        hop_length=settings.hop_length,
-    )
+    # With more threads the last bits of the mel spectrum change, and a worker has fewer than a notebook.
+    with threadpool_limits(1, user_api="blas"):
+        mfcc = librosa.feature.mfcc(
+            y=signal,
+            sr=settings.sampling_rate,
+            n_mfcc=settings.n_mfcc,
+            n_fft=settings.frame_length,
+            hop_length=settings.hop_length,
+        )
     return np.vstack([rms, zcr, mfcc]).T.astype(np.float32)
 
 

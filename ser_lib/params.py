@@ -99,6 +99,10 @@ class Params(BaseModel):
             )
         if self.N_JOBS == 0:
             raise ValueError("`N_JOBS` must be at least 1, or -1 for one process per core. Got 0.")
+        if self.DENOISE and self.SAMPLING_RATE < 5120:
+            raise ValueError(f"`SAMPLING_RATE` must be at least 5120 with `DENOISE`. Got {self.SAMPLING_RATE}.")
+        if self.MODEL_JSON_FILE in ("bundle.json", "history.json", "metrics.json"):
+            raise ValueError(f"`MODEL_JSON_FILE` must not be the name of another output. Got {self.MODEL_JSON_FILE}.")
         held_out = self.TEST_FRACTION + self.VALIDATION_FRACTION
         if held_out >= 1:
             raise ValueError(f"`TEST_FRACTION` + `VALIDATION_FRACTION` must be below 1. Got {held_out:g}.")
@@ -129,7 +133,10 @@ def project_root() -> Path:
 
 def resolve(path: str | Path) -> Path:
     """Absolute path of `path`, relative ones taken from the project's root."""
-    return project_root() / Path(path).expanduser()
+    try:
+        return project_root() / Path(path).expanduser()
+    except RuntimeError:
+        raise ParameterError(f"{path} starts with a user that this machine does not know.") from None
 
 
 def shown(path: str | Path) -> str:
@@ -149,7 +156,7 @@ def make_params(values: Mapping[str, Any]) -> Params:
     try:
         return Params(**values)
     except ValidationError as error:
-        raise ParameterError(" ".join(_explain(detail) for detail in error.errors())) from None
+        raise ParameterError(" ".join(" ".join(_explain(detail) for detail in error.errors()).split())) from None
 
 
 def _explain(detail: Mapping[str, Any]) -> str:
@@ -162,7 +169,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
         rule = "must be a file name without a folder"
         rule = "must end in .npz" if name == "PROCESSED_DATA_FILE" else rule
     else:
-        rule = re.sub(r"^(Input|List) should (be|have)", r"must \2", detail["msg"])
+        rule = re.sub(r"^(Input|List|String) should (be|have)", r"must \2", detail["msg"])
         rule = re.sub(r" after validation, not \d+$", "", rule)
     return f"`{name}` {rule}. Got {value!r}."
 
@@ -224,7 +231,7 @@ def _read_yaml_file(file: Path) -> dict[str, Any]:
 def _parse_yaml(text: str, what: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise ParameterError(f"{what} is not valid YAML{where}.") from None

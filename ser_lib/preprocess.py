@@ -42,6 +42,8 @@ def preprocess_data(params: Params) -> ProcessedData:
     skipped = pd.concat([_skipped_table(left_out), unusable], ignore_index=True)
     write_csv(params.output_dir / "skipped.csv", skipped)
     _check_skipped(skipped, sum(left.duplicate for left in left_out), len(usable), params.MAX_SKIPPED)
+    if usable.empty:
+        raise DatasetError(f"No clip can be used. The first: {unusable.file[0]}: {unusable.reason[0]}.")
     if data is not None:
         print("Loaded again: the corpus and the settings are those of last time.")
     else:
@@ -71,7 +73,12 @@ def _load_again(params: Params, clips: list[Clip], fingerprint: str) -> Processe
     if data.fingerprint != fingerprint:
         return None
     files = {clip.clip: clip.file for clip in clips}
-    return replace(data, clips=data.clips.assign(file=data.clips["clip"].map(files)))
+    known = set(data.clips["clip"])
+    return replace(
+        data,
+        clips=data.clips.assign(file=data.clips["clip"].map(files)),
+        skipped=data.skipped.assign(file=[file for clip, file in files.items() if clip not in known]),
+    )
 
 
 def _measure_all(clips: list[Clip], settings: AudioSettings, params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -80,8 +87,6 @@ def _measure_all(clips: list[Clip], settings: AudioSettings, params: Params) -> 
     measured = list(zip(clips, _in_parallel(_measure, paths, settings, params.N_JOBS, "Measuring"), strict=True))
     usable = [asdict(clip) | lengths for clip, lengths in measured if not isinstance(lengths, AudioError)]
     unusable = [Skipped(clip.file, str(error)) for clip, error in measured if isinstance(error, AudioError)]
-    if not usable:
-        raise DatasetError(f"No clip can be used. The first: {unusable[0].file}: {unusable[0].reason}.")
     return pd.DataFrame(usable), _skipped_table(unusable)
 
 
@@ -116,9 +121,9 @@ def _measure(path: Path, settings: AudioSettings) -> dict | AudioError:
     """Lengths of a file before and after trimming."""
     try:
         signal, sampling_rate = load_audio(path)
+        trimmed = trim_steps(signal, sampling_rate, settings)["trimmed"]
     except AudioError as error:
         return error
-    trimmed = trim_steps(signal, sampling_rate, settings)["trimmed"]
     return {
         "sampling_rate": sampling_rate,
         "seconds": len(signal) / sampling_rate,

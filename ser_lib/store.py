@@ -158,7 +158,9 @@ def load_processed(path: Path) -> ProcessedData:
     """
     require(path, "01_preprocess")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            if file.zip.testzip() is not None:  # a damaged name would drop a column without a word
+                raise zipfile.BadZipFile
             return ProcessedData(
                 X=file["X"],
                 y=file["y"],
@@ -167,7 +169,7 @@ def load_processed(path: Path) -> ProcessedData:
                 settings=AudioSettings.model_validate_json(str(file["settings"])),
                 fingerprint=str(file["fingerprint"]),
             )
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile):
+    except (AttributeError, KeyError, ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile):
         raise StageError(f"{shown(path)} is damaged. Run 01_preprocess again.") from None
 
 
@@ -184,8 +186,12 @@ def load_split(params: Params, clips: pd.DataFrame) -> np.ndarray:
         If the split is missing or is one of other clips.
     """
     path = require(params.output_dir / SPLIT_FILE, "02_split")
-    split = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if split.get("clip", pd.Series(dtype=str)).tolist() != clips["clip"].tolist() or not split["set"].isin(SETS).all():
+    try:
+        split = pd.read_csv(path, dtype=str, keep_default_na=False)
+        fits = split["clip"].tolist() == clips["clip"].tolist() and split["set"].isin(SETS).all()
+    except (ValueError, KeyError):
+        fits = False
+    if not fits:
         raise StageError(f"{shown(path)} does not belong to these processed data. Run 02_split again.")
     return split["set"].to_numpy(dtype=str)
 

@@ -22,7 +22,9 @@ from ser_lib.store import require
 from ser_lib.train import train_model
 
 # Keras 3.15 copies TensorFlow's variables in a way that numpy 2 dislikes.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:keras")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:keras"
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +112,7 @@ def test_answer_is_the_most_probable_emotion(trained):
     assert len(lines) == 8 and percentages == sorted(percentages, reverse=True)
 
 
-@pytest.mark.parametrize("version", ["stereo", "48 kHz", "flac", "half as loud", "silence around it"])
+@pytest.mark.parametrize("version", ["stereo", "48 kHz", "flac", "half as loud"])
 def test_same_recording_in_another_form_gets_a_nearby_answer(trained, tmp_path, version):
     original = trained.corpus / "ESB_bar_happy.wav"
     signal, rate = soundfile.read(original)
@@ -121,12 +123,10 @@ def test_same_recording_in_another_form_gets_a_nearby_answer(trained, tmp_path, 
         signal, rate = soxr.resample(signal, rate, 48000), 48000
     elif version == "half as loud":
         signal = signal / 2
-    elif version == "silence around it":
-        signal = np.pad(signal, 512 * 20)
     soundfile.write(path, signal, rate, subtype="PCM_24")
     expected = predict_emotion_from_file(original, trained.bundle)
     prediction = predict_emotion_from_file(path, trained.bundle)
-    np.testing.assert_allclose(probabilities_of(prediction), probabilities_of(expected), atol=0.05)
+    np.testing.assert_allclose(probabilities_of(prediction), probabilities_of(expected), atol=0.001)
 
 
 def test_different_recordings_get_different_answers(trained):

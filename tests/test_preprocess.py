@@ -428,6 +428,15 @@ def test_killed_writing_leaves_the_earlier_file(tmp_path, monkeypatch):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.csv": "earlier"}
 
 
+def test_reader_of_the_earlier_file_keeps_it_whole(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("earlier")
+    with file.open() as reader:
+        store.write_text(file, "later")
+        assert reader.read() == "earlier"
+    assert file.read_text() == "later"
+
+
 def test_real_clips_with_odd_rate_and_containers(tess, params_for, tmp_path):
     names = ["OAF_Fear/OAF_food_fear.wav", "YAF_angry/YAF_germ_angry.wav", "OAF_neutral/OA_bite_neutral.wav"]
     for name in names:

@@ -64,7 +64,7 @@ def find_clips(name: str, folder: Path) -> tuple[list[Clip], list[Skipped]]:
     """
     corpus = get_corpus(name)
     if not folder.is_dir():
-        if not hasattr(corpus, "make"):
+        if folder.exists() or not hasattr(corpus, "make"):
             raise DatasetError(f"`DATASET_PATH` must be the folder of {name}; {folder} is none. {corpus.WHERE}")
         corpus.make(folder)
     clips: dict[str, Clip] = {}

@@ -65,6 +65,13 @@ def make(folder: Path, *, n_words: int = len(WORDS)) -> None:
     DatasetError
         If espeak-ng fails, with its reason.
     """
+    try:
+        _make(folder, n_words)
+    except OSError as error:
+        raise DatasetError(f"The demo corpus could not be made in {folder}: {error.strerror}") from None
+
+
+def _make(folder: Path, n_words: int) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

@@ -1,0 +1,296 @@
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from ser_lib import colab, runs
+from ser_lib.params import Params
+
+REPO = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((REPO / "notebooks").glob("*.ipynb"))
+MODULES = sorted((REPO / "ser_lib").rglob("*.py"))
+STAGES = {"preprocess", "split", "train", "evaluate", "predict"}
+RECORDS = [REPO / "reports" / name for name in ("demo", "tess")]
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPO / "ser_lib")))
+each_record = pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+
+
+def project_table():
+    return tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+
+
+def dependencies(*, development=False):
+    table = project_table()
+    wanted = table["dependencies"] + (table["optional-dependencies"]["dev"] if development else [])
+    return [re.match(r"[A-Za-z0-9._-]+", line).group() for line in wanted]
+
+
+def pip_name(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+# Notebooks
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def test_there_are_six_notebooks():
+    assert [path.stem for path in NOTEBOOKS] == [
+        "00_tour", "01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict",
+    ]  # fmt: skip
+    assert [path.stem for path in NOTEBOOKS[1:]] == list(runs.STAGES)
+
+
+@each_notebook
+def test_notebook_is_valid(path):
+    nbformat.validate(nbformat.read(path, 4))
+
+
+@each_notebook
+def test_notebook_opens_with_title_purpose_and_files(path):
+    first = nbformat.read(path, 4).cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    assert all(word in first.source for word in ("**Purpose.**", "**Reads**", "**Writes**"))
+
+
+@each_notebook
+def test_second_cell_is_the_colab_cell(path):
+    cell = nbformat.read(path, 4).cells[1]
+    assert cell.metadata["tags"] == [colab.TAG]
+    assert cell.source == colab.first_cell()
+
+
+@each_notebook
+def test_notebook_has_one_parameters_cell_with_help(path):
+    tagged = [cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    assert all(re.fullmatch(r"[A-Z0-9_]+(: \S+)? = .+  # .+", line) for line in tagged[0].source.splitlines())
+
+
+@each_notebook
+def test_code_cells_are_short_and_clean(path):
+    for cell in code_cells(path):
+        assert len(cell.source.splitlines()) <= 20
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+@each_notebook
+def test_notebook_defines_no_class_and_no_function(path):
+    for cell in code_cells(path):
+        kinds = {type(node) for node in ast.walk(ast.parse(cell.source))}
+        assert not kinds & {ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda}
+
+
+@each_notebook
+def test_results_are_read_in_words(path):
+    cells = nbformat.read(path, 4).cells
+    assert cells[-1].cell_type == "markdown"
+    kinds = "".join("c" if cell.cell_type == "code" else "m" for cell in cells)
+    assert "cccc" not in kinds
+
+
+# The library
+
+
+def imports(path):
+    """Modules of ser_lib that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ser_lib":
+            names = [alias.name for alias in node.names] if node.module == "ser_lib" else [node.module.split(".")[1]]
+            found |= set(names)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ser_lib.")}
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"relative import in {path}"
+    return found
+
+
+@each_module
+def test_arrows_point_down(path):
+    name = path.stem
+    # the command stands above the stages; everything else is a stage or an instrument
+    allowed = STAGES if name == "cli" else {name} & STAGES
+    assert not (imports(path) & STAGES) - allowed
+
+
+def test_stages_are_there():
+    assert {path.stem for path in MODULES} >= STAGES
+
+
+@each_module
+def test_module_is_below_400_lines(path):
+    assert len(path.read_text().splitlines()) < 400
+
+
+def public(body):
+    return [
+        node
+        for node in body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
+    ]
+
+
+@each_module
+def test_everything_public_has_a_docstring(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree)
+    for node in public(tree.body):
+        assert ast.get_docstring(node), node.name
+        for method in public(node.body) if isinstance(node, ast.ClassDef) else []:
+            assert ast.get_docstring(method), f"{node.name}.{method.name}"
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("ser_lib", ["tensorflow", "keras", "librosa", "pandas"]),
+        ("ser_lib.preprocess", ["tensorflow", "keras"]),
+        ("ser_lib.split", ["tensorflow", "keras", "librosa"]),
+        ("ser_lib.cli", ["tensorflow", "keras", "papermill"]),
+    ],
+)
+def test_slow_libraries_are_not_loaded_early(module, absent):
+    code = f"import {module}, sys; print([name for name in {absent} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_public_functions_of_the_mission_are_there():
+    code = (
+        "import ser_lib\nfor name in ['preprocess_data', 'process_audio_file', 'plot_history', 'evaluate_model', "
+        "'predict_emotion_from_file']:\n    assert callable(getattr(ser_lib, name)) and name in ser_lib.__all__"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+# Set-up
+
+
+def locked():
+    """Package of the lock → its requirement with all that belongs to it."""
+    blocks = re.split(r"\n(?=[A-Za-z0-9])", (REPO / "requirements.lock").read_text())
+    return {re.match(r"[A-Za-z0-9._-]+", block).group(): block for block in blocks if not block.startswith("#")}
+
+
+def test_lock_holds_every_dependency():
+    assert {pip_name(name) for name in dependencies(development=True)} <= set(locked())
+
+
+def test_lock_pins_everything_with_hashes():
+    for name, block in locked().items():
+        assert re.match(rf"{re.escape(name)}(\[[a-z,]+\])?==[0-9][^ ]*( ; .+)? \\\n", block), name
+        assert "--hash=sha256:" in block, name
+
+
+def test_lock_names_no_host():
+    text = (REPO / "requirements.lock").read_text()
+    assert not re.search(r"://|--(extra-)?index-url|--find-links|--trusted-host| @ ", text)
+
+
+def test_conda_environment_says_the_same():
+    environment = yaml.safe_load((REPO / "environment.yml").read_text())
+    *packages, from_pip = environment["dependencies"]
+    assert f"python{project_table()['requires-python']}" in packages
+    assert "pip" in packages
+    assert from_pip["pip"] == ["--require-hashes", "-r requirements.lock"]
+    assert environment["name"] == project_table()["name"]
+
+
+def test_every_dependency_is_explained():
+    text = (REPO / "docs" / "dependencies.md").read_text()
+    first_columns = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
+    explained = {pip_name(name.strip(" `")) for column in first_columns for name in column.split(",")}
+    assert {pip_name(name) for name in dependencies(development=True)} <= explained
+
+
+def test_every_import_is_a_dependency():
+    names = {"sklearn": "scikit-learn", "yaml": "pyyaml", "IPython": "jupyter", "nbformat": "jupyter"}
+    names |= {"nbclient": "jupyter", "traitlets": "jupyter"}  # the notebook's own libraries come with jupyter
+    imported = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    imported -= set(sys.stdlib_module_names) | {"ser_lib", "google"}  # google.colab is Colab's
+    missing = {pip_name(names.get(name, name)) for name in imported} - {pip_name(name) for name in dependencies()}
+    assert not missing
+
+
+def test_make_help_names_the_targets():
+    done = subprocess.run(["make", "help"], cwd=REPO, capture_output=True, text=True)
+    shown = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  make ")]
+    assert {"setup", "all", "test", "test-all", "check", "lab", "lock", "clean"} <= set(shown)
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "CITATION.cff", "README.md"])
+def test_top_level_files(name):
+    assert (REPO / name).is_file()
+    if name == "LICENSE":
+        assert "MIT License" in (REPO / name).read_text()
+    if name == "CITATION.cff":
+        assert yaml.safe_load((REPO / name).read_text())["version"] == project_table()["version"]
+
+
+@pytest.mark.parametrize("name", list(Params.model_fields))
+def test_readme_names_the_parameter(name):
+    assert f"`{name}`" in (REPO / "README.md").read_text()
+
+
+# The records that are part of the repository
+
+
+def record_files(record):
+    if not record.is_dir():
+        pytest.skip(f"no record: {record.relative_to(REPO)} is missing")
+    return [path for path in sorted(record.rglob("*")) if path.is_file()]
+
+
+@each_record
+def test_record_is_complete(record):
+    names = {path.name for path in record_files(record)}
+    notebooks = {f"{stage}.ipynb" for stage in runs.STAGES}
+    assert notebooks | {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv"} <= names
+    assert set(yaml.safe_load((record / "params.yaml").read_text())) == set(Params.model_fields)
+    assert json.loads((record / "manifest.json").read_text())["state"] == "done"
+
+
+@each_record
+def test_record_is_small_and_has_no_audio(record):
+    for path in record_files(record):
+        assert path.stat().st_size < 2_000_000
+        assert path.suffix in {".ipynb", ".yaml", ".json", ".csv", ".html"}
+        assert not re.search(r"audio/|<audio|data:audio", path.read_text())
+
+
+@each_record
+def test_record_shows_no_path_of_a_machine(record):
+    for path in record_files(record):
+        pictures = re.compile(r"[A-Za-z0-9+/=]{200,}")  # base64 may hold anything
+        text = pictures.sub("", path.read_text())
+        found = re.search(r"(?<![\w.<~*])/(home|root|work|tmp|usr|var|opt|mnt|Users|content)\b.{0,40}", text)
+        assert not found, f"{path.name}: {found.group()}"
+
+
+@each_record
+def test_recorded_notebooks_ran_from_top_to_bottom(record):
+    for path in [path for path in record_files(record) if path.suffix == ".ipynb"]:
+        counts = [cell.execution_count for cell in code_cells(path)]
+        assert counts == list(range(1, len(counts) + 1))
+        kinds = {output.output_type for cell in code_cells(path) for output in cell.outputs}
+        assert "error" not in kinds
