@@ -13,7 +13,7 @@ from ser_lib.errors import BundleError
 from ser_lib.labels import EMOTIONS
 from ser_lib.model import predict_probabilities
 from ser_lib.params import Params
-from ser_lib.store import SPLIT_FILE, load_set, read_array, write_csv, write_json
+from ser_lib.store import SPLIT_FILE, load_sets, read_array, write_csv, write_json
 
 
 def validate(y_true: np.ndarray, probabilities: np.ndarray) -> None:
@@ -91,22 +91,22 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict[str, dict], pd.
     Raises
     ------
     BundleError
-        If the saved test set is not that of the split, or the model takes features of another shape.
+        If the saved test set is not that of the split, or the model was trained on others.
     """
-    X_validation, y_validation, _ = load_set(params, "validation")
-    X_expected, y_expected, clips = load_set(params, "test")
+    data, sets = load_sets(params)
+    X_validation, y_validation, _ = sets["validation"]
+    X_expected, y_expected, clips = sets["test"]
     X_test = read_array(params.output_dir / params.X_TEST_FILE, "02_split")
     y_test = read_array(params.output_dir / params.Y_TEST_FILE, "02_split")
     saved = {params.X_TEST_FILE: (X_test, X_expected), params.Y_TEST_FILE: (y_test, y_expected)}
     for name, (array, expected) in saved.items():
         if not np.array_equal(array, expected):
             raise BundleError(f"{name} is not the test set of {SPLIT_FILE}. Run 02_split again.")
-    for X in (X_validation, X_test):
-        if X.shape[1:] != bundle.model.input_shape[1:]:
-            raise BundleError(
-                f"The model takes features of shape {bundle.model.input_shape[1:]}. "
-                f"Got {X.shape[1:]}. Run 03_train again."
-            )
+    takes = bundle.model.input_shape[1:]
+    if X_test.shape[1:] != takes:
+        raise BundleError(f"The model takes features of shape {takes}. Got {X_test.shape[1:]}. Run 03_train again.")
+    if data.settings != bundle.info.settings:
+        raise BundleError("The model was trained on features of other settings than these. Run 03_train again.")
     probabilities = predict_probabilities(bundle.model, X_test)
     results = {
         "test": evaluate(y_test.argmax(axis=1), probabilities),

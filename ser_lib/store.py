@@ -196,11 +196,23 @@ def load_split(params: Params, clips: pd.DataFrame) -> np.ndarray:
     return split["set"].to_numpy(dtype=str)
 
 
-def load_set(params: Params, name: str) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-    """Features [shape=(n, n_frames, n_features)], one-hot labels [shape=(n, 7)] and clips of one set."""
+def load_sets(params: Params) -> tuple[ProcessedData, dict[str, tuple[np.ndarray, np.ndarray, pd.DataFrame]]]:
+    """Read the processed data and divide them by the split.
+
+    Returns
+    -------
+    data : ProcessedData
+    sets : dict
+        For each of `SETS`: features [shape=(n, n_frames, n_features)], one-hot labels [shape=(n, 7)] and clips.
+    """
     data = load_processed(params.processed_data_file)
-    chosen = load_split(params, data.clips) == name
-    return data.X[chosen], one_hot(data.y[chosen]), data.clips[chosen].reset_index(drop=True)
+    split = load_split(params, data.clips)
+    chosen = {name: split == name for name in SETS}
+    sets = {
+        name: (data.X[rows], one_hot(data.y[rows]), data.clips[rows].reset_index(drop=True))
+        for name, rows in chosen.items()
+    }
+    return data, sets
 
 
 def one_hot(labels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from ser_lib.bundle import save_bundle
 from ser_lib.model import build_model, keras, set_seed
 from ser_lib.params import Params
 from ser_lib.progress import progress_bar
-from ser_lib.store import load_processed, load_set, whole_file, write_json, write_text
+from ser_lib.store import ProcessedData, load_sets, whole_file, write_json, write_text
 
 
 def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
@@ -24,8 +24,9 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     history : dict
         Loss, accuracy and learning rate of each epoch.
     """
-    X_train, y_train, _ = load_set(params, "train")
-    X_validation, y_validation, _ = load_set(params, "validation")
+    data, sets = load_sets(params)
+    X_train, y_train, _ = sets["train"]
+    X_validation, y_validation, _ = sets["validation"]
     set_seed(params.SEED)
     model = build_model(X_train, y_train.shape[1], params)
     folder = params.output_dir
@@ -40,7 +41,7 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
             verbose=0,
         )
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
-    _save(model, history, params)
+    _save(model, history, data, params)
     return model, history
 
 
@@ -62,13 +63,13 @@ def best_epoch(history: dict[str, list[float]]) -> int:
     return int(np.argmax(history["val_accuracy"])) + 1
 
 
-def _save(model: keras.Model, history: dict[str, list[float]], params: Params) -> None:
+def _save(model: keras.Model, history: dict[str, list[float]], data: ProcessedData, params: Params) -> None:
     folder = params.output_dir
     write_text(folder / params.MODEL_JSON_FILE, json.dumps(json.loads(model.to_json()), indent=2) + "\n")
     with whole_file(folder / params.MODEL_H5_FILE) as partial:
         model.save_weights(partial, overwrite=True)
     write_json(folder / "history.json", {name: np.array(values) for name, values in history.items()})
-    save_bundle(folder, params.MODEL_WEIGHTS_FILE, load_processed(params.processed_data_file).settings, params.CORPORA)
+    save_bundle(folder, params.MODEL_WEIGHTS_FILE, data.settings, params.CORPORA)
 
 
 class _EpochBar(keras.callbacks.Callback):

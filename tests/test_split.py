@@ -7,7 +7,7 @@ from ser_lib.labels import EMOTIONS
 from ser_lib.params import make_params
 from ser_lib.settings import AudioSettings
 from ser_lib.split import split_clips, split_data
-from ser_lib.store import ProcessedData, load_set, load_split, save_processed
+from ser_lib.store import ProcessedData, load_sets, load_split, save_processed
 
 TESS_COUNTS = [400, 400, 399, 399, 400, 400, 400]
 SETTINGS = AudioSettings(
@@ -114,7 +114,7 @@ def test_sets_are_disjoint_and_complete_when_loaded(params):
     data = processed(labels_of([20] * 7))
     save_processed(params.processed_data_file, data)
     split_data(data, params)
-    loaded = {name: load_set(params, name) for name in ("train", "validation", "test")}
+    loaded = {name: load_sets(params)[1][name] for name in ("train", "validation", "test")}
     clips = [clip for _, _, table in loaded.values() for clip in table["clip"]]
     assert sorted(clips) == sorted(data.clips["clip"])
     for X, y, table in loaded.values():

@@ -182,10 +182,10 @@ def test_arrays_come_back_the_same_and_truncated_ones_are_damaged(tmp_path):
 def test_missing_files_name_the_notebook_to_run_first(project):
     params = make_params({})
     with pytest.raises(StageError, match=r"^artifacts/interactive/processed_data\.npz .*01_preprocess first"):
-        store.load_set(params, "train")
+        store.load_sets(params)[1]["train"]
     store.save_processed(params.processed_data_file, tiny_data())
     with pytest.raises(StageError, match=r"^artifacts/interactive/split\.csv .*02_split first"):
-        store.load_set(params, "train")
+        store.load_sets(params)[1]["train"]
     with pytest.raises(StageError, match="02_split first"):
         store.read_array(params.output_dir / "x_test.npy", "02_split")
 
@@ -195,7 +195,7 @@ def test_set_is_chosen_by_the_split(project):
     store.save_processed(params.processed_data_file, data)
     sets = np.array((["train"] * 6 + ["validation", "test"]) * 7)
     store.write_csv(params.output_dir / "split.csv", data.clips.assign(set=sets))
-    X, y, clips = store.load_set(params, "validation")
+    X, y, clips = store.load_sets(params)[1]["validation"]
     np.testing.assert_array_equal(X, data.X[6::8])
     assert y.tolist() == np.eye(7).tolist()
     assert clips["clip"].tolist() == data.clips["clip"].tolist()[6::8]
@@ -215,7 +215,7 @@ def test_split_of_other_clips_is_refused(project):
     for table in tables.values():
         (params.output_dir / "split.csv").write_text(table.to_csv(index=False))
         with pytest.raises(StageError, match=r"split\.csv .*Run 02_split again"):
-            store.load_set(params, "train")
+            store.load_sets(params)[1]["train"]
 
 
 def test_arrays_are_plain_lists_in_json(tmp_path):

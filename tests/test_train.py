@@ -187,7 +187,7 @@ write_tiny_data(params)
 model = build_model(tiny_data().X, 7, params)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({(trained.folder / "model.json").stat().st_size + 500},) * 2)
-for save in (lambda: train_model(params), lambda: _save(model, {{}}, params)):
+for save in (lambda: train_model(params), lambda: _save(model, {{}}, tiny_data(), params)):
     try:
         save()
     except Exception as error:
