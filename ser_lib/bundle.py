@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_lib.errors import BundleError
 from ser_lib.labels import EMOTIONS
-from ser_lib.params import shown
+from ser_lib.params import resolve, shown
 from ser_lib.settings import AudioSettings
 from ser_lib.store import require, write_text
 
@@ -33,10 +33,10 @@ class BundleInfo(BaseModel):
     format: int = Field(1, ge=1, le=1)
     model: str = Field(pattern=r"^[^/\\]+\.keras$")
     model_sha256: str
-    emotions: list[str] = Field(min_length=2)
+    emotions: list[str]
     features: list[str]
     settings: AudioSettings
-    corpora: list[str]
+    corpora: list[str] = Field(min_length=1)
     versions: dict[str, str]
 
 
@@ -75,7 +75,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     """
     from ser_lib.model import load_model  # imports TensorFlow, which takes seconds
 
-    folder = Path(folder)
+    folder = resolve(folder)
     info = read_bundle_info(folder)
     path = require(folder / info.model, "03_train")
     if file_hash(path) != info.model_sha256:
@@ -103,8 +103,11 @@ def read_bundle_info(folder: Path) -> BundleInfo:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise BundleError(f"{shown(path)} is damaged ({place}: {first['msg']}). Run 03_train again.") from None
-    if info.settings.target_length is None or info.features != info.settings.feature_names:
-        raise BundleError(f"{shown(path)} is damaged (its settings do not give its features). Run 03_train again.")
+    fits = info.features == info.settings.feature_names and info.emotions == list(EMOTIONS)
+    if info.settings.target_length is None or not fits:
+        raise BundleError(
+            f"{shown(path)} is damaged (its settings, features and emotions do not agree). Run 03_train again."
+        )
     return info
 
 

@@ -1,6 +1,7 @@
 """The `ser` command."""
 
 import json
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -8,14 +9,15 @@ from typing import Annotated
 
 import typer
 
-from ser_lib.errors import SerError
-from ser_lib.params import Params, project_root, read_values, resolve, shown
+from ser_lib.errors import RunError, SerError
+from ser_lib.params import Params, load_params, project_root, read_values, resolve, shown
 
 app = typer.Typer(
     help="Speech emotion recognition: five notebooks from wav files to a prediction.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 
@@ -42,7 +44,9 @@ def run(
     else:
         files = [path if path.exists() else resolve(path) for path in params or [Path("params/demo.yaml")]]
         values = read_values(files, override or [])
-        current = runs.start_run(values, name=name or f"{files[-1].stem}-{datetime.now():%Y%m%d-%H%M%S}")
+        current = runs.start_run(
+            values, name=f"{files[-1].stem}-{datetime.now():%Y%m%d-%H%M%S}" if name is None else name
+        )
     print(
         f"Run {current.name}: {', '.join(current.params.CORPORA)} in {shown(current.params.DATASET_PATH)}", flush=True
     )
@@ -65,8 +69,7 @@ def predict(
     from ser_lib.bundle import load_bundle
     from ser_lib.predict import predict_emotion_from_file
 
-    folder = project_root() / "artifacts" / run
-    bundle = load_bundle(folder if folder.is_dir() else Path(run))
+    bundle = load_bundle(_bundle_folder(run))
     failed = 0
     for file in files:
         try:
@@ -75,6 +78,19 @@ def predict(
             failed += 1
             print(f"error: {error}", file=sys.stderr)
     raise SystemExit(1 if failed else 0)
+
+
+def _bundle_folder(run: str) -> Path:
+    """Folder of a run's bundle, or the folder that `run` names itself."""
+    runs = project_root() / "artifacts"
+    if (runs / run / "params.yaml").is_file():
+        return load_params(runs / run / "params.yaml").output_dir
+    if run and Path(run).is_dir():
+        return Path(run).absolute()
+    known = sorted(file.parent.name for file in runs.glob("*/params.yaml"))
+    raise RunError(
+        f"There is no run and no folder {run!r}. Runs: {', '.join(known) or 'none yet; `make all` makes one'}."
+    )
 
 
 @app.command(name="params")
@@ -86,6 +102,7 @@ def list_params() -> None:
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line and exit status 1."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends kernels and workers as Ctrl-C does
     try:
         app()
     except SerError as error:

@@ -4,6 +4,7 @@
 `python -m ser_lib.colab` (or `make notebooks`), which writes it into every notebook's first cell.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -62,8 +63,19 @@ def keep_on_drive(mount_point: Path | None = None) -> bool:
 
 def _link(place: Path, on_drive: Path) -> None:
     on_drive.mkdir(parents=True, exist_ok=True)
-    if not place.exists():
-        place.symlink_to(on_drive)
+    if place.is_symlink():
+        return
+    if place.is_dir():  # from before Drive was mounted
+        shutil.copytree(place, on_drive, dirs_exist_ok=True)
+        shutil.rmtree(place)
+    place.symlink_to(on_drive)
+
+
+def keep_record(record: Path) -> None:
+    """Copy a run's record to Drive, where artifacts are there; anywhere else, do nothing."""
+    artifacts = project_root() / "artifacts"
+    if artifacts.is_symlink():
+        shutil.copytree(record, artifacts.resolve().parent / "reports" / record.name, dirs_exist_ok=True)
 
 
 def in_colab() -> bool:

@@ -28,6 +28,8 @@ with _without_native_notes():
 
 from ser_lib.params import Params
 
+tf.get_logger().setLevel("ERROR")
+
 
 def set_seed(seed: int) -> None:
     """Seed Python, numpy and TensorFlow and make TensorFlow's operations deterministic."""

@@ -43,7 +43,7 @@ class Params(BaseModel):
     SEED: int = Field(0, ge=0, lt=2**32, description="seed of every random number")
 
     SAMPLING_RATE: int = Field(24414, ge=4000, le=192000, description="Hz; every clip is resampled to it")
-    FRAME_LENGTH: int = Field(2048, ge=64, le=65536, description="samples in one analysis frame")
+    FRAME_LENGTH: int = Field(2048, ge=64, le=65536, multiple_of=2, description="samples in one analysis frame; even")
     HOP_LENGTH: int = Field(512, ge=16, description="samples from one frame to the next")
     N_MFCC: int = Field(13, ge=1, le=128, description="number of mel-frequency cepstral coefficients")
     TRIM_TOP_DB: Number = Field(30.0, gt=0, le=120, description="dB below the loudest frame that count as silence")
@@ -89,8 +89,8 @@ class Params(BaseModel):
             "MODEL_H5_FILE": ".weights.h5",
         }
         for name, ending in endings.items():
-            if not getattr(self, name).endswith(ending):
-                raise ValueError(f"`{name}` must end in {ending}. Got {getattr(self, name)}.")
+            if not getattr(self, name).endswith(ending) or getattr(self, name) == ending:
+                raise ValueError(f"`{name}` must be a name that ends in {ending}. Got {getattr(self, name)}.")
         if self.X_TEST_FILE == self.Y_TEST_FILE:
             raise ValueError(f"`X_TEST_FILE` and `Y_TEST_FILE` must differ. Got {self.X_TEST_FILE} for both.")
         if self.HOP_LENGTH > self.FRAME_LENGTH:
@@ -170,6 +170,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
         rule = "must end in .npz" if name == "PROCESSED_DATA_FILE" else rule
     else:
         rule = re.sub(r"^(Input|List|String) should (be|have)", r"must \2", detail["msg"])
+        rule = "must be a list, such as [TESS]" if detail["type"] == "list_type" else rule
         rule = re.sub(r" after validation, not \d+$", "", rule)
     return f"`{name}` {rule}. Got {value!r}."
 

@@ -12,7 +12,6 @@ import platform
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,14 +30,16 @@ from traitlets.config import Config
 
 from ser_lib import __version__
 from ser_lib.bundle import BUNDLE_FILE
+from ser_lib.corpora import get_corpus
 from ser_lib.errors import ParameterError, RunError, SerError
 from ser_lib.params import Params, load_params, make_params, project_root, resolve, shown
 from ser_lib.progress import progress_bar
+from ser_lib.redact import PATH_PARAMETERS, hide_in_notebook, hide_value
 from ser_lib.store import SPLIT_FILE, read_json, whole_file, write_json, write_text
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 """The notebooks, in the order in which they run."""
-KEPT = ("metrics.json", "test_predictions.csv", "predictions.csv")
+KEPT = ("skipped.csv", "history.json", "metrics.json", "test_predictions.csv", "predictions.csv")
 """What the record keeps of the results."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _KERNEL = {
@@ -46,7 +47,6 @@ _KERNEL = {
     "start_timeout": 300,  # seconds; papermill's 60 and 4 are too few for a busy machine
     "iopub_timeout": 60,
 }
-_PATHS = ("DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE", "EXAMPLE_AUDIO_FILE")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,13 @@ class Run:
             "02_split": [folder / SPLIT_FILE, folder / params.X_TEST_FILE, folder / params.Y_TEST_FILE],
             "03_train": [
                 folder / name
-                for name in (params.MODEL_WEIGHTS_FILE, params.MODEL_JSON_FILE, params.MODEL_H5_FILE, BUNDLE_FILE)
+                for name in (
+                    params.MODEL_WEIGHTS_FILE,
+                    params.MODEL_JSON_FILE,
+                    params.MODEL_H5_FILE,
+                    "history.json",
+                    BUNDLE_FILE,
+                )
             ],
             "04_evaluate": [folder / "metrics.json", folder / "test_predictions.csv"],
             "05_predict": [folder / "predictions.csv"],
@@ -103,19 +109,23 @@ def start_run(values: Mapping[str, Any], *, name: str) -> Run:
             f"A run's name must be of letters, digits, `_`, `-` and `.`, starting with a letter or digit. Got {name!r}."
         )
     run = Run(name, make_params({"OUTPUT_DIR": f"artifacts/{name}"} | dict(values)))
+    get_corpus(run.params.CORPORA[0])
+    example = run.params.EXAMPLE_AUDIO_FILE
+    if example is not None and not resolve(example).is_file():
+        raise ParameterError(f"`EXAMPLE_AUDIO_FILE` must be an audio file. There is none at {example}.")
     try:
         run.record.parent.mkdir(parents=True, exist_ok=True)
+        if run.scratch.exists():
+            raise FileExistsError(None, None, run.scratch)
         run.record.mkdir()
-    except FileExistsError:
+    except FileExistsError as error:
         raise RunError(
-            f"Every run needs a name of its own; {shown(run.record)} is there already. "
+            f"Every run needs a name of its own; {shown(error.filename)} is there already. "
             f"Choose another --name, continue it with --resume {name}, or remove it."
         ) from None
     except OSError as error:
         raise RunError(f"{shown(run.record)} cannot be made: {error.strerror}.") from None
-    all_values = run.params.model_dump()
-    write_text(run.scratch / "params.yaml", _to_yaml(all_values))
-    write_text(run.record / "params.yaml", _to_yaml(all_values | {name: _hide(all_values[name]) for name in _PATHS}))
+    write_text(run.scratch / "params.yaml", _to_yaml(run.params.model_dump()))
     return run
 
 
@@ -142,19 +152,34 @@ def execute_run(run: Run) -> None:
         If a stage fails; its executed notebook is in the record, with the error.
     """
     with _lock(run):
-        run.record.mkdir(parents=True, exist_ok=True)
+        values = run.params.model_dump()
+        write_text(
+            run.record / "params.yaml", _to_yaml(values | {name: hide_value(values[name]) for name in PATH_PARAMETERS})
+        )
         manifest = _manifest(run)
+        if manifest["state"] == "done" and all(_is_done(run, stage, manifest) for stage in STAGES):
+            return
         for stage in STAGES:
-            if stage in manifest["stages"] and all(path.is_file() for path in run.outputs(stage)):
+            if _is_done(run, stage, manifest):
+                _keep_results(run, stage)
                 continue
             manifest["stages"] = {done: manifest["stages"][done] for done in STAGES[: STAGES.index(stage)]}
             _execute_stage(run, stage, manifest)
         _finish(run, manifest, "done")
 
 
+def _is_done(run: Run, stage: str, manifest: dict) -> bool:
+    """Tell whether a stage has succeeded and its files are still there."""
+    kept = [run.record / path.name for path in run.outputs(stage) if path.name in KEPT]
+    executed = run.record / f"{stage}.ipynb"
+    return stage in manifest["stages"] and all(path.is_file() for path in [executed, *kept, *run.outputs(stage)])
+
+
 def _execute_stage(run: Run, stage: str, manifest: dict) -> None:
     started = time.monotonic()
     _finish(run, manifest, f"running {stage}")
+    if not sys.stderr.isatty():  # where no progress bar shows
+        print(f"  {stage} ...", flush=True)
     try:
         _execute_notebook(run, stage)
         missing = [shown(path) for path in run.outputs(stage) if not path.is_file()]
@@ -163,10 +188,11 @@ def _execute_stage(run: Run, stage: str, manifest: dict) -> None:
     except KeyboardInterrupt:
         _finish(run, manifest, f"interrupted in {stage}")
         raise
-    except SerError:
+    except Exception:
         _finish(run, manifest, f"failed in {stage}")
         raise
     seconds = time.monotonic() - started
+    _keep_results(run, stage)
     manifest["stages"][stage] = {"seconds": round(seconds, 1)}
     print(f"  {stage:<14} {seconds:6.1f} s", flush=True)
     _finish(run, manifest, f"finished {stage}")
@@ -184,9 +210,8 @@ def _execute_notebook(run: Run, stage: str) -> None:
     with progress_bar(len(headings), stage, "cells", leave=False) as bar:
 
         def show_cell(cell: nbformat.NotebookNode, cell_index: int) -> None:
-            injected = 1 if changed else 0  # papermill adds one cell after the parameters
             bar.n = cell_index
-            bar.set_postfix_str(headings[max(0, min(cell_index - injected, len(headings) - 1))])
+            bar.set_postfix_str(headings[min(cell_index, len(headings) - 1)])
 
         try:
             papermill.execute_notebook(
@@ -233,51 +258,25 @@ def _headings(notebook: Path) -> list[str]:
         found = re.match(r"#+ *(.+)", cell.source) if cell.cell_type == "markdown" else None
         heading = found.group(1) if found else heading
         headings.append(heading)
+        if "parameters" in cell.metadata.get("tags", []):
+            headings.append(heading)  # the cell that papermill adds
     return headings
 
 
 def _publish(run: Run, notebook: Path) -> None:
-    """Move an executed notebook and the results so far into the record."""
+    """Move an executed notebook into the record, without paths of this machine."""
     if notebook.is_file():
-        write_text(run.record / notebook.name, hide_paths(notebook.read_text(encoding="utf-8"), run.params))
+        content = hide_in_notebook(json.loads(notebook.read_text(encoding="utf-8")), run.params)
+        write_text(run.record / notebook.name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         notebook.unlink()
-    for name in KEPT:
-        source = run.params.output_dir / name
-        if source.is_file():
-            with whole_file(run.record / name) as partial:
+
+
+def _keep_results(run: Run, stage: str) -> None:
+    """Copy the small results of a stage that is done into the record."""
+    for source in run.outputs(stage):
+        if source.name in KEPT:
+            with whole_file(run.record / source.name) as partial:
                 partial.write_bytes(source.read_bytes())
-
-
-def hide_paths(text: str, params: Params) -> str:
-    """Replace every path of this machine in `text`: the project's by a relative one, others by a word."""
-    values = [getattr(params, name) for name in _PATHS]
-    hidden = {str(Path(value).expanduser()): _hide(value) for value in values if value and _is_elsewhere(value)}
-    hidden |= {value: _hide(value) for value in values if value and _is_elsewhere(value)}
-    for folder, word in (
-        (project_root(), "."),
-        (Path(sys.prefix), "<python>"),
-        (Path(sys.base_prefix), "<python>"),
-        (Path(tempfile.gettempdir()), "<tmp>"),
-        (Path.home(), "~"),
-    ):
-        hidden.setdefault(str(folder), word)
-        hidden.setdefault(str(folder.resolve()), word)
-    for path in sorted(hidden, key=len, reverse=True):
-        if len(path) > 1:
-            text = re.sub(re.escape(json.dumps(path)[1:-1]) + r"(?![\w.-])", lambda _, word=hidden[path]: word, text)
-    return text
-
-
-def _is_elsewhere(value: str) -> bool:
-    return not resolve(value).is_relative_to(project_root())
-
-
-def _hide(value: str | None) -> str | None:
-    """A path parameter as the record shows it: relative ones as they are, others from the project or by name."""
-    if value is None:
-        return value
-    path = Path(value).expanduser()
-    return shown(path) if path.is_absolute() or _is_elsewhere(value) else value
 
 
 def _to_yaml(values: Mapping[str, Any]) -> str:
@@ -287,13 +286,13 @@ def _to_yaml(values: Mapping[str, Any]) -> str:
 def _manifest(run: Run) -> dict:
     """What the record says of the run itself; a resumed run keeps the stages that are done."""
     path = run.record / "manifest.json"
-    earlier = read_json(path) if path.is_file() else {}
+    earlier = _earlier_manifest(path)
     return {
         "run": run.name,
-        "state": "started",
+        "state": earlier.get("state", "started"),
         "started": earlier.get("started", _now()),
         "ended": None,
-        "stages": earlier.get("stages", {}),
+        "stages": {stage: done for stage, done in earlier.get("stages", {}).items() if stage in STAGES},
         "ser_lib": __version__,
         **_commit(),
         "python": platform.python_version(),
@@ -303,6 +302,13 @@ def _manifest(run: Run) -> dict:
             for name in ("keras", "librosa", "noisereduce", "numpy", "pydub", "scikit-learn", "soxr", "tensorflow")
         },
     }
+
+
+def _earlier_manifest(path: Path) -> dict:
+    try:
+        return read_json(path) if path.is_file() else {}
+    except ValueError:
+        raise RunError(f"{shown(path)} is damaged. Remove it to run all stages again.") from None
 
 
 def _finish(run: Run, manifest: dict, state: str) -> None:
@@ -320,7 +326,9 @@ def _commit() -> dict:
     git = ["git", "-C", str(project_root())]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
     return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
@@ -330,7 +338,7 @@ def _commit() -> dict:
 def _lock(run: Run) -> Iterator[None]:
     """Hold the run for this process; the lock goes with the process, however it ends."""
     run.scratch.mkdir(parents=True, exist_ok=True)
-    handle = os.open(run.scratch / ".lock", os.O_CREAT | os.O_RDWR)
+    handle = os.open(run.scratch / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

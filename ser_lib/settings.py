@@ -11,7 +11,7 @@ class AudioSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     sampling_rate: int = Field(ge=4000, le=192000)
-    frame_length: int = Field(ge=64, le=65536)
+    frame_length: int = Field(ge=64, le=65536, multiple_of=2)
     hop_length: int = Field(ge=16, le=65536)
     n_mfcc: int = Field(ge=1, le=128)
     trim_top_db: float = Field(gt=0, le=120)

@@ -30,6 +30,8 @@ def split_clips(labels: np.ndarray, *, validation_fraction: float, test_fraction
     DatasetError
         If an emotion has too few clips to be in every set.
     """
+    if len(np.unique(labels)) < 2:
+        raise DatasetError("There must be clips of at least two emotions to learn from. Got one. Add clips of another.")
     sets = np.full(len(labels), "train", dtype="<U10")
     everyone = np.arange(len(labels))
     try:
