@@ -322,16 +322,16 @@ def _now() -> str:
 
 
 def _commit() -> dict:
-    """Commit of the project, and whether files have changed since; None where git cannot tell."""
-    git = ["git", "-C", str(project_root())]
+    """Commit of the project, and whether what decides a result has changed since; None where git cannot tell."""
+    sources = ("ser_lib", "notebooks", "params", "requirements.lock")
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        commit, changes = (
+            subprocess.run(["git", "-C", project_root(), *call], capture_output=True, text=True, check=True).stdout
+            for call in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", *sources])
         )
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
-    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
 
 
 @contextmanager
