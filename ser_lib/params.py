@@ -89,8 +89,10 @@ class Params(BaseModel):
             "MODEL_H5_FILE": ".weights.h5",
         }
         for name, ending in endings.items():
-            if not getattr(self, name).endswith(ending) or getattr(self, name) == ending:
-                raise ValueError(f"`{name}` must be a name that ends in {ending}. Got {getattr(self, name)}.")
+            if not getattr(self, name).endswith(ending):
+                raise ValueError(f"`{name}` must end in {ending}. Got {getattr(self, name)}.")
+            if getattr(self, name) == ending:
+                raise ValueError(f"`{name}` must have a name before {ending}. Got {ending} alone.")
         if self.X_TEST_FILE == self.Y_TEST_FILE:
             raise ValueError(f"`X_TEST_FILE` and `Y_TEST_FILE` must differ. Got {self.X_TEST_FILE} for both.")
         if self.HOP_LENGTH > self.FRAME_LENGTH:
