@@ -7,6 +7,7 @@ no path of this machine and holds no audio. `artifacts/<run>/` holds what the st
 
 import fcntl
 import json
+import logging
 import os
 import platform
 import re
@@ -42,6 +43,8 @@ STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 KEPT = ("skipped.csv", "history.json", "metrics.json", "test_predictions.csv", "predictions.csv")
 """What the record keeps of the results."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+for _logger in ("papermill", "traitlets"):  # what they would print, our own errors say in one line
+    logging.getLogger(_logger).addHandler(logging.NullHandler())
 _KERNEL = {
     "config": Config({"KernelManager": {"transport": "ipc"}}),  # sockets that no other user can listen to
     "start_timeout": 300,  # seconds; papermill's 60 and 4 are too few for a busy machine
