@@ -6,6 +6,9 @@ PARAMS ?= params/demo.yaml
 BIN := .venv/bin
 STAMP := .venv/.complete
 
+# Without compiled files every kernel spends many seconds more on its imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup all test test-all check format lab notebooks lock clean
 
@@ -28,10 +31,10 @@ all: setup  ## run the five notebooks (PARAMS=params/demo.yaml)
 	@$(BIN)/ser run $(PARAMS)
 
 test: setup  ## run the tests (under 10 minutes on two cores)
-	@$(BIN)/pytest -n 2 -m "not slow"
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: setup  ## run the tests, the slow ones too
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup  ## check style, docstrings and formatting of code, tests and notebooks
 	@$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -22,7 +22,7 @@ import os
 import subprocess
 import sys
 
-if "google.colab" in sys.modules:
+if "google.colab" in sys.modules and not os.path.isfile("pyproject.toml"):
     address = os.environ.get("SER_REPOSITORY", "{repository}")
     if not os.path.isdir("ser_lib"):
         subprocess.run(["git", "clone", "--quiet", "--depth", "1", address, "ser_lib"], check=True)
