@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,30 @@ PATH_PARAMETERS = ("DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE", "EXAMPLE
 
 def hide_paths(text: str, params: Params) -> str:
     """Replace every path of this machine in `text`: the project's by a relative one, others by a word."""
+    return _hider(params)(text)
+
+
+def hide_in_notebook(notebook: dict, params: Params) -> dict:
+    """Hide paths in every text of a notebook; pictures are left alone."""
+    return _hide_everywhere(notebook, _hider(params))
+
+
+def _hide_everywhere(node: Any, hide: Callable[[str], str]) -> Any:
+    if isinstance(node, str):
+        return hide(node)
+    if isinstance(node, list):
+        return [_hide_everywhere(item, hide) for item in node]
+    if isinstance(node, dict):
+        return {key: item if key.startswith("image/") else _hide_everywhere(item, hide) for key, item in node.items()}
+    return node
+
+
+def _hider(params: Params) -> Callable[[str], str]:
+    """Make the function that hides paths: finding them asks the file system, and a notebook has many texts."""
     hidden = _hidden_paths(params)
     longest_first = "|".join(re.escape(path) for path in sorted(hidden, key=len, reverse=True))
-    return re.sub(rf"(?<![\w.-])({longest_first})(?![\w-]|\.\w)", lambda found: hidden[found.group(1)], text)
+    pattern = re.compile(rf"(?<![\w.-])({longest_first})(?![\w-]|\.\w)")
+    return lambda text: pattern.sub(lambda found: hidden[found.group(1)], text)
 
 
 def _hidden_paths(params: Params) -> dict[str, str]:
@@ -43,17 +65,6 @@ def _forms(path: Path) -> set[str]:
     home = {f"~/{form.relative_to(Path.home())}" for form in forms if form.is_relative_to(Path.home())}
     plain = {str(form) for form in forms} | (home - {"~/."})
     return plain | {json.dumps(form)[1:-1] for form in plain}
-
-
-def hide_in_notebook(node: Any, params: Params) -> Any:
-    """Hide paths in every text of a notebook; pictures are left alone."""
-    if isinstance(node, str):
-        return hide_paths(node, params)
-    if isinstance(node, list):
-        return [hide_in_notebook(item, params) for item in node]
-    if isinstance(node, dict):
-        return {key: item if key.startswith("image/") else hide_in_notebook(item, params) for key, item in node.items()}
-    return node
 
 
 def _is_elsewhere(value: str) -> bool:

@@ -164,7 +164,6 @@ def execute_run(run: Run) -> None:
             return
         for stage in STAGES:
             if _is_done(run, stage, manifest):
-                _keep_results(run, stage)
                 continue
             manifest["stages"] = {done: manifest["stages"][done] for done in STAGES[: STAGES.index(stage)]}
             _execute_stage(run, stage, manifest)
