@@ -16,7 +16,7 @@ from ser_lib.errors import BundleError
 from ser_lib.labels import EMOTIONS
 from ser_lib.params import resolve, shown
 from ser_lib.settings import AudioSettings
-from ser_lib.store import require, write_text
+from ser_lib.store import ProcessedData, require, write_text
 
 if TYPE_CHECKING:
     import keras
@@ -37,6 +37,8 @@ class BundleInfo(BaseModel):
     features: list[str]
     settings: AudioSettings
     corpora: list[str] = Field(min_length=1)
+    data_fingerprint: str
+    split_sha256: str
     versions: dict[str, str]
 
 
@@ -48,15 +50,17 @@ class Bundle:
     model: "keras.Model"
 
 
-def save_bundle(folder: Path, model_file: str, settings: AudioSettings, corpora: list[str]) -> BundleInfo:
-    """Write `bundle.json` beside the model that `folder` holds already."""
+def save_bundle(folder: Path, model_file: str, data: ProcessedData, corpora: list[str], *, split: Path) -> BundleInfo:
+    """Write `bundle.json` beside the model that `folder` holds already and that `data` and `split` trained."""
     info = BundleInfo(
         model=model_file,
         model_sha256=file_hash(folder / model_file),
         emotions=list(EMOTIONS),
-        features=settings.feature_names,
-        settings=settings,
+        features=data.settings.feature_names,
+        settings=data.settings,
         corpora=corpora,
+        data_fingerprint=data.fingerprint,
+        split_sha256=file_hash(split),
         versions={name: version(name) for name in _LIBRARIES},
     )
     write_text(folder / BUNDLE_FILE, info.model_dump_json(indent=2) + "\n")

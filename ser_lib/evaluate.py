@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics
 
-from ser_lib.bundle import Bundle
+from ser_lib.bundle import Bundle, file_hash
 from ser_lib.errors import BundleError
 from ser_lib.labels import EMOTIONS
 from ser_lib.model import predict_probabilities
@@ -102,11 +102,9 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict[str, dict], pd.
     for name, (array, expected) in saved.items():
         if not np.array_equal(array, expected):
             raise BundleError(f"{name} is not the test set of {SPLIT_FILE}. Run 02_split again.")
-    takes = bundle.model.input_shape[1:]
-    if X_test.shape[1:] != takes:
-        raise BundleError(f"The model takes features of shape {takes}. Got {X_test.shape[1:]}. Run 03_train again.")
-    if data.settings != bundle.info.settings:
-        raise BundleError("The model was trained on features of other settings than these. Run 03_train again.")
+    split_sha256 = file_hash(params.output_dir / SPLIT_FILE)
+    if (data.fingerprint, split_sha256) != (bundle.info.data_fingerprint, bundle.info.split_sha256):
+        raise BundleError("The model was trained on other features, or on another split. Run 03_train again.")
     probabilities = predict_probabilities(bundle.model, X_test)
     results = {
         "test": evaluate(y_test.argmax(axis=1), probabilities),

@@ -43,10 +43,15 @@ STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 KEPT = ("skipped.csv", "history.json", "metrics.json", "test_predictions.csv", "predictions.csv")
 """What the record keeps of the results."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-for _logger in ("papermill", "traitlets"):  # what they would print, our own errors say in one line
-    logging.getLogger(_logger).addHandler(logging.NullHandler())
 _KERNEL = {
-    "config": Config({"KernelManager": {"transport": "ipc"}}),  # sockets that no other user can listen to
+    "config": Config(
+        {
+            "KernelManager": {
+                "transport": "ipc",  # sockets that no other user can listen to
+                "shutdown_wait_time": 60,  # seconds in which a kernel may end its workers
+            }
+        }
+    ),
     "start_timeout": 300,  # seconds; papermill's 60 and 4 are too few for a busy machine
     "iopub_timeout": 60,
 }
@@ -154,6 +159,8 @@ def execute_run(run: Run) -> None:
     RunError
         If a stage fails; its executed notebook is in the record, with the error.
     """
+    for logger in ("papermill", "traitlets"):  # what they would print, our own errors say in one line
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     with _lock(run):
         values = run.params.model_dump()
         write_text(

@@ -1,6 +1,9 @@
 """Training and validation set → the best model. The work behind 03_train."""
 
 import json
+import tempfile
+import zipfile
+from pathlib import Path
 
 import numpy as np
 
@@ -8,7 +11,7 @@ from ser_lib.bundle import save_bundle
 from ser_lib.model import build_model, keras, set_seed
 from ser_lib.params import Params
 from ser_lib.progress import progress_bar
-from ser_lib.store import ProcessedData, load_sets, whole_file, write_json, write_text
+from ser_lib.store import SPLIT_FILE, ProcessedData, load_sets, whole_file, write_json, write_text
 
 
 def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
@@ -67,9 +70,18 @@ def _save(model: keras.Model, history: dict[str, list[float]], data: ProcessedDa
     folder = params.output_dir
     write_text(folder / params.MODEL_JSON_FILE, json.dumps(json.loads(model.to_json()), indent=2) + "\n")
     with whole_file(folder / params.MODEL_H5_FILE) as partial:
-        model.save_weights(partial, overwrite=True)
+        partial.write_bytes(_weights(model))
     write_json(folder / "history.json", {name: np.array(values) for name, values in history.items()})
-    save_bundle(folder, params.MODEL_WEIGHTS_FILE, data.settings, params.CORPORA)
+    save_bundle(folder, params.MODEL_WEIGHTS_FILE, data, params.CORPORA, split=folder / SPLIT_FILE)
+
+
+def _weights(model: keras.Model) -> bytes:
+    """Contents of the H5 file of the weights: on a full disk `model.save_weights` ends the process."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        with zipfile.ZipFile(path) as archive:
+            return archive.read("model.weights.h5")
 
 
 class _EpochBar(keras.callbacks.Callback):

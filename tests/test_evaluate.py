@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 from types import SimpleNamespace
@@ -5,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from test_store import SETTINGS, tiny_data
+from test_store import tiny_data
 
 from ser_lib import evaluate, store
 from ser_lib.errors import BundleError, StageError
@@ -94,7 +95,8 @@ def stage(project):
     store.write_csv(params.output_dir / "split.csv", data.clips.assign(set=sets))
     store.write_array(params.output_dir / "x_test.npy", data.X[sets == "test"])
     store.write_array(params.output_dir / "y_test.npy", store.one_hot(data.y[sets == "test"]))
-    info = SimpleNamespace(settings=SETTINGS, emotions=list(EMOTIONS), features=SETTINGS.feature_names)
+    split = (params.output_dir / store.SPLIT_FILE).read_bytes()
+    info = SimpleNamespace(data_fingerprint=data.fingerprint, split_sha256=hashlib.sha256(split).hexdigest())
     return SimpleNamespace(params=params, data=data, bundle=SimpleNamespace(model=FixedModel(), info=info))
 
 
@@ -137,16 +139,12 @@ def test_features_of_another_test_set_are_refused(stage):
         evaluate.evaluate_model(stage.bundle, stage.params)
 
 
-def test_model_of_another_shape_is_refused(stage):
-    stage.bundle.model.input_shape = (None, 6, 5)
-    with pytest.raises(BundleError, match=r"\(6, 5\).*Got \(6, 4\).*Run 03_train again"):
-        evaluate.evaluate_model(stage.bundle, stage.params)
-
-
-def test_model_trained_with_other_settings_is_refused(stage):
-    stage.bundle.info.settings = SETTINGS.model_copy(update={"denoise": True})
+@pytest.mark.parametrize("name", ["data_fingerprint", "split_sha256"])
+def test_model_trained_on_other_features_or_another_split_is_refused(stage, name):
+    setattr(stage.bundle.info, name, "0" * 64)
     with pytest.raises(BundleError, match="Run 03_train again"):
         evaluate.evaluate_model(stage.bundle, stage.params)
+    assert not (stage.params.output_dir / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("name", ["processed_data.npz", "split.csv", "x_test.npy", "y_test.npy"])

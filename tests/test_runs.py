@@ -101,7 +101,7 @@ def test_run_says_what_it_did(full):
     accuracies = [f"{metrics[name]['accuracy']:.3f}" for name in ("validation", "test")]
     assert re.findall(r"accuracy (\d\.\d{3})", lines[11]) == accuracies
     assert lines[12:] == ["The executed notebooks are in reports/full."]
-    assert not re.search("^error|Traceback", full.done.stderr, flags=re.MULTILINE)
+    assert full.done.stderr == ""
 
 
 def test_record_holds_notebooks_parameters_and_results(full):
@@ -340,7 +340,6 @@ def test_record_of_a_resumed_run_shows_no_path_either(stopped, resumed):
         assert "jürgen" not in path.read_text() and r"j\u00fcrgen" not in path.read_text(), path.name
 
 
-@pytest.mark.slow
 def test_interrupted_run_says_so(full):
     with start_ser(full.root, "run", "--name", "interrupted", *set_all(SMALL)) as process:
         manifest = full.root / "reports" / "interrupted" / "manifest.json"
@@ -363,7 +362,7 @@ def test_interrupted_run_says_so(full):
     [
         (["-p", "EPOCH=3"], "`EPOCH` is not a parameter. Did you mean `EPOCHS`?"),
         (["-p", "EPOCHS=many"], "`EPOCHS` must be a valid integer. Got 'many'."),
-        (["-p", "MODEL_H5_FILE=model.h5"], "ends in .weights.h5. Got model.h5."),
+        (["-p", "MODEL_H5_FILE=model.h5"], "`MODEL_H5_FILE` must end in .weights.h5. Got model.h5."),
         (["no/such.yaml"], "no/such.yaml"),
         (["--name", "../elsewhere"], "A run's name must be"),
         (["--resume", "nothing"], "A run to resume must have been started here"),

@@ -176,7 +176,6 @@ def test_another_seed_gives_other_weights(trained, project):
     assert digest(model) != digest(trained.model)
 
 
-@pytest.mark.slow
 def test_full_disk_is_one_clear_error(trained, tmp_path):
     code = f"""
 import resource, signal, sys
