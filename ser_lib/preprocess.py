@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
 
 from ser_lib.audio import load_audio, trim_steps
 from ser_lib.corpora import Clip, Skipped, find_clips
@@ -98,7 +97,6 @@ def _extract_all(usable: pd.DataFrame, settings: AudioSettings, params: Params) 
         settings = settings.model_copy(update={"target_length": longest})
     paths = [params.dataset_path / file for file in usable["file"]]
     features = _in_parallel(_features, paths, settings, params.N_JOBS, "Extracting features")
-    get_reusable_executor().shutdown(wait=True)  # workers that outlive the kernel warn of what they leave behind
     for path, result in zip(paths, features, strict=True):
         if isinstance(result, AudioError):
             raise DatasetError(f"{path.name} can be decoded but not processed: {result}. Mend or remove it.")

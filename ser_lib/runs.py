@@ -25,8 +25,10 @@ from typing import Any
 import nbformat
 import papermill
 import yaml
+from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from traitlets import Unicode
 from traitlets.config import Config
 
 from ser_lib import __version__
@@ -43,18 +45,17 @@ STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 KEPT = ("skipped.csv", "history.json", "metrics.json", "test_predictions.csv", "predictions.csv")
 """What the record keeps of the results."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_KERNEL = {
-    "config": Config(
-        {
-            "KernelManager": {
-                "transport": "ipc",  # sockets that no other user can listen to
-                "shutdown_wait_time": 60,  # seconds in which a kernel may end its workers
-            }
-        }
-    ),
-    "start_timeout": 300,  # seconds; papermill's 60 and 4 are too few for a busy machine
-    "iopub_timeout": 60,
-}
+
+
+class LoggedKernelManager(AsyncKernelManager):
+    """Starts kernels whose own streams go to a file: notes of dying libraries are nothing for the terminal."""
+
+    log_file = Unicode().tag(config=True)
+
+    async def start_kernel(self, **options: Any) -> None:
+        """Start a kernel, appending what it writes outside of its cells to `log_file`."""
+        with Path(self.log_file).open("ab") as log:
+            await super().start_kernel(stdout=log, stderr=log, **options)
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,7 @@ def _execute_notebook(run: Run, stage: str) -> None:
     """Execute one notebook in `scratch` and publish it, without paths of this machine, whatever becomes of it."""
     notebook = project_root() / "notebooks" / f"{stage}.ipynb"
     partial = run.scratch / f"{stage}.ipynb"
+    log_file = run.scratch / "kernels.log"
     declared = declared_parameters(notebook)
     defaults = Params().model_dump()
     values = run.params.model_dump()
@@ -225,18 +227,31 @@ def _execute_notebook(run: Run, stage: str) -> None:
         try:
             papermill.execute_notebook(
                 notebook, partial, parameters=changed, kernel_name="python3", cwd=project_root(),
-                progress_bar=False, on_cell_start=show_cell, **_KERNEL,
+                progress_bar=False, on_cell_start=show_cell, **_kernel_options(log_file),
             )  # fmt: skip
         except PapermillExecutionError as error:
             raise RunError(f"{stage} stopped: {_one_line(error)} See {shown(run.record / notebook.name)}.") from None
         except DeadKernelError:
-            raise RunError(f"{stage} stopped: its Python process died (killed, or out of memory).") from None
+            raise RunError(
+                f"{stage} stopped: its Python process died (killed, or out of memory). See {shown(log_file)}."
+            ) from None
         except RuntimeError as error:
             raise RunError(f"{stage} stopped: {error}") from None
         except OSError as error:
             raise RunError(f"{stage} stopped: {error.strerror or error}.") from None
         finally:
             _publish(run, partial)
+
+
+def _kernel_options(log_file: Path) -> dict[str, Any]:
+    # IPC sockets can be listened to by no other user; papermill's 60 and 4 seconds are too few for a busy machine
+    settings = {"transport": "ipc", "log_file": str(log_file)}
+    return {
+        "kernel_manager_class": LoggedKernelManager,
+        "config": Config({"LoggedKernelManager": settings}),
+        "start_timeout": 300,
+        "iopub_timeout": 60,
+    }
 
 
 def _one_line(error: PapermillExecutionError) -> str:

@@ -190,7 +190,7 @@ def test_artifacts_are_all_there(full):
     expected = {
         "processed_data.npz", "clips.csv", "skipped.csv", "split.csv", "x_test.npy", "y_test.npy", "best_model.keras",
         "model.json", "model.weights.h5", "history.json", "bundle.json", "metrics.json", "test_predictions.csv",
-        "predictions.csv", "figures", "params.yaml",
+        "predictions.csv", "figures", "params.yaml", "kernels.log",
     }  # fmt: skip
     assert {name for name in os.listdir(full.output) if not name.startswith(".")} == expected
     assert not list(full.output.glob(".partial*"))
@@ -299,7 +299,7 @@ def killed(stopped, make_corpus):
 def test_killed_kernel_is_one_line(killed):
     assert killed.status == 1
     assert killed.stderr.splitlines() == [
-        "error: 03_train stopped: its Python process died (killed, or out of memory)."
+        "error: 03_train stopped: its Python process died (killed, or out of memory). See artifacts/broken/kernels.log."
     ]
     assert manifest_of(killed.record)["state"] == "failed in 03_train"
     assert list(manifest_of(killed.record)["stages"]) == ["01_preprocess", "02_split"]
