@@ -1,10 +1,9 @@
 """The bundle: a trained model with all that a new file needs to be treated exactly like the training data.
 
 A folder with `bundle.json` and the model it names. `bundle.json` is written last and holds the model's
-SHA-256, so that a model of another run, or half of one, is noticed.
+hash, so that a model of another run, or half of one, is noticed.
 """
 
-import hashlib
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +15,12 @@ from ser_lib.errors import BundleError
 from ser_lib.labels import EMOTIONS
 from ser_lib.params import resolve, shown
 from ser_lib.settings import AudioSettings
-from ser_lib.store import ProcessedData, require, write_text
+from ser_lib.store import BUNDLE_FILE, ProcessedData, file_hash, require, write_text
 
 if TYPE_CHECKING:
     import keras
 
-BUNDLE_FILE = "bundle.json"
+
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "librosa", "noisereduce", "numpy", "pydub", "soxr")
 
 
@@ -113,9 +112,3 @@ def read_bundle_info(folder: Path) -> BundleInfo:
             f"{shown(path)} is damaged (its settings, features and emotions do not agree). Run 03_train again."
         )
     return info
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,17 +1,25 @@
 """The `ser` command."""
 
+import contextlib
 import json
 import signal
 import sys
+import threading
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ser_lib.errors import RunError, SerError
 from ser_lib.params import Params, load_params, project_root, read_values, resolve, shown
+from ser_lib.store import BUNDLE_FILE
 
+if TYPE_CHECKING:
+    from ser_lib.runs import Run
+
+INTERRUPT_AGAIN = 20.0
+"""Seconds after which an interrupt that did not end the process is sent once more."""
 app = typer.Typer(
     help="Speech emotion recognition: five notebooks from wav files to a prediction.",
     no_args_is_help=True,
@@ -40,24 +48,123 @@ def run(
     if resume is not None:
         if params or override or name:
             raise typer.BadParameter("--resume takes the run's own parameters: give it alone.")
-        current = runs.resume_run(resume)
+        _execute(runs.resume_run(resume))
     else:
         files = [path if path.exists() else resolve(path) for path in params or [Path("params/demo.yaml")]]
         values = read_values(files, override or [])
-        current = runs.start_run(
-            values, name=f"{files[-1].stem}-{datetime.now():%Y%m%d-%H%M%S}" if name is None else name
-        )
-    print(
-        f"Run {current.name}: {', '.join(current.params.CORPORA)} in {shown(current.params.DATASET_PATH)}", flush=True
-    )
-    runs.execute_run(current)
-    print(_summary(current.record))
+        _execute(runs.start_run(values, name=_timed(files[-1].stem) if name is None else name))
+
+
+def _timed(name: str) -> str:
+    return f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _execute(run: "Run") -> None:
+    """Execute a run, say how it went, and bring the site up to date, whatever became of the run."""
+    from ser_lib import report, runs
+
+    print(f"Run {run.name}: {', '.join(run.params.CORPORA)} in {shown(run.params.DATASET_PATH)}", flush=True)
+    try:
+        runs.execute_run(run)
+        print(_summary(run.record))
+    except KeyboardInterrupt:
+        print(f"Interrupted. To go on: ser run --resume {run.name}", file=sys.stderr)
+        raise
+    except RunError:
+        with contextlib.suppress(SerError):  # the run's own error is the one to tell
+            report.build_site()
+        raise
+    print(f"All runs are in {shown(report.build_site())}.", flush=True)
 
 
 def _summary(record: Path) -> str:
     metrics = json.loads((record / "metrics.json").read_text())
     accuracies = ", ".join(f"{name} accuracy {metrics[name]['accuracy']:.3f}" for name in ("validation", "test"))
     return f"Done: {accuracies}.\nThe executed notebooks are in {shown(record)}."
+
+
+@app.command()
+def report() -> None:
+    """Build the pages of all runs; open reports/index.html."""
+    from ser_lib.report import build_site
+
+    print(f"All runs are in {shown(build_site())}.")
+
+
+@app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs; each is held against the first.")],
+) -> None:
+    """Compare runs: parameters, metrics, and who is right about which clip."""
+    from ser_lib.compare import compare_runs
+    from ser_lib.records import find_record
+    from ser_lib.report import write_comparison_page
+
+    comparison = compare_runs([find_record(name) for name in names])
+    print(comparison)
+    print(f"\nAs a page: {write_comparison_page(comparison, '-'.join(comparison.names))}")
+
+
+@app.command()
+def reproduce(
+    run: Annotated[str, typer.Argument(help="Run whose record is to be repeated.")],
+    override: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Change a parameter, such as DATASET_PATH.")
+    ] = None,
+) -> None:
+    """Run a record's parameters again and hold the new run against it; exit status 1 if they differ."""
+    from ser_lib import runs
+    from ser_lib.records import find_record
+    from ser_lib.reproduce import hold_against, values_of
+
+    record = find_record(run)
+    again = runs.start_run(values_of(record) | read_values([], override or []), name=_timed(f"{record.name}-again"))
+    _execute(again)
+    outcome = hold_against(record, find_record(again.name))
+    print(*outcome.lines, sep="\n")
+    raise SystemExit(0 if outcome.same else 1)
+
+
+runs_app = typer.Typer(help="List runs, newest first, or remove one.", invoke_without_command=True)
+app.add_typer(runs_app, name="runs")
+
+
+@runs_app.callback()
+def list_runs(context: typer.Context) -> None:
+    """List runs, newest first."""
+    from ser_lib.records import list_records
+
+    if context.invoked_subcommand is not None:
+        return
+    rows = [
+        (record.name, record.state, record.manifest.started[:16].replace("T", " "), _shown(record.figure("accuracy")))
+        for record in list_records()
+    ]
+    rows.insert(0, ("run", "state", "started (UTC)", "test accuracy"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
+
+
+def _shown(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.3f}"
+
+
+@runs_app.command(name="rm")
+def remove(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a run's record and artifacts, after asking."""
+    from ser_lib.records import remove_run, run_folders
+    from ser_lib.report import build_site
+
+    folders = " and ".join(shown(folder) for folder in run_folders(run))
+    if not yes and not typer.confirm(f"Remove {folders}?"):
+        raise SystemExit(1)
+    remove_run(run)
+    print(f"Removed {folders}.")
+    build_site()
 
 
 @app.command()
@@ -81,16 +188,19 @@ def predict(
 
 
 def _bundle_folder(run: str) -> Path:
-    """Folder of a run's bundle, or the folder that `run` names itself."""
-    runs = project_root() / "artifacts"
-    if (runs / run / "params.yaml").is_file():
-        return load_params(runs / run / "params.yaml").output_dir
-    if run and Path(run).is_dir():
-        return Path(run).absolute()
-    known = sorted(file.parent.name for file in runs.glob("*/params.yaml"))
-    raise RunError(
-        f"There is no run and no folder {run!r}. Runs: {', '.join(known) or 'none yet; `make all` makes one'}."
-    )
+    """Folder of a run's bundle: its own, the record's copy, or the folder that `run` names itself."""
+    root = project_root()
+    private = root / "artifacts" / run / "params.yaml"
+    folders = [load_params(private).output_dir] if private.is_file() else []
+    folders += [root / "reports" / run, Path(run).absolute()] if run else []
+    for folder in folders:
+        if (folder / BUNDLE_FILE).is_file():
+            return folder
+    if folders and folders[-1].is_dir():
+        return folders[-1]  # whose error says what it lacks
+    known = sorted(file.parent.name for file in (root / "reports").glob(f"*/{BUNDLE_FILE}"))
+    known = ", ".join(known) or "none yet; `make all` makes one"
+    raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
 
 
 @app.command(name="params")
@@ -102,12 +212,18 @@ def list_params() -> None:
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line and exit status 1."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends kernels and workers as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         app()
     except SerError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+
+
+def interrupt(*_signal: object) -> None:
+    """Raise KeyboardInterrupt, and once more if that gets lost: a library may swallow it while it is imported."""
+    again = threading.Timer(INTERRUPT_AGAIN, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    again.daemon = True
+    again.start()
+    raise KeyboardInterrupt

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics
 
-from ser_lib.bundle import Bundle, file_hash
+from ser_lib.bundle import Bundle
 from ser_lib.errors import BundleError
 from ser_lib.labels import EMOTIONS
 from ser_lib.model import predict_probabilities
 from ser_lib.params import Params
-from ser_lib.store import SPLIT_FILE, load_sets, read_array, write_csv, write_json
+from ser_lib.store import SPLIT_FILE, file_hash, load_sets, read_array, write_csv, write_json
 
 
 def validate(y_true: np.ndarray, probabilities: np.ndarray) -> None:
@@ -35,6 +35,11 @@ def validate(y_true: np.ndarray, probabilities: np.ndarray) -> None:
 def accuracy(y_true: np.ndarray, probabilities: np.ndarray) -> float:
     """Share of clips whose most probable emotion is the true one."""
     return float(metrics.accuracy_score(y_true, probabilities.argmax(axis=1)))
+
+
+def uar(y_true: np.ndarray, probabilities: np.ndarray) -> float:
+    """Unweighted average recall: the mean of the recalls of the emotions that have clips."""
+    return float(np.mean(list(accuracy_per_class(y_true, probabilities).values())))
 
 
 def loss(y_true: np.ndarray, probabilities: np.ndarray) -> float:
@@ -70,6 +75,7 @@ def evaluate(y_true: np.ndarray, probabilities: np.ndarray) -> dict:
     return {
         "n_clips": len(y_true),
         "accuracy": accuracy(y_true, probabilities),
+        "uar": uar(y_true, probabilities),
         "loss": loss(y_true, probabilities),
         "per_class": accuracy_per_class(y_true, probabilities),
         "confusion_matrix": confusion_matrix(y_true, probabilities).tolist(),

@@ -89,8 +89,8 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params) -> keras.Mo
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:
-    """Load a `.keras` file in safe mode: no code in it is run."""
-    return keras.saving.load_model(path, safe_mode=True)
+    """Load a `.keras` file to predict with, in safe mode: no code in it is run."""
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def predict_probabilities(model: keras.Model, X: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ def plot_split(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     counts.loc[order, [name for name in ("train", "validation", "test") if name in counts]].plot.bar(ax=ax, width=0.8)
     ax.set_xticklabels([SHOWN_AS[emotion] for emotion in order], rotation=0)
     ax.set(xlabel="emotion", ylabel="clips")
-    ax.legend(title=None)
+    ax.legend(title=None, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return ax
 
 

@@ -1,10 +1,19 @@
 """Progress bars that leave one settled line, in the terminal and in an executed notebook alike."""
 
+import os
+import re
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from IPython import get_ipython
 from IPython.display import display
 from tqdm import tqdm
+
+FILE_VARIABLE = "SER_PROGRESS_FILE"
+"""Environment variable: the file in which a kernel tells its runner how far it is."""
 
 
 class _NotebookLine:
@@ -22,6 +31,8 @@ class _NotebookLine:
             self._output = display(content, raw=True, display_id=True)
         else:
             self._output.update(content, raw=True)
+        if os.environ.get(FILE_VARIABLE):
+            Path(os.environ[FILE_VARIABLE]).write_text(re.sub(r" \|[ ─]*\|", ",", line), encoding="utf-8")
 
     def flush(self) -> None:
         """Nothing is held back."""
@@ -51,3 +62,39 @@ def progress_bar(total: int, description: str, unit: str, *, leave: bool = True)
         mininterval=0.5,
         bar_format="{desc}: {n_fmt} of {total_fmt}{unit} |{bar}| {elapsed}, {remaining} left{postfix}",
     )
+
+
+@contextmanager
+def stage_line(stage: str, told: Path) -> Iterator[Callable[[str], None]]:
+    """One line in the terminal about a notebook under way; silent where there is no terminal.
+
+    Gives a function that names the part of the notebook. What the kernel tells in the file `told` follows it.
+    """
+    line = tqdm(bar_format="  {desc}", file=sys.stderr, disable=None, leave=False, dynamic_ncols=True)
+    part, ended = "", threading.Event()
+
+    def draw() -> None:
+        detail = told.read_text(encoding="utf-8") if told.exists() else ""
+        line.set_description_str(" · ".join(filter(None, (stage, part, detail))))
+
+    def show(text: str) -> None:
+        nonlocal part
+        part = text
+        told.unlink(missing_ok=True)
+        draw()
+
+    def follow() -> None:
+        while not ended.wait(0.5):
+            draw()
+
+    follower = threading.Thread(target=follow, daemon=True)
+    if not line.disable:
+        follower.start()
+    try:
+        yield show
+    finally:
+        ended.set()
+        if follower.is_alive():
+            follower.join()
+        line.close()
+        told.unlink(missing_ok=True)

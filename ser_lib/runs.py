@@ -1,24 +1,22 @@
 """Runs: the five notebooks in order through papermill, and the record that they leave.
 
-`reports/<run>/` is the record: executed notebooks, `params.yaml`, `manifest.json` and the results. It names
-no path of this machine and holds no audio. `artifacts/<run>/` holds what the stages write (unless
-`OUTPUT_DIR` says otherwise), the parameters with their real paths, and the lock.
+`reports/<run>/` is the record: executed notebooks, `params.yaml`, `manifest.json`, the results, the bundle and
+the model card. It names no path of this machine and holds no audio. `artifacts/<run>/` holds what the stages
+write (unless `OUTPUT_DIR` says otherwise), the parameters with their real paths, and the kernels' log.
 """
 
 import fcntl
+import itertools
 import json
 import logging
 import os
-import platform
 import re
-import subprocess
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,31 +29,43 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets import Unicode
 from traitlets.config import Config
 
-from ser_lib import __version__
-from ser_lib.bundle import BUNDLE_FILE
 from ser_lib.corpora import get_corpus
 from ser_lib.errors import ParameterError, RunError, SerError
+from ser_lib.manifest import (
+    DONE,
+    MANIFEST_FILE,
+    Manifest,
+    Stage,
+    describe_corpus,
+    describe_environment,
+    now,
+    read_manifest,
+    write_manifest,
+)
 from ser_lib.params import Params, load_params, make_params, project_root, resolve, shown
-from ser_lib.progress import progress_bar
+from ser_lib.progress import FILE_VARIABLE, stage_line
+from ser_lib.records import RUN_NAME, write_model_card
 from ser_lib.redact import PATH_PARAMETERS, hide_in_notebook, hide_value
-from ser_lib.store import SPLIT_FILE, read_json, whole_file, write_json, write_text
+from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, file_hash, whole_file, write_text
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 """The notebooks, in the order in which they run."""
-KEPT = ("skipped.csv", "history.json", "metrics.json", "test_predictions.csv", "predictions.csv")
-"""What the record keeps of the results."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_KEPT = {
+    "skipped.csv", "split.csv", "history.json", BUNDLE_FILE, "metrics.json", "test_predictions.csv", "predictions.csv"
+}  # fmt: skip
 
 
 class LoggedKernelManager(AsyncKernelManager):
     """Starts kernels whose own streams go to a file: notes of dying libraries are nothing for the terminal."""
 
     log_file = Unicode().tag(config=True)
+    progress_file = Unicode().tag(config=True)
 
     async def start_kernel(self, **options: Any) -> None:
-        """Start a kernel, appending what it writes outside of its cells to `log_file`."""
+        """Start a kernel that tells its progress in the one file, and what its cells do not show in the other."""
+        environment = options.pop("env", os.environ) | {FILE_VARIABLE: self.progress_file}
         with Path(self.log_file).open("ab") as log:
-            await super().start_kernel(stdout=log, stderr=log, **options)
+            await super().start_kernel(stdout=log, stderr=log, env=environment, **options)
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,11 @@ class Run:
     def scratch(self) -> Path:
         """Folder of what is not recorded."""
         return project_root() / "artifacts" / self.name
+
+    def kept(self, stage: str) -> list[Path]:
+        """Those outputs of `stage` that the record keeps a copy of: the results and the bundle."""
+        names = _KEPT | {self.params.MODEL_WEIGHTS_FILE}
+        return [path for path in self.outputs(stage) if path.name in names]
 
     def outputs(self, stage: str) -> list[Path]:
         """Files that `stage` must have written when it is done."""
@@ -113,7 +128,7 @@ def start_run(values: Mapping[str, Any], *, name: str) -> Run:
     ParameterError
         If a parameter is refused.
     """
-    if not _NAME.fullmatch(name):
+    if not RUN_NAME.fullmatch(name):
         raise RunError(
             f"A run's name must be of letters, digits, `_`, `-` and `.`, starting with a letter or digit. Got {name!r}."
         )
@@ -147,7 +162,7 @@ def resume_run(name: str) -> Run:
         If there is no such run.
     """
     scratch = project_root() / "artifacts" / name
-    if not _NAME.fullmatch(name) or not (scratch / "params.yaml").is_file():
+    if not RUN_NAME.fullmatch(name) or not (scratch / "params.yaml").is_file():
         raise RunError(f"A run to resume must have been started here; artifacts/{name}/params.yaml is missing.")
     return Run(name, load_params(scratch / "params.yaml"))
 
@@ -160,35 +175,44 @@ def execute_run(run: Run) -> None:
     RunError
         If a stage fails; its executed notebook is in the record, with the error.
     """
-    for logger in ("papermill", "traitlets"):  # what they would print, our own errors say in one line
+    for logger in ("papermill", "traitlets", "asyncio"):  # what they would print, our own errors say in one line
         logging.getLogger(logger).setLevel(logging.CRITICAL)
-    with _lock(run):
+    with hold(run):
         values = run.params.model_dump()
-        write_text(
-            run.record / "params.yaml", _to_yaml(values | {name: hide_value(values[name]) for name in PATH_PARAMETERS})
-        )
-        manifest = _manifest(run)
-        if manifest["state"] == "done" and all(_is_done(run, stage, manifest) for stage in STAGES):
+        shown_values = values | {name: hide_value(values[name]) for name in PATH_PARAMETERS}
+        write_text(run.record / "params.yaml", _to_yaml(shown_values))
+        manifest = _take_up_manifest(run)
+        done = list(itertools.takewhile(lambda stage: _is_done(run, stage, manifest), STAGES))
+        for stage in done:
+            _keep_results(run, stage)
+        if manifest.state == DONE and len(done) == len(STAGES):
             return
-        for stage in STAGES:
-            if _is_done(run, stage, manifest):
-                continue
-            manifest["stages"] = {done: manifest["stages"][done] for done in STAGES[: STAGES.index(stage)]}
+        manifest.stages = {stage: manifest.stages[stage] for stage in done}
+        manifest.environment = describe_environment()
+        for stage in STAGES[len(done) :]:
             _execute_stage(run, stage, manifest)
-        _finish(run, manifest, "done")
+        _end(run, manifest, DONE)
+        write_model_card(run.record)
 
 
-def _is_done(run: Run, stage: str, manifest: dict) -> bool:
-    """Tell whether a stage has succeeded and its files are still there."""
-    kept = [run.record / path.name for path in run.outputs(stage) if path.name in KEPT]
-    executed = run.record / f"{stage}.ipynb"
-    return stage in manifest["stages"] and all(path.is_file() for path in [executed, *kept, *run.outputs(stage)])
+def _take_up_manifest(run: Run) -> Manifest:
+    if (run.record / MANIFEST_FILE).is_file():
+        return read_manifest(run.record)
+    return Manifest(run=run.name, state="started", started=now(), seed=run.params.SEED)
 
 
-def _execute_stage(run: Run, stage: str, manifest: dict) -> None:
-    started = time.monotonic()
-    _finish(run, manifest, f"running {stage}")
-    if not sys.stderr.isatty():  # where no progress bar shows
+def _is_done(run: Run, stage: str, manifest: Manifest) -> bool:
+    """Tell whether a stage has succeeded and its files are what they were then."""
+    if stage not in manifest.stages or not (run.record / f"{stage}.ipynb").is_file():
+        return False
+    hashes = manifest.stages[stage].artifacts
+    return all(path.is_file() and file_hash(path) == hashes.get(path.name) for path in run.outputs(stage))
+
+
+def _execute_stage(run: Run, stage: str, manifest: Manifest) -> None:
+    started, clock = now(), time.monotonic()
+    _end(run, manifest, f"running {stage}")
+    if not sys.stderr.isatty():  # where the line of progress does not show
         print(f"  {stage} ...", flush=True)
     try:
         _execute_notebook(run, stage)
@@ -196,16 +220,23 @@ def _execute_stage(run: Run, stage: str, manifest: dict) -> None:
         if missing:
             raise RunError(f"{stage} ended without writing {', '.join(missing)}.")
     except KeyboardInterrupt:
-        _finish(run, manifest, f"interrupted in {stage}")
+        _end(run, manifest, f"interrupted in {stage}")
         raise
     except Exception:
-        _finish(run, manifest, f"failed in {stage}")
+        _end(run, manifest, f"failed in {stage}")
         raise
-    seconds = time.monotonic() - started
     _keep_results(run, stage)
-    manifest["stages"][stage] = {"seconds": round(seconds, 1)}
-    print(f"  {stage:<14} {seconds:6.1f} s", flush=True)
-    _finish(run, manifest, f"finished {stage}")
+    if stage == STAGES[0]:
+        manifest.corpus = describe_corpus(run.params.output_dir / "clips.csv")
+    manifest.stages[stage] = Stage(
+        started=started,
+        ended=now(),
+        seconds=round(time.monotonic() - clock, 1),
+        commit=manifest.environment.commit,
+        artifacts={path.name: file_hash(path) for path in run.outputs(stage)},
+    )
+    print(f"  {stage:<14} {manifest.stages[stage].seconds:6.1f} s", flush=True)
+    _end(run, manifest, f"finished {stage}")
 
 
 def _execute_notebook(run: Run, stage: str) -> None:
@@ -218,16 +249,16 @@ def _execute_notebook(run: Run, stage: str) -> None:
     values = run.params.model_dump()
     changed = {name: values[name] for name in declared if values[name] != defaults[name]}
     headings = _headings(notebook)
-    with progress_bar(len(headings), stage, "cells", leave=False) as bar:
+    told = run.scratch / ".progress"
+    with stage_line(stage, told) as show:
 
         def show_cell(cell: nbformat.NotebookNode, cell_index: int) -> None:
-            bar.n = cell_index
-            bar.set_postfix_str(headings[min(cell_index, len(headings) - 1)])
+            show(f"cell {cell_index + 1} of {len(headings)} · {headings[min(cell_index, len(headings) - 1)]}")
 
         try:
             papermill.execute_notebook(
                 notebook, partial, parameters=changed, kernel_name="python3", cwd=project_root(),
-                progress_bar=False, on_cell_start=show_cell, **_kernel_options(log_file),
+                progress_bar=False, on_cell_start=show_cell, **_kernel_options(log_file, told),
             )  # fmt: skip
         except PapermillExecutionError as error:
             raise RunError(f"{stage} stopped: {_one_line(error)} See {shown(run.record / notebook.name)}.") from None
@@ -243,9 +274,9 @@ def _execute_notebook(run: Run, stage: str) -> None:
             _publish(run, partial)
 
 
-def _kernel_options(log_file: Path) -> dict[str, Any]:
+def _kernel_options(log_file: Path, told: Path) -> dict[str, Any]:
     # IPC sockets can be listened to by no other user; papermill's 60 and 4 seconds are too few for a busy machine
-    settings = {"transport": "ipc", "log_file": str(log_file)}
+    settings = {"transport": "ipc", "log_file": str(log_file), "progress_file": str(told)}
     return {
         "kernel_manager_class": LoggedKernelManager,
         "config": Config({"LoggedKernelManager": settings}),
@@ -289,85 +320,55 @@ def _headings(notebook: Path) -> list[str]:
 
 def _publish(run: Run, notebook: Path) -> None:
     """Move an executed notebook into the record, without paths of this machine."""
-    if notebook.is_file():
-        content = hide_in_notebook(json.loads(notebook.read_text(encoding="utf-8")), run.params)
+    if not notebook.is_file():
+        return
+    try:
+        content = json.loads(notebook.read_text(encoding="utf-8"))
+    except ValueError:  # torn: the disk is full, which is told already
+        content = None
+    if content is not None:
+        content = hide_in_notebook(content, run.params)
         write_text(run.record / notebook.name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-        notebook.unlink()
+    notebook.unlink()
 
 
 def _keep_results(run: Run, stage: str) -> None:
     """Copy the small results of a stage that is done into the record."""
-    for source in run.outputs(stage):
-        if source.name in KEPT:
-            with whole_file(run.record / source.name) as partial:
-                partial.write_bytes(source.read_bytes())
+    for source in run.kept(stage):
+        with whole_file(run.record / source.name) as partial:
+            shutil.copyfile(source, partial)
 
 
 def _to_yaml(values: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
 
 
-def _manifest(run: Run) -> dict:
-    """What the record says of the run itself; a resumed run keeps the stages that are done."""
-    path = run.record / "manifest.json"
-    earlier = _earlier_manifest(path)
-    return {
-        "run": run.name,
-        "state": earlier.get("state", "started"),
-        "started": earlier.get("started", _now()),
-        "ended": None,
-        "stages": {stage: done for stage, done in earlier.get("stages", {}).items() if stage in STAGES},
-        "ser_lib": __version__,
-        **_commit(),
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "packages": {
-            name: version(name)
-            for name in ("keras", "librosa", "noisereduce", "numpy", "pydub", "scikit-learn", "soxr", "tensorflow")
-        },
-    }
-
-
-def _earlier_manifest(path: Path) -> dict:
-    try:
-        return read_json(path) if path.is_file() else {}
-    except ValueError:
-        raise RunError(f"{shown(path)} is damaged. Remove it to run all stages again.") from None
-
-
-def _finish(run: Run, manifest: dict, state: str) -> None:
-    """Write the manifest with a new state."""
-    manifest |= {"state": state, "ended": _now()}
-    write_json(run.record / "manifest.json", manifest)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _commit() -> dict:
-    """Commit of the project, and whether what decides a result has changed since; None where git cannot tell."""
-    sources = ("ser_lib", "notebooks", "params", "requirements.lock")
-    try:
-        commit, changes = (
-            subprocess.run(["git", "-C", project_root(), *call], capture_output=True, text=True, check=True).stdout
-            for call in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", *sources])
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
-    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
+def _end(run: Run, manifest: Manifest, state: str) -> None:
+    """Write the manifest with a new state; the time is that of the last sign of life."""
+    manifest.state, manifest.ended = state, now()
+    write_manifest(run.record, manifest)
 
 
 @contextmanager
-def _lock(run: Run) -> Iterator[None]:
-    """Hold the run for this process; the lock goes with the process, however it ends."""
+def hold(run: Run) -> Iterator[None]:
+    """Hold a run's `OUTPUT_DIR` for this process; the lock goes with the process, however it ends.
+
+    Raises
+    ------
+    RunError
+        If another process holds it.
+    """
+    folder = run.params.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
     run.scratch.mkdir(parents=True, exist_ok=True)
-    handle = os.open(run.scratch / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
+    with (folder / ".lock").open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(f"The run {run.name} is being executed by another process. Wait for it to end.") from None
+            raise RunError(
+                f"Only one process at a time may execute the run {run.name}, or use {shown(folder)}. "
+                "Wait for the other to end."
+            ) from None
+        for left in folder.glob(".partial-*"):  # of a process that was killed
+            left.unlink()
         yield
-    finally:
-        os.close(handle)

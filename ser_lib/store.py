@@ -1,5 +1,6 @@
 """The files that pass from one notebook to the next: written whole or not at all, checked when read."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -22,6 +23,8 @@ SETS = ("train", "validation", "test")
 """The three sets of a split."""
 SPLIT_FILE = "split.csv"
 """Which clip is in which set; in `OUTPUT_DIR`."""
+BUNDLE_FILE = "bundle.json"
+"""What a model was trained with; beside the model."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,21 @@ def require(path: Path, notebook: str) -> Path:
     if not path.is_file():
         raise StageError(f"{shown(path)} is not there yet. Run {notebook} first, with the same OUTPUT_DIR.")
     return path
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits.
+
+    Of a `.keras` archive, it is that of the names and contents of its parts but `metadata.json`, which holds
+    the time of saving: the same training gives the same hash.
+    """
+    if path.suffix == ".keras" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in sorted(archive.namelist()) if name != "metadata.json"}
+        hashes = {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()}
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_processed(path: Path, data: ProcessedData) -> None:

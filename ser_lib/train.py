@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_lib.bundle import save_bundle
-from ser_lib.model import build_model, keras, set_seed
+from ser_lib.model import build_model, keras, load_model, set_seed
 from ser_lib.params import Params
 from ser_lib.progress import progress_bar
 from ser_lib.store import SPLIT_FILE, ProcessedData, load_sets, whole_file, write_json, write_text
@@ -43,6 +43,7 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
             callbacks=[*make_callbacks(best, params), epoch_bar],
             verbose=0,
         )
+        load_model(best).save(best)  # without the optimizer's state, which is twice the size of the weights
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
     _save(model, history, data, params)
     return model, history

@@ -32,6 +32,13 @@ def project(tmp_path, monkeypatch) -> Path:
     return root
 
 
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    # an empty project
+    monkeypatch.setenv("SER_ROOT", str(tmp_path))
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def tess(tmp_path_factory) -> SimpleNamespace:
     if not (REAL_CORPORA / "TESS").is_dir():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 from test_store import tiny_data
 
 from ser_lib import evaluate, store
@@ -46,6 +47,13 @@ def test_accuracy_per_class_by_hand():
     assert list(recalls) == ["neutral", "happy", "sad"]
 
 
+def test_uar_is_the_mean_of_the_recalls():
+    assert evaluate.uar(Y_TRUE, PROBABILITIES) == pytest.approx((1 / 2 + 1 + 2 / 3) / 3)
+    assert evaluate.uar(Y_TRUE, PROBABILITIES) == pytest.approx(
+        balanced_accuracy_score(Y_TRUE, PROBABILITIES.argmax(axis=1))
+    )
+
+
 def test_class_without_clips_is_left_out():
     assert evaluate.accuracy_per_class(Y_TRUE[:2], PROBABILITIES[:2]) == {"neutral": 0.5}
 
@@ -57,7 +65,7 @@ def test_confusion_matrix_by_hand_has_true_emotions_in_rows():
 def test_evaluate_gives_plain_values():
     results = evaluate.evaluate(Y_TRUE, PROBABILITIES)
     assert json.loads(json.dumps(results)) == results
-    assert set(results) == {"n_clips", "accuracy", "loss", "per_class", "confusion_matrix"}
+    assert set(results) == {"n_clips", "accuracy", "uar", "loss", "per_class", "confusion_matrix"}
     assert results["n_clips"] == 6
 
 

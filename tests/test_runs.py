@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import platform
@@ -68,6 +69,10 @@ def wait_for(condition, process):
     raise TimeoutError
 
 
+def texts_of(record):
+    return [path for path in record.iterdir() if path.suffix != ".keras"]
+
+
 def shows_a_path(text):
     """The first path of this machine in `text`, without the pictures: base64 may hold anything."""
     text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", text)
@@ -100,14 +105,15 @@ def test_run_says_what_it_did(full):
     assert all(words[1:] == ["..."] for words in stages[::2]) and all(words[2] == "s" for words in stages[1::2])
     accuracies = [f"{metrics[name]['accuracy']:.3f}" for name in ("validation", "test")]
     assert re.findall(r"accuracy (\d\.\d{3})", lines[11]) == accuracies
-    assert lines[12:] == ["The executed notebooks are in reports/full."]
+    assert lines[12:] == ["The executed notebooks are in reports/full.", "All runs are in reports/index.html."]
     assert full.done.stderr == ""
 
 
 def test_record_holds_notebooks_parameters_and_results(full):
     expected = {f"{stage}.ipynb" for stage in runs.STAGES}
     expected |= {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv", "predictions.csv"}
-    expected |= {"skipped.csv", "history.json"}
+    expected |= {"skipped.csv", "split.csv", "history.json", "bundle.json", "best_model.keras", "model_card.md"}
+    expected |= {"index.html"} | {f"{stage}.html" for stage in runs.STAGES}
     assert set(os.listdir(full.record)) == expected
 
 
@@ -133,7 +139,7 @@ def test_every_notebook_shows_pictures_and_none_has_audio(full):
     for notebook in full.notebooks:
         kinds = {kind for output in outputs([notebook]) for kind in output.get("data", {})}
         assert "image/png" in kinds
-    for path in full.record.iterdir():
+    for path in texts_of(full.record):
         assert not re.search(r'"audio/|<audio|data:audio', path.read_text())
 
 
@@ -149,8 +155,8 @@ def test_notebooks_say_that_the_corpus_is_synthetic(full):
 
 
 def test_record_is_small_and_shows_no_path_of_this_machine(full):
-    for path in full.record.iterdir():
-        assert path.stat().st_size < 2_000_000
+    assert sum(path.stat().st_size for path in full.record.iterdir() if path.suffix != ".html") < 2_000_000
+    for path in texts_of(full.record):
         assert not shows_a_path(path.read_text()), path.name
 
 
@@ -170,19 +176,68 @@ def test_notebooks_are_given_what_differs_from_their_defaults(full):
     assert lines == {"OUTPUT_DIR": '"artifacts/full"', "LSTM_UNITS": "8", "DENSE_UNITS": "8", "EPOCHS": "2"}
 
 
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
 def test_manifest_says_what_ran(full):
     manifest = manifest_of(full.record)
-    assert (manifest["run"], manifest["state"]) == ("full", "done")
+    assert (manifest["run"], manifest["state"], manifest["seed"]) == ("full", "done", 0)
     assert list(manifest["stages"]) == list(runs.STAGES)
     assert all(stage["seconds"] > 0 for stage in manifest["stages"].values())
-    assert manifest["started"] < manifest["ended"]
-    assert manifest["python"] == platform.python_version()
-    assert manifest["packages"]["tensorflow"] == version("tensorflow")
-    assert {"commit", "dirty", "ser_lib", "platform"} <= set(manifest)
+    times = [manifest["started"]]
+    times += [time for stage in manifest["stages"].values() for time in (stage["started"], stage["ended"])]
+    assert [*times, manifest["ended"]] == sorted([*times, manifest["ended"]])
+
+
+def test_manifest_says_with_what_it_ran(full):
+    environment = manifest_of(full.record)["environment"]
+    assert environment["python"] == platform.python_version()
+    assert environment["cores"] == os.cpu_count()
+    assert environment["cpu"]
+    assert environment["packages"]["tensorflow"] == version("tensorflow")
+    assert {"pytest", "numpy", "ser_lib"} <= set(environment["packages"])
+    assert environment["ser_lib"] == version("ser_lib")
+    assert (environment["commit"], environment["dirty"]) == (None, None)  # the test's project is no clone
+
+
+def test_manifest_has_the_hash_of_every_file(full):
+    stages = manifest_of(full.record)["stages"]
+    hashes = {name: digest for stage in stages.values() for name, digest in stage["artifacts"].items()}
+    kept = {"params.yaml", "figures", "kernels.log", ".lock"}
+    assert set(hashes) == set(os.listdir(full.output)) - kept
+    for name in set(hashes) - {"best_model.keras"}:  # whose archive holds the time
+        assert hashes[name] == sha256((full.output / name).read_bytes()), name
+
+
+def test_manifest_has_the_corpus_by_content(full):
+    lines = sorted(
+        f"DEMO/{path.parent.name.partition('_')[0]}_{path.stem.partition('_')[2]} {sha256(path.read_bytes())}\n"
+        for path in (full.root / "data" / "demo").glob("*/*.wav")
+    )
+    assert len(lines) == 112
+    assert manifest_of(full.record)["corpus"] == {"clips": 112, "sha256": sha256("".join(lines).encode())}
+
+
+def test_model_card_has_the_figures(full):
+    card = (full.record / "model_card.md").read_text()
+    test = json.loads((full.record / "metrics.json").read_text())["test"]
+    assert f"| test | {test['n_clips']} | {test['accuracy']:.3f} | {test['uar']:.3f} | {test['loss']:.3f} |" in card
+    assert "SYNTHETIC" in card and "112 clips, split random 70/15/15" in card
+    assert "What it must not be used for" in card
+    assert "{" not in card
+
+
+def test_record_alone_predicts_elsewhere(full, tmp_path):
+    copy = shutil.copytree(full.record, tmp_path / "another root" / "reports" / "copied")
+    predicted = pd.read_csv(full.output / "predictions.csv").iloc[0]
+    file = next((full.root / "data" / "demo").glob(f"*/{predicted['file']}"))
+    done = ser(copy.parent.parent, "predict", file, "--run", "copied")
+    assert done.stdout.startswith(f"{predicted['file']}: {predicted['emotion']} ({predicted['confidence']:.1%})\n")
 
 
 def test_kept_results_are_those_of_the_artifacts(full):
-    for name in ("metrics.json", "test_predictions.csv", "predictions.csv"):
+    for name in ("metrics.json", "test_predictions.csv", "predictions.csv", "bundle.json", "best_model.keras"):
         assert (full.record / name).read_bytes() == (full.output / name).read_bytes()
 
 
@@ -261,7 +316,9 @@ def test_missing_corpus_is_one_line(stopped):
 
 
 def test_failed_notebook_is_kept_with_its_error(stopped):
-    assert set(os.listdir(stopped.record)) == {"params.yaml", "manifest.json", "01_preprocess.ipynb"}
+    assert set(os.listdir(stopped.record)) == {
+        "params.yaml", "manifest.json", "01_preprocess.ipynb", "01_preprocess.html", "index.html",
+    }  # fmt: skip
     notebook = nbformat.read(stopped.record / "01_preprocess.ipynb", 4)
     (error,) = [output for output in outputs([notebook]) if output.output_type == "error"]
     assert error.ename == "DatasetError"
@@ -272,7 +329,7 @@ def test_failed_notebook_is_kept_with_its_error(stopped):
 
 def test_folder_outside_the_project_is_not_shown(stopped):
     assert yaml.safe_load((stopped.record / "params.yaml").read_text())["DATASET_PATH"] == "TESS"
-    for path in stopped.record.iterdir():
+    for path in texts_of(stopped.record):
         assert not shows_a_path(path.read_text()), path.name
         assert "jürgen" not in path.read_text() and r"j\u00fcrgen" not in path.read_text(), path.name
 
@@ -335,7 +392,7 @@ def test_resumed_run_uses_its_own_parameters(stopped, resumed):
 
 def test_record_of_a_resumed_run_shows_no_path_either(stopped, resumed):
     assert {f"{stage}.ipynb" for stage in runs.STAGES} <= set(os.listdir(stopped.live))
-    for path in stopped.live.iterdir():
+    for path in texts_of(stopped.live):
         assert not shows_a_path(path.read_text()), path.name
         assert "jürgen" not in path.read_text() and r"j\u00fcrgen" not in path.read_text(), path.name
 
@@ -349,9 +406,28 @@ def test_interrupted_run_says_so(full):
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "Traceback" not in stderr
+    assert stderr == "Interrupted. To go on: ser run --resume interrupted\n"
     assert json.loads(manifest.read_text())["state"] == "interrupted in 01_preprocess"
     assert psutil.wait_procs(children, timeout=30)[1] == []
+
+
+def test_interrupt_that_a_library_swallows_comes_again():
+    code = """
+import signal, time
+from ser_lib import cli
+cli.INTERRUPT_AGAIN = 0.2
+signal.signal(signal.SIGINT, cli.interrupt)
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    pass
+try:
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("again")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "again\n"
 
 
 # What is refused before anything is made
@@ -395,7 +471,7 @@ def test_new_run_has_folders_of_its_own(project):
 
 def test_run_is_executed_by_one_process_at_a_time(project):
     run = runs.start_run({}, name="mine")
-    with runs._lock(run), pytest.raises(RunError, match="is being executed by another process"):
+    with runs.hold(run), pytest.raises(RunError, match="Only one process at a time may execute the run mine"):
         runs.execute_run(run)
 
 

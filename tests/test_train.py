@@ -1,15 +1,18 @@
 import hashlib
+import io
 import json
 import os
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from test_store import run_python, tiny_data
 
 from ser_lib import store
-from ser_lib.bundle import file_hash, load_bundle
+from ser_lib.bundle import load_bundle
 from ser_lib.errors import StageError
 from ser_lib.model import build_model, feature_statistics, keras, load_model, predict_probabilities
 from ser_lib.params import make_params
@@ -106,6 +109,12 @@ def test_architecture_and_weights_rebuild_the_final_model(trained):
     np.testing.assert_array_equal(predict_probabilities(rebuilt, trained.X), expected)
 
 
+def test_best_model_carries_no_optimizer(trained):
+    with zipfile.ZipFile(trained.folder / "best_model.keras") as archive:
+        weights = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+    assert "optimizer" not in weights
+
+
 def test_best_model_has_the_best_validation_accuracy(trained):
     best = load_model(trained.folder / "best_model.keras")
     right = predict_probabilities(best, trained.X_val).argmax(axis=1) == trained.y_val.argmax(axis=1)
@@ -129,8 +138,9 @@ def test_history_is_plain_json_of_every_epoch(trained):
 def test_bundle_names_the_best_model_and_its_settings(trained):
     bundle = load_bundle(trained.folder)
     assert bundle.info.model == "best_model.keras"
-    assert bundle.info.model_sha256 == hashlib.sha256((trained.folder / "best_model.keras").read_bytes()).hexdigest()
-    assert bundle.info.model_sha256 == file_hash(trained.folder / "best_model.keras")
+    assert bundle.info.model_sha256 == store.file_hash(trained.folder / "best_model.keras")
+    assert bundle.info.split_sha256 == hashlib.sha256((trained.folder / "split.csv").read_bytes()).hexdigest()
+    assert bundle.info.data_fingerprint == tiny_data().fingerprint
     assert bundle.info.emotions == ["neutral", "happy", "sad", "angry", "fear", "disgust", "ps"]
     assert bundle.info.features == ["rms", "zcr", "mfcc_1", "mfcc_2"]
     assert bundle.info.settings == tiny_data().settings
@@ -167,6 +177,9 @@ def test_same_seed_gives_the_same_weights_in_a_fresh_process(trained, tmp_path):
         (tmp_path / "artifacts" / "interactive" / name).write_bytes((trained.folder / name).read_bytes())
     done = run_python(TRAIN_AGAIN, "0", SER_ROOT=str(tmp_path))
     assert done.stdout.split()[-1] == digest(trained.model), done.stderr
+    again = tmp_path / "artifacts" / "interactive"
+    assert store.file_hash(again / "again.keras") == store.file_hash(trained.folder / "best_model.keras")
+    assert (again / "model.weights.h5").read_bytes() == (trained.folder / "model.weights.h5").read_bytes()
 
 
 def test_another_seed_gives_other_weights(trained, project):

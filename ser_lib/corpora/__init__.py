@@ -1,6 +1,6 @@
 """The corpora: which files belong to one, and what a file's name says.
 
-A corpus is a module with `NAME`, `ABOUT` (one sentence for people), `WHERE` (how to get it),
+A corpus is a module with `NAME`, `ABOUT` (one sentence for people), `LICENCE`, `WHERE` (how to get it),
 `read_name(stem)` and, where the project can make the files itself, `make(folder)`.
 """
 

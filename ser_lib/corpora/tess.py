@@ -8,6 +8,7 @@ from ser_lib.labels import LABELS
 
 NAME = "TESS"
 ABOUT = "Toronto emotional speech set: recordings of two actresses speaking 200 words in seven emotions."
+LICENCE = "CC BY-NC-ND 4.0"
 WHERE = (
     "Get TESS from https://doi.org/10.5683/SP2/E8H2MF, unpack it into data/TESS, "
     "and name that folder with -p DATASET_PATH=data/TESS."

@@ -1,0 +1,148 @@
+"""The manifest of a run: what ran, on what, with what, how long, and how it ended."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pandas as pd
+from pydantic import BaseModel, Field, ValidationError
+
+from ser_lib import __version__
+from ser_lib.errors import RunError
+from ser_lib.params import project_root, shown
+from ser_lib.store import write_text
+
+MANIFEST_FILE = "manifest.json"
+"""Name of the manifest in a record."""
+DONE = "done"
+"""State of a run whose five notebooks all succeeded."""
+
+
+class Environment(BaseModel):
+    """Software and machine: what a result may depend on beside parameters and data."""
+
+    ser_lib: str | None = None
+    commit: str | None = Field(None, description="commit of the project; null where git cannot tell")
+    dirty: bool | None = Field(None, description="whether code, notebooks, parameters or lock differ from the commit")
+    python: str | None = None
+    platform: str | None = None
+    cpu: str | None = None
+    cores: int | None = None
+    packages: dict[str, str] = Field({}, description="every installed package and its version")
+
+
+class Corpus(BaseModel):
+    """The clips that a run used, by content."""
+
+    clips: int
+    sha256: str
+
+
+class Stage(BaseModel):
+    """A notebook that succeeded."""
+
+    started: str | None = None
+    ended: str | None = None
+    seconds: float = Field(ge=0)
+    commit: str | None = None
+    artifacts: dict[str, str] = Field({}, description="file and its hash, see `store.file_hash`")
+
+
+class Manifest(BaseModel):
+    """Contents of `manifest.json`; what an older record lacks is empty."""
+
+    run: str
+    state: str
+    started: str
+    ended: str | None = None
+    seed: int | None = None
+    corpus: Corpus | None = None
+    stages: dict[str, Stage] = {}
+    environment: Environment = Environment()
+
+    @property
+    def seconds(self) -> float:
+        """How long the stages took together."""
+        return sum(stage.seconds for stage in self.stages.values())
+
+    @property
+    def artifacts(self) -> dict[str, str]:
+        """Hash of each file that the run wrote."""
+        return {name: digest for stage in self.stages.values() for name, digest in stage.artifacts.items()}
+
+
+def read_manifest(record: Path) -> Manifest:
+    """Read the manifest of a record.
+
+    Raises
+    ------
+    RunError
+        If it is missing or damaged.
+    """
+    path = record / MANIFEST_FILE
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError:
+        raise RunError(f"A record must have a {MANIFEST_FILE}. There is none in {shown(record)}.") from None
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
+        raise RunError(f"{shown(path)} is damaged ({place}). Restore it, or remove the run.") from None
+
+
+def write_manifest(record: Path, manifest: Manifest) -> None:
+    """Write the manifest into a record."""
+    write_text(record / MANIFEST_FILE, manifest.model_dump_json(indent=1) + "\n")
+
+
+def now() -> str:
+    """Time of day, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def describe_environment() -> Environment:
+    """Software and machine of this process; neither the machine's name nor its user's."""
+    return Environment(
+        ser_lib=__version__,
+        **_commit(),
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        cpu=_cpu(),
+        cores=os.cpu_count(),
+        packages=dict(sorted((found.name.lower(), found.version) for found in distributions() if found.name)),
+    )
+
+
+def _commit() -> dict:
+    sources = ("ser_lib", "notebooks", "params", "requirements.lock")
+    try:
+        commit, changes = (
+            subprocess.run(["git", "-C", project_root(), *call], capture_output=True, text=True, check=True).stdout
+            for call in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", *sources])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
+
+
+def _cpu() -> str | None:
+    """Model of the processor, which decides how floating-point sums are rounded."""
+    try:
+        if platform.system() == "Darwin":
+            call = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return platform.processor() or None
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or None
+
+
+def describe_corpus(clips_file: Path) -> Corpus:
+    """Fingerprint of the clips in `clips.csv`: ids and contents decide, not folders, names or dates."""
+    clips = pd.read_csv(clips_file, dtype=str, keep_default_na=False)
+    lines = sorted(f"{clip} {sha256}\n" for clip, sha256 in zip(clips["clip"], clips["sha256"], strict=True))
+    return Corpus(clips=len(lines), sha256=hashlib.sha256("".join(lines).encode()).hexdigest())

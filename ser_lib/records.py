@@ -1,0 +1,206 @@
+"""Records of runs: what lies in `reports/<run>/`, read back; wherever the record was made."""
+
+import fcntl
+import json
+import re
+import shutil
+import statistics
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+
+from ser_lib.corpora import CORPORA
+from ser_lib.errors import RunError
+from ser_lib.manifest import MANIFEST_FILE, Manifest, read_manifest
+from ser_lib.params import Params, project_root, resolve, shown
+from ser_lib.store import write_text
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""What a run may be called."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run's record. What a run that stopped does not have is None or empty."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """Name of the run: that of its folder."""
+        return self.folder.name
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """Parameters, as the record shows them; one that an older record lacks has today's default."""
+        try:
+            values = yaml.safe_load((self.folder / "params.yaml").read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            values = None
+        if not isinstance(values, dict):
+            raise RunError(f"A record must have its params.yaml. {shown(self.folder)} has none that can be read.")
+        return Params().model_dump() | values
+
+    @cached_property
+    def metrics(self) -> dict[str, dict]:
+        """`metrics.json`: set → metric → value."""
+        return self._json("metrics.json")
+
+    @cached_property
+    def history(self) -> dict[str, list[float]]:
+        """`history.json`: quantity → value of each epoch."""
+        return self._json("history.json")
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame | None:
+        """`test_predictions.csv`."""
+        path = self.folder / "test_predictions.csv"
+        return pd.read_csv(path, keep_default_na=False) if path.is_file() else None
+
+    def figure(self, metric: str, name: str = "test") -> float | None:
+        """Value of a metric for one of the sets; None where the run did not come to it."""
+        values = self.metrics.get(name, {})
+        if metric == "uar" and "uar" not in values and values.get("per_class"):  # records made before it was stored
+            return statistics.fmean(values["per_class"].values())
+        return values.get(metric)
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Parameters that differ from today's defaults, without the names of files and folders."""
+        defaults = Params().model_dump()
+        own = {"CORPORA", "DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE"}
+        return {name: value for name, value in self.params.items() if name not in own and value != defaults.get(name)}
+
+    @property
+    def split(self) -> str:
+        """The split, in words: shares of training, validation and test."""
+        test, validation = self.params["TEST_FRACTION"], self.params["VALIDATION_FRACTION"]
+        return f"random {1 - test - validation:.0%}/{validation:.0%}/{test:.0%}".replace("%", "")
+
+    @property
+    def state(self) -> str:
+        """State of the run; one that says that it runs, while no process holds it, was interrupted."""
+        state = self.manifest.state
+        if not state.startswith(("started", "running", "finished")) or is_held(self.output_dir):
+            return state
+        return f"interrupted in {state.split()[-1]}" if " " in state else "interrupted"
+
+    @property
+    def output_dir(self) -> Path:
+        """`OUTPUT_DIR` of the run, if it was made here."""
+        return resolve(self.params["OUTPUT_DIR"])
+
+    def _json(self, name: str) -> dict:
+        path = self.folder / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except ValueError:
+            raise RunError(f"{shown(path)} is damaged. Restore it, or remove the run.") from None
+
+
+def is_held(folder: Path) -> bool:
+    """Tell whether a process executes a run whose `OUTPUT_DIR` is `folder`."""
+    try:
+        with (folder / ".lock").open("r") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def find_record(run: str) -> Record:
+    """Record of the run `run`, or in the folder `run`.
+
+    Raises
+    ------
+    RunError
+        If there is none, or its manifest is damaged.
+    """
+    folder = project_root() / "reports" / run
+    if not RUN_NAME.fullmatch(run) or not folder.is_dir():
+        folder = Path(run).expanduser().absolute()
+    if not folder.is_dir():
+        raise RunError(f"There is no record of a run {run!r} in reports/. `ser runs` lists them.")
+    return Record(folder, read_manifest(folder))
+
+
+def list_records() -> list[Record]:
+    """Every record in `reports/`, the newest first; what is damaged counts as one that stopped.
+
+    A record without a manifest is that of a run which was stopped before its first notebook.
+    """
+    folders = [path.parent for path in (project_root() / "reports").glob("*/params.yaml")]
+    return sorted(
+        (Record(folder, _manifest(folder)) for folder in folders),
+        key=lambda record: (record.manifest.started, record.name),
+        reverse=True,
+    )
+
+
+def _manifest(folder: Path) -> Manifest:
+    try:
+        return read_manifest(folder)
+    except RunError:
+        state = "damaged" if (folder / MANIFEST_FILE).exists() else "started"
+        return Manifest(run=folder.name, state=state, started="")
+
+
+def remove_run(run: str) -> list[Path]:
+    """Remove a run's record and its folder in `artifacts/`; return what was removed.
+
+    Raises
+    ------
+    RunError
+        If there is no such run, or it is being executed.
+    """
+    folders = run_folders(run)
+    if any(is_held(folder) for folder in folders):
+        raise RunError(f"A run must have ended before it is removed. {run} is being executed.")
+    for folder in folders:
+        shutil.rmtree(folder)
+    return folders
+
+
+def run_folders(run: str) -> list[Path]:
+    """Folders of a run: its record and its artifacts, as far as they are there.
+
+    Raises
+    ------
+    RunError
+        If there is neither.
+    """
+    places = [project_root() / parent / run for parent in ("reports", "artifacts")] if RUN_NAME.fullmatch(run) else []
+    folders = [folder for folder in places if folder.is_dir()]
+    if not folders:
+        raise RunError(f"There is no run {run!r}. `ser runs` lists them.")
+    return folders
+
+
+def templates(*, escape: bool) -> jinja2.Environment:
+    """Jinja2's environment over `ser_lib/templates`; `escape` for pages, whose values must not become markup."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("ser_lib"),
+        autoescape=escape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def write_model_card(folder: Path) -> None:
+    """Write `model_card.md` into the record of a run that is done."""
+    record = Record(folder, read_manifest(folder))
+    names = record.params["CORPORA"]
+    card = templates(escape=False).get_template("model_card.md")
+    write_text(
+        folder / "model_card.md",
+        card.render(record=record, corpora=[CORPORA[name] for name in names], epochs=len(record.history["loss"])),
+    )

@@ -1,0 +1,125 @@
+"""Records → a static site in `reports/`: a table of all runs, a page for each, each notebook as HTML.
+
+The pages need no network and no server: styles, scripts and pictures are in them.
+"""
+
+import io
+from pathlib import Path
+
+import jinja2
+import matplotlib.pyplot as plt
+import mistune
+import nbformat
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from nbconvert import HTMLExporter
+
+from ser_lib import plots
+from ser_lib.errors import RunError
+from ser_lib.params import project_root, shown
+from ser_lib.records import Record, list_records, templates
+from ser_lib.store import write_text
+
+_NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
+{% block html_head %}
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+{{ super() }}
+{% endblock html_head %}
+{% block html_head_js %}{% endblock %}
+{% block jupyter_widgets %}{% endblock %}
+{% block html_head_js_mathjax %}{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}
+"""
+"""nbconvert's page without the scripts that it loads from the web; whatever a notebook holds, nothing runs or loads."""
+
+
+def build_site() -> Path:
+    """Write the pages of every record in `reports/`, and return the first page.
+
+    A record that cannot be read is named on the first page with the reason.
+    """
+    pages = _pages()
+    records, damaged = [], []
+    for record in list_records():
+        try:
+            _write_run_page(record, pages)
+            records.append(record)
+        except (RunError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+            damaged.append(f"{record.name}: {error}")
+    first = project_root() / "reports" / "index.html"
+    write_text(first, pages.get_template("index.html").render(records=records, damaged=damaged))
+    return first
+
+
+def _pages() -> jinja2.Environment:
+    pages = templates(escape=True)
+    pages.filters["figure"] = lambda value: "" if value is None else f"{value:.3f}"
+    return pages
+
+
+def _write_run_page(record: Record, pages: jinja2.Environment) -> None:
+    notebooks = sorted(record.folder.glob("*.ipynb"))
+    for notebook in notebooks:
+        _write_notebook_page(notebook)
+    card = record.folder / "model_card.md"
+    page = pages.get_template("run.html").render(
+        record=record,
+        notebooks=[notebook.stem for notebook in notebooks],
+        matrices=[_matrix_picture(values, name) for name, values in record.metrics.items()],
+        history=_picture(plots.plot_history(record.history)[0]) if record.history else "",
+        provenance=_provenance(record),
+        card=_to_html(card.read_text(encoding="utf-8")) if card.is_file() else "",
+    )
+    write_text(record.folder / "index.html", page)
+
+
+def _write_notebook_page(notebook: Path) -> None:
+    """Write a notebook as HTML beside it, if that is not there yet or older than the notebook."""
+    page = notebook.with_suffix(".html")
+    if page.exists() and page.stat().st_mtime >= notebook.stat().st_mtime:
+        return
+    exporter = HTMLExporter(raw_template=_NOTEBOOK_TEMPLATE, embed_images=True)
+    write_text(page, exporter.from_notebook_node(nbformat.read(notebook, as_version=4))[0])
+
+
+def _provenance(record: Record) -> dict[str, object]:
+    manifest = record.manifest
+    environment, corpus = manifest.environment, manifest.corpus
+    commit = environment.commit and environment.commit[:12] + (", with changes" if environment.dirty else "")
+    return {
+        "corpus": corpus and f"{corpus.clips} clips, SHA-256 {corpus.sha256[:16]}…",
+        "seed": record.params["SEED"],
+        "commit": commit,
+        "Python": environment.python,
+        "platform": environment.platform,
+        "processor": environment.cpu,
+        "TensorFlow": environment.packages.get("tensorflow"),
+        "librosa": environment.packages.get("librosa"),
+        "started": manifest.started,
+        "ended": manifest.ended,
+    }
+
+
+def _matrix_picture(values: dict, name: str) -> Markup:
+    return _picture(plots.plot_confusion_matrix(values["confusion_matrix"], title=f"{name} set"))
+
+
+def _picture(ax: Axes) -> Markup:
+    """Inline SVG of the figure that `ax` belongs to."""
+    buffer = io.StringIO()
+    with plt.rc_context({"svg.hashsalt": "ser_lib"}):
+        ax.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(ax.figure)
+    text = buffer.getvalue()
+    return Markup(text[text.index("<svg") :])
+
+
+def _to_html(markdown: str) -> Markup:
+    return Markup(mistune.create_markdown(escape=True, plugins=["table"])(markdown))
+
+
+def write_comparison_page(comparison: object, name: str) -> str:
+    """Write the page of a comparison beside the first page, and return its path as messages show it."""
+    path = project_root() / "reports" / f"compare-{name}.html"
+    write_text(path, _pages().get_template("compare.html").render(comparison=comparison))
+    return shown(path)

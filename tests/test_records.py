@@ -1,0 +1,165 @@
+import fcntl
+import json
+import os
+import shutil
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+from ser_lib import cli, records
+from ser_lib.errors import RunError
+from ser_lib.labels import EMOTIONS
+from ser_lib.params import make_params
+
+STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
+
+
+def metrics_of(predicted, true):
+    """Metrics by hand: one set of clips, `predicted` and `true` as emotions."""
+    pairs = list(zip(predicted, true, strict=True))
+    recalls = {
+        emotion: sum(p == t == emotion for p, t in pairs) / true.count(emotion)
+        for emotion in EMOTIONS if emotion in true
+    }  # fmt: skip
+    matrix = [[sum((t, p) == (row, column) for p, t in pairs) for column in EMOTIONS] for row in EMOTIONS]
+    return {
+        "n_clips": len(true),
+        "accuracy": sum(p == t for p, t in pairs) / len(true),
+        "uar": sum(recalls.values()) / len(recalls),
+        "loss": 0.5,
+        "per_class": recalls,
+        "confusion_matrix": matrix,
+    }
+
+
+def write_record(root, name, *, predicted=None, started="2026-05-01T10:00:00+00:00", state="done", **values):
+    """A record as a run leaves it, with test clips of two emotions."""
+    folder = root / "reports" / name
+    folder.mkdir(parents=True)
+    params = make_params({"OUTPUT_DIR": f"artifacts/{name}", "CORPORA": ["TESS"], "DATASET_PATH": "data/TESS"} | values)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump()))
+    true = ["sad"] * 4 + ["angry"] * 4
+    predicted = predicted or true
+    results = metrics_of(predicted, true)
+    (folder / "metrics.json").write_text(json.dumps({"test": results, "validation": results}))
+    history = {"loss": [1.0, 0.5], "accuracy": [0.5, 0.8], "val_loss": [1.1, 0.6], "val_accuracy": [0.4, 0.7]}
+    (folder / "history.json").write_text(json.dumps(history))
+    clips = [f"TESS/OAF_{word}_{emotion}" for word, emotion in zip("abcdabcd", true, strict=True)]
+    table = pd.DataFrame({"clip": clips, "true": true, "predicted": predicted})
+    table.to_csv(folder / "test_predictions.csv", index=False)
+    manifest = {
+        "run": name, "state": state, "started": started, "seed": params.SEED, "corpus": {"clips": 40, "sha256": "c0"},
+        "stages": {
+            "01_preprocess": {"seconds": 2.5, "artifacts": {"processed_data.npz": "f0"}},
+            "02_split": {"seconds": 0.5, "artifacts": {"split.csv": "s0"}},
+            "03_train": {"seconds": 7, "artifacts": {"best_model.keras": "b0", "model.weights.h5": "w0"}},
+        },
+        "environment": {"python": "3.11.7", "cpu": "A", "packages": {"numpy": "2.0"}},
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_record_is_read(root):
+    write_record(root, "one", SEED=3, EPOCHS=5)
+    record = records.find_record("one")
+    assert (record.name, record.state, record.split) == ("one", "done", "random 70/15/15")
+    assert record.changed == {"SEED": 3, "EPOCHS": 5}
+    assert (record.figure("accuracy"), record.figure("loss", "validation")) == (1.0, 0.5)
+    assert len(record.predictions) == 8
+    assert record.manifest.seconds == 10
+
+
+def test_record_is_read_in_any_folder(root, tmp_path_factory):
+    folder = write_record(root, "one")
+    elsewhere = shutil.copytree(folder, tmp_path_factory.mktemp("else where") / "copy")
+    record = records.find_record(str(elsewhere))
+    assert (record.name, record.figure("uar")) == ("copy", 1.0)
+
+
+def test_uar_of_an_older_record_is_the_mean_recall(root):
+    folder = write_record(root, "one", predicted=["sad"] * 6 + ["angry"] * 2)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["test"]["uar"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert records.find_record("one").figure("uar") == pytest.approx((1 + 0.5) / 2)
+
+
+def test_unknown_run_is_refused(root):
+    with pytest.raises(RunError, match=r"There is no record of a run 'nothing'"):
+        records.find_record("nothing")
+
+
+def test_records_are_listed_newest_first_whatever_their_state(root):
+    write_record(root, "old", started="2026-01-01T00:00:00+00:00")
+    write_record(root, "new", started="2026-03-01T00:00:00+00:00", state="failed in 03_train")
+    (write_record(root, "torn") / "manifest.json").write_text("{")
+    (write_record(root, "begun") / "manifest.json").unlink()
+    listed = records.list_records()
+    assert [record.name for record in listed] == ["new", "old", "torn", "begun"]
+    assert [record.state for record in listed] == ["failed in 03_train", "done", "damaged", "interrupted"]
+
+
+@pytest.mark.parametrize("state", ["running 03_train", "finished 03_train"])
+def test_run_that_no_process_holds_was_interrupted(root, state):
+    write_record(root, "one", state=state)
+    record = records.find_record("one")
+    assert record.state == "interrupted in 03_train"
+    record.output_dir.mkdir(parents=True)
+    with (record.output_dir / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert record.state == state
+    assert record.state == "interrupted in 03_train"
+
+
+def call(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["ser", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    stdout, stderr = capsys.readouterr()
+    return stop.value.code, stdout, stderr
+
+
+def test_runs_command_lists_in_columns(root, monkeypatch, capsys):
+    write_record(root, "a-long-name", started="2026-02-01T10:11:12+00:00")
+    write_record(root, "b", state="failed in 03_train")
+    status, stdout, _ = call(monkeypatch, capsys, "runs")
+    assert status == 0
+    assert stdout == (
+        "run          state               started (UTC)     test accuracy\n"
+        "b            failed in 03_train  2026-05-01 10:00  1.000\n"
+        "a-long-name  done                2026-02-01 10:11  1.000\n"
+    )
+
+
+def test_removing_asks_and_removes_record_and_artifacts(root, monkeypatch, capsys):
+    write_record(root, "one")
+    write_record(root, "two")
+    (root / "artifacts" / "one").mkdir(parents=True)
+    monkeypatch.setattr("typer.confirm", lambda question: question != "Remove reports/one and artifacts/one?")
+    assert call(monkeypatch, capsys, "runs", "rm", "one")[0] == 1
+    assert (root / "reports" / "one").is_dir() and (root / "artifacts" / "one").is_dir()
+    status, stdout, _ = call(monkeypatch, capsys, "runs", "rm", "one", "--yes")
+    assert (status, stdout) == (0, "Removed reports/one and artifacts/one.\n")
+    assert sorted(os.listdir(root / "reports")) == ["index.html", "two"]
+    assert os.listdir(root / "artifacts") == []
+
+
+@pytest.mark.parametrize("name", ["nothing", "..", "../reports", "/tmp", ""])
+def test_only_runs_are_removed(root, name):
+    write_record(root, "one")
+    with pytest.raises(RunError, match="There is no run"):
+        records.remove_run(name)
+    assert (root / "reports" / "one").is_dir()
+
+
+def test_run_that_is_executed_is_not_removed(root):
+    folder = write_record(root, "one")
+    (root / "artifacts" / "one").mkdir(parents=True)
+    with (root / "artifacts" / "one" / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(RunError, match="one is being executed"):
+            records.remove_run("one")
+    assert folder.is_dir()

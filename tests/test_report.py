@@ -1,0 +1,211 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import nbformat
+import pytest
+from test_records import write_record
+
+from ser_lib.compare import compare_runs
+from ser_lib.records import find_record
+from ser_lib.report import build_site, write_comparison_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+EVIL = "<script>document.title = 'evil'</script><img src=x onerror=\"document.title = 'evil'\">"
+
+
+class Cells(HTMLParser):
+    """Texts of the table cells of a page, row by row, and every address in it."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.rows, self.addresses, self._open = [], [], False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.addresses += [values[name] for name in ("src", "href") if values.get(name)]
+        self._open = tag in ("td", "th")
+        if tag == "tr":
+            self.rows.append([])
+        elif self._open:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        self._open = self._open and tag not in ("td", "th")
+
+    def handle_data(self, data):
+        if self._open or (self.rows and self.rows[-1] and self.lasttag == "a"):
+            self.rows[-1][-1] += data.strip()
+
+
+def write_notebook(folder, name="03_train", text="42", html="<b>bold</b>"):
+    output = nbformat.v4.new_output("execute_result", {"text/plain": text, "text/html": html})
+    cells = [nbformat.v4.new_markdown_cell("# Train\n\n$x^2$"), nbformat.v4.new_code_cell("6 * 7", outputs=[output])]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}.ipynb")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Three runs, one of them with names and values that mean harm."""
+    root = tmp_path_factory.mktemp("built")
+    folder = write_record(
+        root, "good", predicted=["sad"] * 7 + ["angry"], started="2026-01-02T03:04:05+00:00", EPOCHS=3
+    )
+    write_notebook(folder)
+    (folder / "model_card.md").write_text(f"# Card\n\n| a | b |\n| - | - |\n| 1 | {EVIL} |\n")
+    evil = write_record(root, "evil", EXAMPLE_AUDIO_FILE=EVIL, state=f"failed in {EVIL}")
+    write_notebook(evil, text=EVIL, html=EVIL)
+    (write_record(root, "plain") / "metrics.json").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SER_ROOT", str(root))
+        build_site()
+    return root / "reports"
+
+
+@pytest.fixture
+def site(root, built):
+    return shutil.copytree(built, root / "reports")
+
+
+def test_first_page_has_every_run(site):
+    rows = Cells((site / "index.html").read_text()).rows
+    assert rows[0] == [
+        "run", "corpus", "split", "accuracy", "UAR", "state", "started (UTC)", "seconds",
+        "parameters unlike the defaults",
+    ]  # fmt: skip
+    by_name = {row[0]: row[1:] for row in rows[1:]}
+    assert set(by_name) == {"good", "evil", "plain"}
+    assert by_name["good"] == [
+        "TESS", "random 70/15/15", "0.625", "0.625", "done", "2026-01-02 03:04", "10", "EPOCHS: 3",
+    ]  # fmt: skip
+    assert by_name["plain"][2:4] == ["", ""]
+
+
+def test_page_of_a_run_shows_metrics_pictures_and_card(site):
+    page = (site / "good" / "index.html").read_text()
+    rows = Cells(page).rows
+    assert ["test", "8", "0.625", "0.625", "0.500", "0.250", "1.000"] in [
+        [row[0], *row[1:5], *sorted(row[5:])] for row in rows if row[0] == "test"
+    ]
+    assert ["EPOCHS", "3"] in rows
+    assert page.count("<svg") == 3
+    assert "40 clips, SHA-256 c0" in page
+    assert "Card</h1>" in page
+
+
+def test_notebook_is_a_page_of_its_own(site):
+    page = (site / "good" / "03_train.html").read_text()
+    assert "Train" in page and "<b>bold</b>" in page
+    assert "<script" not in page
+
+
+def test_no_page_names_another_address_to_load_from(site):
+    for path in site.rglob("*.html"):
+        page = path.read_text()
+        addresses = [address for address in Cells(page).addresses if not address.startswith(("data:", "#"))]
+        assert all((path.parent / address).exists() for address in addresses if address != "x"), path
+        assert not re.search(r"url\(['\"]?(https?:)?//|@import", page), path
+        assert "Content-Security-Policy" in page
+
+
+def test_names_and_values_are_escaped(site):
+    for path in (site / "index.html", site / "evil" / "index.html", site / "good" / "index.html"):
+        page = path.read_text()
+        assert "<img" not in page and "<script>document" not in page, path
+        assert path.parent.name == "good" or "&lt;script&gt;" in page
+
+
+def test_only_notebooks_that_are_newer_are_converted_again(site):
+    page, notebook = site / "good" / "03_train.html", site / "good" / "03_train.ipynb"
+    page.write_text("as it was")
+    build_site()
+    assert page.read_text() == "as it was"
+    later = page.stat().st_mtime + 5
+    os.utime(notebook, (later, later))
+    build_site()
+    assert "bold" in page.read_text()
+
+
+def test_damaged_record_is_named_and_the_others_are_shown(site):
+    (site / "evil" / "metrics.json").write_text("{")
+    (site / "plain" / "01_preprocess.ipynb").write_text("{")
+    build_site()
+    page = (site / "index.html").read_text()
+    assert [row[0] for row in Cells(page).rows[1:]] == ["good"]
+    assert "reports/evil/metrics.json is damaged" in page
+    assert "<li>plain: " in page
+
+
+def test_no_run_at_all_gives_an_empty_page(root):
+    assert "0 in all" in build_site().read_text()
+
+
+# In a browser
+
+
+def browse(page, *options, netlog):
+    """What Chromium makes of a page, and every address on the net that it asked for."""
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+        "--disable-component-update", "--no-first-run", f"--user-data-dir={netlog}.profile",
+        f"--log-net-log={netlog}", "--virtual-time-budget=3000", *options, page.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    events = [event.get("params", {}) for event in json.loads(netlog.read_text())["events"]]
+    # the browser's own requests, for updates and the like, have no origin
+    asked = {event["url"] for event in events if event.get("initiator", "not an origin") != "not an origin"}
+    return done.stdout, {address for address in asked if not address.startswith(("file:", "data:"))}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_page_that_asks_the_net_is_noticed(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<img src='http://example.invalid/x.png'><script>document.title = 'ran'</script>")
+    shown, asked = browse(page, "--dump-dom", netlog=tmp_path / "net.json")
+    assert asked == {"http://example.invalid/x.png"}
+    assert "<title>ran</title>" in shown
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("name", ["index.html", "good/index.html", "good/03_train.html", "evil/03_train.html"])
+def test_browser_asks_the_net_for_nothing_and_runs_nothing_foreign(site, tmp_path, name):
+    shown, asked = browse(site / name, "--dump-dom", netlog=tmp_path / "net.json")
+    assert asked == set()
+    assert "<title>evil</title>" not in shown
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_browser_sorts_by_a_heading(site, tmp_path):
+    page = site / "sorted.html"
+    click = "<script>document.querySelectorAll('th')[0].click()</script></body>"
+    page.write_text((site / "index.html").read_text().replace("</body>", click))
+    before = [row[0] for row in Cells((site / "index.html").read_text()).rows[1:]]
+    shown, _ = browse(page, "--dump-dom", netlog=tmp_path / "net.json")
+    after = [row[0] for row in Cells(shown).rows[1:]]
+    assert before != sorted(before, reverse=True)
+    assert after == sorted(before, reverse=True)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [400, 1400])
+def test_page_is_no_wider_than_the_window(site, tmp_path, width):
+    for name in ("index.html", "good/index.html"):
+        page = (site / name).with_name("measured.html")
+        # headless Chromium's window is never under 500 px wide: a frame is
+        frame = f"""<iframe id="frame" src="{(site / name).name}" style="width: {width}px; height: 900px"></iframe>
+        <script>window.onload = () => document.title = frame.contentDocument.documentElement.scrollWidth</script>"""
+        page.write_text(frame)
+        shown, _ = browse(page, "--dump-dom", "--allow-file-access-from-files", netlog=tmp_path / "net.json")
+        assert 0 < int(re.search(r"<title>(\d+)</title>", shown).group(1)) <= width
+
+
+def test_comparison_page_escapes(site):
+    comparison = compare_runs([find_record("good"), find_record("evil")])
+    write_comparison_page(comparison, "x")
+    page = (site / "compare-x.html").read_text()
+    assert "&lt;script&gt;" in page and "<script>document" not in page

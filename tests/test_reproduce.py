@@ -1,0 +1,114 @@
+import json
+
+import pytest
+import yaml
+from test_records import write_record
+
+from ser_lib.errors import RunError
+from ser_lib.manifest import Environment
+from ser_lib.records import find_record
+from ser_lib.reproduce import environment_differences, hold_against, values_of
+
+
+def edit(root, name, change):
+    path = root / "reports" / name / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def outcome(root, change=lambda manifest: None, **options):
+    write_record(root, "old")
+    write_record(root, "new", **options)
+    edit(root, "new", change)
+    return hold_against(find_record("old"), find_record("new"))
+
+
+def test_same_hashes_and_metrics_are_identical(root):
+    result = outcome(root)
+    assert (result.same, result.lines) == (True, ["identical: corpus, features, split, weights and metrics"])
+
+
+def artifact(stage, name):
+    return lambda manifest: manifest["stages"][stage]["artifacts"].update({name: "zz"})
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda manifest: manifest["corpus"].update(clips=41), "corpus"),
+        (artifact("01_preprocess", "processed_data.npz"), "features"),
+        (artifact("02_split", "split.csv"), "split"),
+        (artifact("03_train", "best_model.keras"), "weights of the best model"),
+        (artifact("03_train", "model.weights.h5"), "weights of the final model"),
+        (lambda manifest: manifest["stages"].pop("03_train"), "weights of the best model"),
+    ],
+)
+def test_first_difference_is_named(root, change, what):
+    result = outcome(root, change)
+    assert not result.same
+    assert result.lines[0] == f"different, first in the {what}"
+    assert result.lines[-1] == "environment: the same"
+
+
+def test_other_metrics_with_the_same_weights_are_a_difference(root):
+    result = outcome(root, predicted=["angry"] + ["sad"] * 3 + ["angry"] * 4)
+    assert result.lines[0] == "different, first in the metrics"
+    assert "test accuracy: 1.0000, now 0.8750" in result.lines
+
+
+def test_changed_seed_is_told_first(root):
+    result = outcome(root, artifact("02_split", "split.csv"), SEED=1)
+    assert result.lines[:2] == ["parameter SEED: 0, now 1", "different, first in the split"]
+
+
+def other_processor(manifest):
+    manifest["environment"]["cpu"] = "B"
+    manifest["stages"]["03_train"]["artifacts"]["best_model.keras"] = "zz"
+
+
+def test_another_processor_is_told_first_and_held_to_the_tolerance(root):
+    result = outcome(root, other_processor)
+    assert result.same
+    assert result.lines[0].startswith("another kind of processor")
+    assert "environment: cpu: A, now B" in result.lines
+    assert result.lines[-1].startswith("within the tolerance: accuracy and UAR ± 0.02")
+
+
+def test_another_processor_excuses_no_large_difference(root):
+    result = outcome(root, other_processor, predicted=["angry"] + ["sad"] * 3 + ["angry"] * 4)
+    assert not result.same
+    assert result.lines[-1].startswith("not within the tolerance")
+
+
+def test_another_processor_excuses_no_other_corpus(root):
+    def change(manifest):
+        other_processor(manifest)
+        manifest["corpus"]["sha256"] = "c1"
+
+    assert not outcome(root, change).same
+
+
+def test_environments_differ_by_name():
+    old = Environment(python="3.11.7", cores=2, packages={"numpy": "2.0", "av": "1"})
+    new = Environment(python="3.13.0", cores=2, packages={"numpy": "2.1", "soxr": "3"})
+    assert environment_differences(old, new) == [
+        "python: 3.11.7, now 3.13.0", "av: 1, now none", "numpy: 2.0, now 2.1", "soxr: none, now 3",
+    ]  # fmt: skip
+
+
+def test_record_is_repeated_with_its_own_folders_where_it_was_made(root):
+    write_record(root, "old", EPOCHS=3)
+    assert values_of(find_record("old"))["DATASET_PATH"] == "data/TESS"
+    private = root / "artifacts" / "old" / "params.yaml"
+    private.parent.mkdir(parents=True)
+    private.write_text(yaml.safe_dump({"DATASET_PATH": "/elsewhere/TESS", "EPOCHS": 99}))
+    values = values_of(find_record("old"))
+    assert (values["DATASET_PATH"], values["EPOCHS"]) == ("/elsewhere/TESS", 3)
+    assert "OUTPUT_DIR" not in values
+
+
+def test_run_that_did_not_end_is_not_repeated(root):
+    write_record(root, "old", state="failed in 03_train")
+    with pytest.raises(RunError, match="old is failed in 03_train"):
+        values_of(find_record("old"))
