@@ -310,8 +310,8 @@ def _headings(notebook: Path) -> list[str]:
     """For each cell, the heading that it stands under."""
     heading, headings = "", []
     for cell in nbformat.read(notebook, as_version=4).cells:
-        found = re.match(r"#+ *(.+)", cell.source) if cell.cell_type == "markdown" else None
-        heading = found.group(1) if found else heading
+        found = re.findall(r"^#+ *(.+)", cell.source, flags=re.MULTILINE) if cell.cell_type == "markdown" else []
+        heading = found[-1] if found else heading
         headings.append(heading)
         if "parameters" in cell.metadata.get("tags", []):
             headings.append(heading)  # the cell that papermill adds
