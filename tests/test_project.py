@@ -1,9 +1,9 @@
 import ast
-import json
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from ser_lib import colab, runs
+from ser_lib.manifest import read_manifest
 from ser_lib.params import Params
+from ser_lib.store import file_hash
 
 REPO = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPO / "notebooks").glob("*.ipynb"))
@@ -259,7 +261,15 @@ def test_readme_names_the_parameter(name):
 def record_files(record):
     if not record.is_dir():
         pytest.skip(f"no record: {record.relative_to(REPO)} is missing")
-    return [path for path in sorted(record.rglob("*")) if path.is_file()]
+    built = {".html"}  # pages of the site, which git ignores
+    return [path for path in sorted(record.rglob("*")) if path.is_file() and path.suffix not in built]
+
+
+def text_of(path):
+    if path.suffix != ".keras":
+        return path.read_text()
+    with zipfile.ZipFile(path) as archive:
+        return "".join(archive.read(name).decode("latin-1") for name in archive.namelist())
 
 
 @each_record
@@ -267,23 +277,29 @@ def test_record_is_complete(record):
     names = {path.name for path in record_files(record)}
     notebooks = {f"{stage}.ipynb" for stage in runs.STAGES}
     assert notebooks | {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv"} <= names
+    assert {"split.csv", "bundle.json", "best_model.keras", "model_card.md"} <= names
     assert set(yaml.safe_load((record / "params.yaml").read_text())) == set(Params.model_fields)
-    assert json.loads((record / "manifest.json").read_text())["state"] == "done"
+    manifest = read_manifest(record)
+    assert (manifest.state, list(manifest.stages)) == ("done", list(runs.STAGES))
+    assert manifest.environment.commit and manifest.environment.dirty is False
+    for path in record_files(record):  # what was recorded is what was made
+        expected = manifest.artifacts.get(path.name)
+        assert expected in (None, file_hash(path)), path.name
 
 
 @each_record
 def test_record_is_small_and_has_no_audio(record):
+    assert sum(path.stat().st_size for path in record_files(record)) < 2_000_000
     for path in record_files(record):
-        assert path.stat().st_size < 2_000_000
-        assert path.suffix in {".ipynb", ".yaml", ".json", ".csv", ".html"}
-        assert not re.search(r"audio/|<audio|data:audio", path.read_text())
+        assert path.suffix in {".ipynb", ".yaml", ".json", ".csv", ".md", ".keras"}
+        assert not re.search(r"audio/|<audio|data:audio", text_of(path))
 
 
 @each_record
 def test_record_shows_no_path_of_a_machine(record):
     for path in record_files(record):
         pictures = re.compile(r"[A-Za-z0-9+/=]{200,}")  # base64 may hold anything
-        text = pictures.sub("", path.read_text())
+        text = pictures.sub("", text_of(path))
         found = re.search(r"(?<![\w.<~*])/(home|root|work|tmp|usr|var|opt|mnt|Users|content)\b.{0,40}", text)
         assert not found, f"{path.name}: {found.group()}"
 
