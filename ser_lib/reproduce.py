@@ -1,5 +1,7 @@
 """A record's run again, and the new one held against the old."""
 
+import hashlib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,15 +95,23 @@ def _parameter_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
 def _first_difference(old: Record, new: Record) -> str | None:
     if old.manifest.corpus != new.manifest.corpus:
         return "corpus"
-    hashes = [record.manifest.artifacts for record in (old, new)]
     for what, file in _ORDER:
-        one, two = (
-            found.get(record.params.get(file, file).rpartition("/")[2])
-            for found, record in zip(hashes, (old, new), strict=True)
-        )
+        one, two = (_hash_of(record, record.params.get(file, file).rpartition("/")[2]) for record in (old, new))
         if one is None or one != two:
             return what
     return None if old.metrics == new.metrics else "metrics"
+
+
+def _hash_of(record: Record, file: str) -> str | None:
+    """Hash of one of a run's files; of a model in the record, that of its weights.
+
+    Keras writes memory addresses (`shared_object_id`) into a model's configuration, so the whole file differs.
+    """
+    model = record.folder / file
+    if model.suffix == ".keras" and zipfile.is_zipfile(model):
+        with zipfile.ZipFile(model) as archive:
+            return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
+    return record.manifest.artifacts.get(file)
 
 
 def _metric_lines(old: Record, new: Record) -> list[str]:

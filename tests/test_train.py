@@ -171,6 +171,11 @@ print(digest(model))
 """
 
 
+def weights_in(path):
+    with zipfile.ZipFile(path) as archive:  # the configuration beside them holds memory addresses
+        return archive.read("model.weights.h5")
+
+
 def test_same_seed_gives_the_same_weights_in_a_fresh_process(trained, tmp_path):
     for name in ("processed_data.npz", "split.csv"):
         store.write_text(tmp_path / "artifacts" / "interactive" / name, "")
@@ -178,7 +183,7 @@ def test_same_seed_gives_the_same_weights_in_a_fresh_process(trained, tmp_path):
     done = run_python(TRAIN_AGAIN, "0", SER_ROOT=str(tmp_path))
     assert done.stdout.split()[-1] == digest(trained.model), done.stderr
     again = tmp_path / "artifacts" / "interactive"
-    assert store.file_hash(again / "again.keras") == store.file_hash(trained.folder / "best_model.keras")
+    assert weights_in(again / "again.keras") == weights_in(trained.folder / "best_model.keras")
     assert (again / "model.weights.h5").read_bytes() == (trained.folder / "model.weights.h5").read_bytes()
 
 
