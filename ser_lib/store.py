@@ -134,7 +134,7 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits.
 
     Of a `.keras` archive, it is that of the names and contents of its parts but `metadata.json`, which holds
-    the time of saving: the same training gives the same hash.
+    the time of saving.
     """
     if path.suffix == ".keras" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
