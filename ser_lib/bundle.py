@@ -20,7 +20,6 @@ from ser_lib.store import BUNDLE_FILE, ProcessedData, file_hash, require, write_
 if TYPE_CHECKING:
     import keras
 
-
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "librosa", "noisereduce", "numpy", "pydub", "soxr")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.errors import RunError, SerError
-from ser_lib.params import Params, load_params, project_root, read_values, resolve, shown
+from ser_lib.params import Params, load_params, read_values, resolve, shown
 from ser_lib.store import BUNDLE_FILE
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _execute(run: "Run") -> None:
     print(f"Run {run.name}: {', '.join(run.params.CORPORA)} in {shown(run.params.DATASET_PATH)}", flush=True)
     try:
         runs.execute_run(run)
-        print(_summary(run.record))
+        print(_summary(run.name))
     except KeyboardInterrupt:
         print(f"Interrupted. To go on: ser run --resume {run.name}", file=sys.stderr)
         raise
@@ -77,10 +77,13 @@ def _execute(run: "Run") -> None:
     print(f"All runs are in {shown(report.build_site())}.", flush=True)
 
 
-def _summary(record: Path) -> str:
-    metrics = json.loads((record / "metrics.json").read_text())
-    accuracies = ", ".join(f"{name} accuracy {metrics[name]['accuracy']:.3f}" for name in ("validation", "test"))
-    return f"Done: {accuracies}.\nThe executed notebooks are in {shown(record)}."
+def _summary(run: str) -> str:
+    from ser_lib.records import figure_text, find_record
+
+    record = find_record(run)
+    names = ("validation", "test")
+    accuracies = ", ".join(f"{name} accuracy {figure_text(record.figure('accuracy', name))}" for name in names)
+    return f"Done: {accuracies}.\nThe executed notebooks are in {shown(record.folder)}."
 
 
 @app.command()
@@ -132,22 +135,17 @@ app.add_typer(runs_app, name="runs")
 @runs_app.callback()
 def list_runs(context: typer.Context) -> None:
     """List runs, newest first."""
-    from ser_lib.records import list_records
+    from ser_lib.records import figure_text, list_records
 
     if context.invoked_subcommand is not None:
         return
     rows = [
-        (record.name, record.state, record.manifest.started[:16].replace("T", " "), _shown(record.figure("accuracy")))
-        for record in list_records()
+        (record.name, record.state, record.started, figure_text(record.figure("accuracy"))) for record in list_records()
     ]
     rows.insert(0, ("run", "state", "started (UTC)", "test accuracy"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
-
-
-def _shown(figure: float | None) -> str:
-    return "" if figure is None else f"{figure:.3f}"
 
 
 @runs_app.command(name="rm")
@@ -189,16 +187,17 @@ def predict(
 
 def _bundle_folder(run: str) -> Path:
     """Folder of a run's bundle: its own, the record's copy, or the folder that `run` names itself."""
-    root = project_root()
-    private = root / "artifacts" / run / "params.yaml"
+    from ser_lib.records import record_folder, reports_folder, scratch_folder
+
+    private = scratch_folder(run) / "params.yaml"
     folders = [load_params(private).output_dir] if private.is_file() else []
-    folders += [root / "reports" / run, Path(run).absolute()] if run else []
+    folders += [record_folder(run), Path(run).absolute()] if run else []
     for folder in folders:
         if (folder / BUNDLE_FILE).is_file():
             return folder
     if folders and folders[-1].is_dir():
         return folders[-1]  # whose error says what it lacks
-    known = sorted(file.parent.name for file in (root / "reports").glob(f"*/{BUNDLE_FILE}"))
+    known = sorted(file.parent.name for file in reports_folder().glob(f"*/{BUNDLE_FILE}"))
     known = ", ".join(known) or "none yet; `make all` makes one"
     raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
 

@@ -12,16 +12,30 @@ from typing import Any
 
 import jinja2
 import pandas as pd
-import yaml
 
 from ser_lib.corpora import CORPORA
-from ser_lib.errors import RunError
+from ser_lib.errors import ParameterError, RunError
 from ser_lib.manifest import MANIFEST_FILE, Manifest, read_manifest
-from ser_lib.params import Params, project_root, resolve, shown
+from ser_lib.params import Params, project_root, read_values, resolve, shown
 from ser_lib.store import write_text
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
+
+
+def reports_folder() -> Path:
+    """Folder of all records and of the site."""
+    return project_root() / "reports"
+
+
+def record_folder(run: str) -> Path:
+    """Folder of a run's record."""
+    return reports_folder() / run
+
+
+def scratch_folder(run: str) -> Path:
+    """Folder of what a run does not record: its parameters with their real paths, and by default its files."""
+    return project_root() / "artifacts" / run
 
 
 @dataclass(frozen=True)
@@ -36,14 +50,19 @@ class Record:
         """Name of the run: that of its folder."""
         return self.folder.name
 
+    @property
+    def started(self) -> str:
+        """Day and minute (UTC) at which the run began, as people read it."""
+        return self.manifest.started[:16].replace("T", " ")
+
     @cached_property
     def params(self) -> dict[str, Any]:
         """Parameters, as the record shows them; one that an older record lacks has today's default."""
         try:
-            values = yaml.safe_load((self.folder / "params.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
-            values = None
-        if not isinstance(values, dict):
+            values = read_values([self.folder / "params.yaml"])
+        except ParameterError:
+            values = {}
+        if not values:
             raise RunError(f"A record must have its params.yaml. {shown(self.folder)} has none that can be read.")
         return Params().model_dump() | values
 
@@ -124,7 +143,7 @@ def find_record(run: str) -> Record:
     RunError
         If there is none, or its manifest is damaged.
     """
-    folder = project_root() / "reports" / run
+    folder = record_folder(run)
     if not RUN_NAME.fullmatch(run) or not folder.is_dir():
         folder = Path(run).expanduser().absolute()
     if not folder.is_dir():
@@ -137,7 +156,7 @@ def list_records() -> list[Record]:
 
     A record without a manifest is that of a run which was stopped before its first notebook.
     """
-    folders = [path.parent for path in (project_root() / "reports").glob("*/params.yaml")]
+    folders = [path.parent for path in reports_folder().glob("*/params.yaml")]
     return sorted(
         (Record(folder, _manifest(folder)) for folder in folders),
         key=lambda record: (record.manifest.started, record.name),
@@ -153,8 +172,8 @@ def _manifest(folder: Path) -> Manifest:
         return Manifest(run=folder.name, state=state, started="")
 
 
-def remove_run(run: str) -> list[Path]:
-    """Remove a run's record and its folder in `artifacts/`; return what was removed.
+def remove_run(run: str) -> None:
+    """Remove a run's record and its folder in `artifacts/`.
 
     Raises
     ------
@@ -166,7 +185,6 @@ def remove_run(run: str) -> list[Path]:
         raise RunError(f"A run must have ended before it is removed. {run} is being executed.")
     for folder in folders:
         shutil.rmtree(folder)
-    return folders
 
 
 def run_folders(run: str) -> list[Path]:
@@ -177,11 +195,16 @@ def run_folders(run: str) -> list[Path]:
     RunError
         If there is neither.
     """
-    places = [project_root() / parent / run for parent in ("reports", "artifacts")] if RUN_NAME.fullmatch(run) else []
+    places = [record_folder(run), scratch_folder(run)] if RUN_NAME.fullmatch(run) else []
     folders = [folder for folder in places if folder.is_dir()]
     if not folders:
         raise RunError(f"There is no run {run!r}. `ser runs` lists them.")
     return folders
+
+
+def figure_text(figure: float | None, digits: int = 3) -> str:
+    """Show a figure with so many decimal places; nothing where there is none."""
+    return "" if figure is None else f"{figure:.{digits}f}"
 
 
 def templates(*, escape: bool) -> jinja2.Environment:

@@ -3,6 +3,7 @@
 The pages need no network and no server: styles, scripts and pictures are in them.
 """
 
+import functools
 import io
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from nbconvert import HTMLExporter
 
 from ser_lib import plots
 from ser_lib.errors import RunError
-from ser_lib.params import project_root, shown
-from ser_lib.records import Record, list_records, templates
+from ser_lib.params import shown
+from ser_lib.records import Record, figure_text, list_records, reports_folder, templates
 from ser_lib.store import write_text
 
 _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
@@ -46,14 +47,14 @@ def build_site() -> Path:
             records.append(record)
         except (RunError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
             damaged.append(f"{record.name}: {error}")
-    first = project_root() / "reports" / "index.html"
+    first = reports_folder() / "index.html"
     write_text(first, pages.get_template("index.html").render(records=records, damaged=damaged))
     return first
 
 
 def _pages() -> jinja2.Environment:
     pages = templates(escape=True)
-    pages.filters["figure"] = lambda value: "" if value is None else f"{value:.3f}"
+    pages.filters["figure"] = figure_text
     return pages
 
 
@@ -78,8 +79,13 @@ def _write_notebook_page(notebook: Path) -> None:
     page = notebook.with_suffix(".html")
     if page.exists() and page.stat().st_mtime >= notebook.stat().st_mtime:
         return
-    exporter = HTMLExporter(raw_template=_NOTEBOOK_TEMPLATE, embed_images=True)
-    write_text(page, exporter.from_notebook_node(nbformat.read(notebook, as_version=4))[0])
+    write_text(page, _exporter().from_notebook_node(nbformat.read(notebook, as_version=4))[0])
+
+
+@functools.cache
+def _exporter() -> HTMLExporter:
+    """Exporter of nbconvert, made once: compiling its templates takes longer than a notebook."""
+    return HTMLExporter(raw_template=_NOTEBOOK_TEMPLATE, embed_images=True)
 
 
 def _provenance(record: Record) -> dict[str, object]:
@@ -120,6 +126,6 @@ def _to_html(markdown: str) -> Markup:
 
 def write_comparison_page(comparison: object, name: str) -> str:
     """Write the page of a comparison beside the first page, and return its path as messages show it."""
-    path = project_root() / "reports" / f"compare-{name}.html"
+    path = reports_folder() / f"compare-{name}.html"
     write_text(path, _pages().get_template("compare.html").render(comparison=comparison))
     return shown(path)

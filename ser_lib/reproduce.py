@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from ser_lib.errors import RunError
 from ser_lib.manifest import DONE, Environment
-from ser_lib.params import project_root
-from ser_lib.records import Record
+from ser_lib.params import read_values
+from ser_lib.records import Record, scratch_folder
 from ser_lib.redact import PATH_PARAMETERS
+from ser_lib.store import SPLIT_FILE, keras_weights
 
 TOLERANCE = 0.02
 """Largest difference of accuracy and UAR that counts as the same on another kind of processor."""
 _ORDER = (
     ("features", "PROCESSED_DATA_FILE"),
-    ("split", "split.csv"),
+    ("split", SPLIT_FILE),
     ("weights of the best model", "MODEL_WEIGHTS_FILE"),
     ("weights of the final model", "MODEL_H5_FILE"),
 )
@@ -45,9 +44,9 @@ def values_of(record: Record) -> dict[str, Any]:
     if record.state != DONE:
         raise RunError(f"Only a run that is done can be reproduced; {record.name} is {record.state}.")
     values = dict(record.params)
-    own = project_root() / "artifacts" / record.name / "params.yaml"
+    own = scratch_folder(record.name) / "params.yaml"
     if own.is_file():
-        private = yaml.safe_load(own.read_text(encoding="utf-8"))
+        private = read_values([own])
         values |= {name: private[name] for name in PATH_PARAMETERS if name in private}
     del values["OUTPUT_DIR"]
     return values
@@ -55,19 +54,17 @@ def values_of(record: Record) -> dict[str, Any]:
 
 def hold_against(old: Record, new: Record) -> Outcome:
     """Compare a run with the record that it repeats: identical, or where they differ first."""
-    lines = _parameter_lines(old.params, new.params)
-    environment = environment_differences(old.manifest.environment, new.manifest.environment)
+    parameters = _parameter_lines(old.params, new.params)
     difference = _first_difference(old, new)
     if difference is None:
-        return Outcome(True, [*lines, "identical: corpus, features, split, weights and metrics"])
-    lines += [f"different, first in the {difference}", *_metric_lines(old, new)]
+        return Outcome(True, [*parameters, "identical: corpus, features, split, weights and metrics"])
+    lines = [*parameters, f"different, first in the {difference}", *_metric_lines(old, new)]
+    environment = environment_differences(old.manifest.environment, new.manifest.environment)
     lines += [f"environment: {line}" for line in environment] or ["environment: the same"]
     if old.manifest.environment.cpu == new.manifest.environment.cpu:
         return Outcome(False, lines)
     lines.insert(0, "another kind of processor: sums are rounded otherwise, so bits may differ")
-    close = (
-        difference not in ("corpus", "split") and not _parameter_lines(old.params, new.params) and _is_close(old, new)
-    )
+    close = difference not in ("corpus", "split") and not parameters and _is_close(old, new)
     verdict = "within" if close else "not within"
     return Outcome(
         close, [*lines, f"{verdict} the tolerance: accuracy and UAR ± {TOLERANCE} on the same corpus and split"]
@@ -109,8 +106,7 @@ def _hash_of(record: Record, file: str) -> str | None:
     """
     model = record.folder / file
     if model.suffix == ".keras" and zipfile.is_zipfile(model):
-        with zipfile.ZipFile(model) as archive:
-            return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
+        return hashlib.sha256(keras_weights(model)).hexdigest()
     return record.manifest.artifacts.get(file)
 
 

@@ -44,7 +44,7 @@ from ser_lib.manifest import (
 )
 from ser_lib.params import Params, load_params, make_params, project_root, resolve, shown
 from ser_lib.progress import FILE_VARIABLE, stage_line
-from ser_lib.records import RUN_NAME, write_model_card
+from ser_lib.records import RUN_NAME, record_folder, scratch_folder, write_model_card
 from ser_lib.redact import PATH_PARAMETERS, hide_in_notebook, hide_value
 from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, file_hash, whole_file, write_text
 
@@ -78,12 +78,12 @@ class Run:
     @property
     def record(self) -> Path:
         """Folder of the record."""
-        return project_root() / "reports" / self.name
+        return record_folder(self.name)
 
     @property
     def scratch(self) -> Path:
         """Folder of what is not recorded."""
-        return project_root() / "artifacts" / self.name
+        return scratch_folder(self.name)
 
     def kept(self, stage: str) -> list[Path]:
         """Those outputs of `stage` that the record keeps a copy of: the results and the bundle."""
@@ -161,10 +161,10 @@ def resume_run(name: str) -> Run:
     RunError
         If there is no such run.
     """
-    scratch = project_root() / "artifacts" / name
-    if not RUN_NAME.fullmatch(name) or not (scratch / "params.yaml").is_file():
+    private = scratch_folder(name) / "params.yaml"
+    if not RUN_NAME.fullmatch(name) or not private.is_file():
         raise RunError(f"A run to resume must have been started here; artifacts/{name}/params.yaml is missing.")
-    return Run(name, load_params(scratch / "params.yaml"))
+    return Run(name, load_params(private))
 
 
 def execute_run(run: Run) -> None:
@@ -325,8 +325,8 @@ def _publish(run: Run, notebook: Path) -> None:
     try:
         content = json.loads(notebook.read_text(encoding="utf-8"))
     except ValueError:  # torn: the disk is full, which is told already
-        content = None
-    if content is not None:
+        pass
+    else:
         content = hide_in_notebook(content, run.params)
         write_text(run.record / notebook.name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     notebook.unlink()

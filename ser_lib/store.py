@@ -145,6 +145,12 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def keras_weights(path: Path) -> bytes:
+    """HDF5 file of the weights in a `.keras` archive."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("model.weights.h5")
+
+
 def save_processed(path: Path, data: ProcessedData) -> None:
     """Write `data` as one npz file without pickled objects."""
     tables = {f"clips.{name}": _plain(column) for name, column in data.clips.items()}

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from ser_lib.bundle import save_bundle
 from ser_lib.model import build_model, keras, load_model, set_seed
 from ser_lib.params import Params
 from ser_lib.progress import progress_bar
-from ser_lib.store import SPLIT_FILE, ProcessedData, load_sets, whole_file, write_json, write_text
+from ser_lib.store import SPLIT_FILE, ProcessedData, keras_weights, load_sets, whole_file, write_json, write_text
 
 
 def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
@@ -81,8 +80,7 @@ def _weights(model: keras.Model) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        with zipfile.ZipFile(path) as archive:
-            return archive.read("model.weights.h5")
+        return keras_weights(path)
 
 
 class _EpochBar(keras.callbacks.Callback):
