@@ -49,7 +49,7 @@ class Stage(BaseModel):
     ended: str | None = None
     seconds: float = Field(ge=0)
     commit: str | None = None
-    artifacts: dict[str, str] = Field({}, description="file and its hash, see `store.file_hash`")
+    artifacts: dict[str, str] = Field({}, description="file and its SHA-256")
 
 
 class Manifest(BaseModel):

@@ -1,8 +1,13 @@
 """The Keras model. All that is specific to TensorFlow stands in this module."""
 
+import json
 import os
+import re
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -58,7 +63,8 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params) -> keras.Mo
     """Build and compile the bidirectional LSTM.
 
     Standardisation is a layer of the model, fitted on the training set alone. It is a `Rescaling` layer
-    because a `Normalization` layer exports to an ONNX graph that does not run.
+    because a `Normalization` layer exports to an ONNX graph that does not run. Layers have names of their own:
+    Keras's depend on what else the process has built, and they are in the saved files.
 
     Parameters
     ----------
@@ -73,19 +79,47 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params) -> keras.Mo
         mean, deviation = feature_statistics(X_train)
         rescaling = layers.Rescaling((1 / deviation).tolist(), offset=(-mean / deviation).tolist(), name="standardize")
         model.add(rescaling)
-    model.add(layers.Bidirectional(layers.LSTM(params.LSTM_UNITS, return_sequences=True)))
-    model.add(layers.Dropout(params.DROPOUT_RATE))
-    model.add(layers.Bidirectional(layers.LSTM(params.LSTM_UNITS)))
-    model.add(layers.Dropout(params.DROPOUT_RATE))
-    model.add(layers.Dense(params.DENSE_UNITS, activation="relu"))
-    model.add(layers.Dropout(params.DROPOUT_RATE))
-    model.add(layers.Dense(n_classes, activation="softmax"))
+    model.add(layers.Bidirectional(layers.LSTM(params.LSTM_UNITS, return_sequences=True, name="lstm"), name="bilstm_1"))
+    model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout_1"))
+    model.add(layers.Bidirectional(layers.LSTM(params.LSTM_UNITS, name="lstm"), name="bilstm_2"))
+    model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout_2"))
+    model.add(layers.Dense(params.DENSE_UNITS, activation="relu", name="dense"))
+    model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout_3"))
+    model.add(layers.Dense(n_classes, activation="softmax", name="emotions"))
     model.compile(
         optimizer=keras.optimizers.Adam(params.LEARNING_RATE),
         loss="categorical_crossentropy",
         metrics=["accuracy"],
     )
     return model
+
+
+def model_parts(model: keras.Model) -> dict[str, bytes]:
+    """Parts of the model's `.keras` archive by name, without the optimizer: the same bytes for the same model.
+
+    Left out or replaced is what Keras writes anew each time: the time of saving, and memory addresses as
+    `shared_object_id`, which become 0, 1, 2 and so on.
+    """
+    with tempfile.TemporaryDirectory() as folder:  # the HDF5 library ends the process where the disk is full
+        path = Path(folder) / "model.keras"
+        model.save(path, include_optimizer=False)
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+    numbers: dict[bytes, int] = {}
+    parts["config.json"] = re.sub(
+        rb'(?<="shared_object_id": )\d+',
+        lambda match: str(numbers.setdefault(match[0], len(numbers))).encode(),
+        parts["config.json"],
+    )
+    parts["metadata.json"] = json.dumps({"keras_version": keras.__version__}).encode()
+    return parts
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write a `.keras` file to predict with: the same bytes for the same model."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in model_parts(model).items():
+            archive.writestr(zipfile.ZipInfo(name), part)  # dated 1980, as zip files begin
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:

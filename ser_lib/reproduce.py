@@ -1,7 +1,5 @@
 """A record's run again, and the new one held against the old."""
 
-import hashlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +9,7 @@ from ser_lib.manifest import DONE, Environment
 from ser_lib.params import read_values
 from ser_lib.records import Record, scratch_folder
 from ser_lib.redact import PATH_PARAMETERS
-from ser_lib.store import SPLIT_FILE, keras_weights
+from ser_lib.store import SPLIT_FILE
 
 TOLERANCE = 0.02
 """Largest difference of accuracy and UAR that counts as the same on another kind of processor."""
@@ -93,21 +91,12 @@ def _first_difference(old: Record, new: Record) -> str | None:
     if old.manifest.corpus != new.manifest.corpus:
         return "corpus"
     for what, file in _ORDER:
-        one, two = (_hash_of(record, record.params.get(file, file).rpartition("/")[2]) for record in (old, new))
+        one, two = (
+            record.manifest.artifacts.get(record.params.get(file, file).rpartition("/")[2]) for record in (old, new)
+        )
         if one is None or one != two:
             return what
     return None if old.metrics == new.metrics else "metrics"
-
-
-def _hash_of(record: Record, file: str) -> str | None:
-    """Hash of one of a run's files; of a model in the record, that of its weights.
-
-    Keras writes memory addresses (`shared_object_id`) into a model's configuration, so the whole file differs.
-    """
-    model = record.folder / file
-    if model.suffix == ".keras" and zipfile.is_zipfile(model):
-        return hashlib.sha256(keras_weights(model)).hexdigest()
-    return record.manifest.artifacts.get(file)
 
 
 def _metric_lines(old: Record, new: Record) -> list[str]:

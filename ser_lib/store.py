@@ -131,24 +131,9 @@ def require(path: Path, notebook: str) -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits.
-
-    Of a `.keras` archive, it is that of the names and contents of its parts but `metadata.json`, which holds
-    the time of saving.
-    """
-    if path.suffix == ".keras" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            parts = {name: archive.read(name) for name in sorted(archive.namelist()) if name != "metadata.json"}
-        hashes = {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()}
-        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+    """SHA-256 of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def keras_weights(path: Path) -> bytes:
-    """HDF5 file of the weights in a `.keras` archive."""
-    with zipfile.ZipFile(path) as archive:
-        return archive.read("model.weights.h5")
 
 
 def save_processed(path: Path, data: ProcessedData) -> None:

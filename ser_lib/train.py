@@ -1,16 +1,14 @@
 """Training and validation set → the best model. The work behind 03_train."""
 
 import json
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
 from ser_lib.bundle import save_bundle
-from ser_lib.model import build_model, keras, load_model, set_seed
+from ser_lib.model import build_model, keras, load_model, model_parts, save_model, set_seed
 from ser_lib.params import Params
 from ser_lib.progress import progress_bar
-from ser_lib.store import SPLIT_FILE, ProcessedData, keras_weights, load_sets, whole_file, write_json, write_text
+from ser_lib.store import SPLIT_FILE, ProcessedData, load_sets, whole_file, write_json, write_text
 
 
 def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
@@ -42,7 +40,7 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
             callbacks=[*make_callbacks(best, params), epoch_bar],
             verbose=0,
         )
-        load_model(best).save(best)  # without the optimizer's state, which is twice the size of the weights
+        save_model(load_model(best), best)
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
     _save(model, history, data, params)
     return model, history
@@ -68,19 +66,12 @@ def best_epoch(history: dict[str, list[float]]) -> int:
 
 def _save(model: keras.Model, history: dict[str, list[float]], data: ProcessedData, params: Params) -> None:
     folder = params.output_dir
-    write_text(folder / params.MODEL_JSON_FILE, json.dumps(json.loads(model.to_json()), indent=2) + "\n")
     with whole_file(folder / params.MODEL_H5_FILE) as partial:
-        partial.write_bytes(_weights(model))
+        parts = model_parts(model)
+        partial.write_bytes(parts["model.weights.h5"])
+    write_text(folder / params.MODEL_JSON_FILE, json.dumps(json.loads(parts["config.json"]), indent=2) + "\n")
     write_json(folder / "history.json", {name: np.array(values) for name, values in history.items()})
     save_bundle(folder, params.MODEL_WEIGHTS_FILE, data, params.CORPORA, split=folder / SPLIT_FILE)
-
-
-def _weights(model: keras.Model) -> bytes:
-    """Contents of the H5 file of the weights: on a full disk `model.save_weights` ends the process."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        model.save(path)
-        return keras_weights(path)
 
 
 class _EpochBar(keras.callbacks.Callback):

@@ -1,5 +1,4 @@
 import json
-import zipfile
 
 import pytest
 import yaml
@@ -50,23 +49,6 @@ def test_first_difference_is_named(root, change, what):
     assert not result.same
     assert result.lines[0] == f"different, first in the {what}"
     assert result.lines[-1] == "environment: the same"
-
-
-def write_model(folder, weights, config):
-    with zipfile.ZipFile(folder / "best_model.keras", "w") as archive:
-        archive.writestr("model.weights.h5", weights)
-        archive.writestr("config.json", config)
-
-
-def test_models_are_compared_by_their_weights(root):
-    old, new = write_record(root, "old"), write_record(root, "new")
-    edit(root, "new", artifact("03_train", "best_model.keras"))
-    write_model(old, b"w", "shared_object_id: 1")
-    write_model(new, b"w", "shared_object_id: 2")
-    assert hold_against(find_record("old"), find_record("new")).same
-    write_model(new, b"v", "shared_object_id: 1")
-    result = hold_against(find_record("old"), find_record("new"))
-    assert result.lines[0] == "different, first in the weights of the best model"
 
 
 def test_other_metrics_with_the_same_weights_are_a_difference(root):
