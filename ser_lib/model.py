@@ -64,7 +64,7 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params) -> keras.Mo
 
     Standardisation is a layer of the model, fitted on the training set alone. It is a `Rescaling` layer
     because a `Normalization` layer exports to an ONNX graph that does not run. Layers have names of their own:
-    Keras's depend on what else the process has built, and they are in the saved files.
+    Keras's depend on what else the process has built, and they are in the saved files. So has the optimizer.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params) -> keras.Mo
     model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout_3"))
     model.add(layers.Dense(n_classes, activation="softmax", name="emotions"))
     model.compile(
-        optimizer=keras.optimizers.Adam(params.LEARNING_RATE),
+        optimizer=keras.optimizers.Adam(params.LEARNING_RATE, name="adam"),
         loss="categorical_crossentropy",
         metrics=["accuracy"],
     )

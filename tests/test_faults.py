@@ -52,7 +52,7 @@ def test_killed_in_any_stage_it_goes_on_to_the_same_results(tiny, undisturbed, s
         wait_for(
             lambda: (record / "manifest.json").is_file() and running in (record / "manifest.json").read_text(), process
         )
-        time.sleep(6)  # into the notebook
+        time.sleep(2)  # into the notebook
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
     assert psutil.wait_procs(children, timeout=60)[1] == []
