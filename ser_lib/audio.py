@@ -53,7 +53,8 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
         raise AudioError("the samples hold NaN or infinity")
     signal = channels.mean(axis=1, dtype=np.float64).astype(np.float32)
     if np.abs(signal).max() <= _SILENT_PEAK:
-        raise AudioError("the file is silent")
+        silent = np.abs(channels).max() <= _SILENT_PEAK
+        raise AudioError("the file is silent" if silent else "its channels cancel each other out")
     return signal, sampling_rate
 
 

@@ -48,7 +48,7 @@ class Bundle:
     model: "keras.Model"
 
 
-def save_bundle(folder: Path, model_file: str, data: ProcessedData, corpora: list[str], *, split: Path) -> BundleInfo:
+def save_bundle(folder: Path, model_file: str, data: ProcessedData, *, split: Path) -> BundleInfo:
     """Write `bundle.json` beside the model that `folder` holds already and that `data` and `split` trained."""
     info = BundleInfo(
         model=model_file,
@@ -56,7 +56,7 @@ def save_bundle(folder: Path, model_file: str, data: ProcessedData, corpora: lis
         emotions=list(EMOTIONS),
         features=data.settings.feature_names,
         settings=data.settings,
-        corpora=corpora,
+        corpora=sorted(set(data.clips["corpus"])),
         data_fingerprint=data.fingerprint,
         split_sha256=file_hash(split),
         versions={name: version(name) for name in _LIBRARIES},

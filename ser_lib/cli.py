@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.errors import RunError, SerError
-from ser_lib.params import Params, load_params, read_values, resolve, shown
+from ser_lib.params import Params, read_values, resolve, shown
 from ser_lib.store import BUNDLE_FILE
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def run(
 
 
 def _timed(name: str) -> str:
+    """Name for a run after that of a file, with the time."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._") or "run"
     return f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
@@ -64,6 +67,8 @@ def _execute(run: "Run") -> None:
     from ser_lib import report, runs
 
     print(f"Run {run.name}: {', '.join(run.params.CORPORA)} in {shown(run.params.DATASET_PATH)}", flush=True)
+    if run.params.CORPORA == ["DEMO"] and not run.params.dataset_path.exists():
+        print("There is nothing yet: the demo corpus is made there first.", flush=True)
     try:
         runs.execute_run(run)
         print(_summary(run.name))
@@ -139,9 +144,12 @@ def list_runs(context: typer.Context) -> None:
 
     if context.invoked_subcommand is not None:
         return
-    rows = [
-        (record.name, record.state, record.started, figure_text(record.figure("accuracy"))) for record in list_records()
-    ]
+    rows = []
+    for record in list_records():
+        try:
+            rows.append((record.name, record.state, record.started, figure_text(record.figure("accuracy"))))
+        except (SerError, TypeError, ValueError):
+            rows.append((record.name, "damaged", record.started, ""))
     rows.insert(0, ("run", "state", "started (UTC)", "test accuracy"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
@@ -154,14 +162,15 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove a run's record and artifacts, after asking."""
-    from ser_lib.records import remove_run, run_folders
+    from ser_lib.records import output_elsewhere, remove_run, run_folders
     from ser_lib.report import build_site
 
     folders = " and ".join(shown(folder) for folder in run_folders(run))
+    elsewhere = output_elsewhere(run)
     if not yes and not typer.confirm(f"Remove {folders}?"):
         raise SystemExit(1)
     remove_run(run)
-    print(f"Removed {folders}.")
+    print(f"Removed {folders}." + (f" {shown(elsewhere)} stays." if elsewhere else ""))
     build_site()
 
 
@@ -186,17 +195,17 @@ def predict(
 
 
 def _bundle_folder(run: str) -> Path:
-    """Folder of a run's bundle: its own, the record's copy, or the folder that `run` names itself."""
-    from ser_lib.records import record_folder, reports_folder, scratch_folder
+    """Folder of a run's bundle: the record, `OUTPUT_DIR`, or the folder that `run` names itself."""
+    from ser_lib.records import private_values, record_folder, reports_folder
 
-    private = scratch_folder(run) / "params.yaml"
-    folders = [load_params(private).output_dir] if private.is_file() else []
-    folders += [record_folder(run), Path(run).absolute()] if run else []
+    private = private_values(run) if run else {}
+    folders = [record_folder(run), Path(run).absolute()] if run else []
+    folders[1:1] = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
     for folder in folders:
         if (folder / BUNDLE_FILE).is_file():
             return folder
-    if folders and folders[-1].is_dir():
-        return folders[-1]  # whose error says what it lacks
+    if run and any(folder.is_dir() for folder in folders):
+        raise RunError(f"`--run` must be a run that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")
     known = sorted(file.parent.name for file in reports_folder().glob(f"*/{BUNDLE_FILE}"))
     known = ", ".join(known) or "none yet; `make all` makes one"
     raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
@@ -217,6 +226,10 @@ def main() -> None:
         app()
     except SerError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        named = f"{shown(error.filename)}: " if error.filename else ""
+        print(f"error: {named}{error.strerror or error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

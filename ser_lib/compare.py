@@ -17,6 +17,7 @@ from ser_lib.errors import RunError
 from ser_lib.records import Record, figure_text
 
 _METRICS = ("accuracy", "uar", "loss")
+_SHOWN = {"uar": "UAR"}
 _OWN = ("OUTPUT_DIR", "PROCESSED_DATA_FILE")
 
 
@@ -69,7 +70,7 @@ def _metric_table(records: Sequence[Record]) -> pd.DataFrame:
         for metric in _METRICS:
             values = [record.figure(metric, name) for record in records]
             differences = [_signed(value, values[0]) for value in values[1:]]
-            rows[f"{name} {metric}"] = [*(figure_text(value, 4) for value in values), *differences]
+            rows[f"{name} {_SHOWN.get(metric, metric)}"] = [*(figure_text(value, 4) for value in values), *differences]
     columns = [record.name for record in records]
     columns += [f"{record.name} − {records[0].name}" for record in records[1:]]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

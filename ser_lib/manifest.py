@@ -47,7 +47,7 @@ class Stage(BaseModel):
 
     started: str | None = None
     ended: str | None = None
-    seconds: float = Field(ge=0)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
     commit: str | None = None
     artifacts: dict[str, str] = Field({}, description="file and its SHA-256")
 
@@ -134,11 +134,15 @@ def _cpu() -> str | None:
         if platform.system() == "Darwin":
             call = ["sysctl", "-n", "machdep.cpu.brand_string"]
             return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
     except (OSError, subprocess.CalledProcessError):
         return platform.processor() or None
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or None
+    values = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in values:
+        return platform.processor() or None
+    # a virtual machine may give many generations the same name
+    details = [f"{name} {values[name]}" for name in ("cpu family", "model", "stepping") if name in values]
+    return ", ".join([values["model name"], *details])
 
 
 def describe_corpus(clips_file: Path) -> Corpus:

@@ -39,7 +39,7 @@ class Params(BaseModel):
     DATASET_PATH: str = Field("data/demo", min_length=1, description="folder of the corpus")
     OUTPUT_DIR: str = Field("artifacts/interactive", min_length=1, description="folder that all results go to")
     MAX_SKIPPED: Number = Field(0.01, ge=0, le=1, description="stop if more than this share of clips is unusable")
-    N_JOBS: int = Field(-1, ge=-1, description="parallel processes; -1: one per core")
+    N_JOBS: int = Field(-1, ge=-1, le=1024, description="parallel processes; -1: one per core")
     SEED: int = Field(0, ge=0, lt=2**32, description="seed of every random number")
 
     SAMPLING_RATE: int = Field(24414, ge=4000, le=192000, description="Hz; every clip is resampled to it")
@@ -60,11 +60,15 @@ class Params(BaseModel):
     DENSE_UNITS: int = Field(64, ge=1, le=65536, description="units of the dense layer")
     DROPOUT_RATE: Number = Field(0.3, ge=0, lt=1, description="share of units dropped while training")
     LEARNING_RATE: Number = Field(0.001, gt=0, le=1, description="learning rate that Adam starts with")
-    BATCH_SIZE: int = Field(32, ge=1, description="clips per training step")
-    EPOCHS: int = Field(50, ge=1, description="passes through the training set, at most")
-    REDUCE_LR_PATIENCE: int = Field(3, ge=0, description="epochs without better accuracy before the rate falls")
+    BATCH_SIZE: int = Field(32, ge=1, le=1_000_000, description="clips per training step")
+    EPOCHS: int = Field(50, ge=1, le=1_000_000, description="passes through the training set, at most")
+    REDUCE_LR_PATIENCE: int = Field(
+        3, ge=0, le=10_000, description="epochs without better accuracy before the rate falls"
+    )
     REDUCE_LR_FACTOR: Number = Field(0.5, gt=0, lt=1, description="factor the learning rate falls by")
-    EARLY_STOPPING_PATIENCE: int = Field(10, ge=0, description="epochs without lower loss before training stops")
+    EARLY_STOPPING_PATIENCE: int = Field(
+        10, ge=0, le=10_000, description="epochs without lower loss before training stops"
+    )
 
     EXAMPLE_AUDIO_FILE: str | None = Field(
         None, min_length=1, description="audio file to predict; null: a clip of the test set"

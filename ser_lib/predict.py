@@ -11,7 +11,7 @@ from ser_lib.errors import AudioError, StageError
 from ser_lib.features import process_audio_file
 from ser_lib.labels import SHOWN_AS
 from ser_lib.model import predict_probabilities
-from ser_lib.params import Params, resolve
+from ser_lib.params import Params, resolve, shown
 from ser_lib.store import require, write_csv
 
 
@@ -79,12 +79,22 @@ def example_file(params: Params) -> Path:
     """
     if params.EXAMPLE_AUDIO_FILE is not None:
         return resolve(params.EXAMPLE_AUDIO_FILE)
-    predictions = pd.read_csv(require(params.output_dir / "test_predictions.csv", "04_evaluate"), dtype=str)
-    clips = pd.read_csv(require(params.output_dir / "clips.csv", "01_preprocess"), dtype=str).set_index("clip")
-    clip = predictions["clip"].iloc[0]
-    if clip not in clips.index:
+    tested = _column(params.output_dir / "test_predictions.csv", "04_evaluate", "clip")
+    files = _column(params.output_dir / "clips.csv", "01_preprocess", "file")
+    if tested.index[0] not in files:
         raise StageError("test_predictions.csv and clips.csv are of different corpora. Run 01_preprocess and on again.")
-    return params.dataset_path / clips.loc[clip, "file"]
+    return params.dataset_path / files[tested.index[0]]
+
+
+def _column(path: Path, notebook: str, name: str) -> pd.Series:
+    """Column of a table of clips that `notebook` wrote, by clip."""
+    try:
+        table = pd.read_csv(require(path, notebook), dtype=str, keep_default_na=False).set_index("clip", drop=False)
+        if not table.empty:
+            return table[name]
+    except (ValueError, KeyError):
+        pass
+    raise StageError(f"{shown(path)} is damaged. Run {notebook} again.")
 
 
 def save_predictions(predictions: list[Prediction], params: Params) -> pd.DataFrame:

@@ -1,24 +1,27 @@
 """Records of runs: what lies in `reports/<run>/`, read back; wherever the record was made."""
 
 import fcntl
-import json
 import re
 import shutil
 import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 import pandas as pd
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from ser_lib.corpora import CORPORA
 from ser_lib.errors import ParameterError, RunError
+from ser_lib.labels import SHOWN_AS
 from ser_lib.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ser_lib.params import Params, project_root, read_values, resolve, shown
 from ser_lib.store import write_text
 
+MODEL_CARD_FILE = "model_card.md"
+_FILES = ("params.yaml", MANIFEST_FILE)
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
 
@@ -69,18 +72,24 @@ class Record:
     @cached_property
     def metrics(self) -> dict[str, dict]:
         """`metrics.json`: set → metric → value."""
-        return self._json("metrics.json")
+        stored = self._json("metrics.json", _METRICS)
+        return {name: values.model_dump(exclude_none=True) for name, values in stored.items()}
 
     @cached_property
     def history(self) -> dict[str, list[float]]:
         """`history.json`: quantity → value of each epoch."""
-        return self._json("history.json")
+        return self._json("history.json", _HISTORY)
 
     @cached_property
     def predictions(self) -> pd.DataFrame | None:
         """`test_predictions.csv`."""
         path = self.folder / "test_predictions.csv"
-        return pd.read_csv(path, keep_default_na=False) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return pd.read_csv(path, dtype=str, keep_default_na=False)[["clip", "true", "predicted"]]
+        except (ValueError, KeyError):
+            raise _damaged(path) from None
 
     def figure(self, metric: str, name: str = "test") -> float | None:
         """Value of a metric for one of the sets; None where the run did not come to it."""
@@ -113,14 +122,45 @@ class Record:
     @property
     def output_dir(self) -> Path:
         """`OUTPUT_DIR` of the run, if it was made here."""
-        return resolve(self.params["OUTPUT_DIR"])
+        return resolve(private_values(self.name).get("OUTPUT_DIR", self.params["OUTPUT_DIR"]))
 
-    def _json(self, name: str) -> dict:
+    def _json(self, name: str, shape: TypeAdapter) -> dict:
         path = self.folder / name
         try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        except ValueError:
-            raise RunError(f"{shown(path)} is damaged. Restore it, or remove the run.") from None
+            return shape.validate_json(path.read_bytes()) if path.is_file() else {}
+        except ValidationError:
+            raise _damaged(path) from None
+
+
+class _SetMetrics(BaseModel):
+    """Metrics of one set, as far as pages show them."""
+
+    n_clips: int
+    accuracy: float = Field(ge=0, le=1)
+    uar: float | None = Field(None, ge=0, le=1)
+    loss: float
+    per_class: dict[str, float] = Field(min_length=1)
+    confusion_matrix: list[list[int]]
+
+    @model_validator(mode="after")
+    def _check_matrix(self) -> "_SetMetrics":
+        if {len(self.confusion_matrix)} != {len(row) for row in self.confusion_matrix}:
+            raise ValueError("a confusion matrix is square")
+        return self
+
+
+_METRICS = TypeAdapter(dict[Literal["validation", "test"], _SetMetrics])
+_HISTORY = TypeAdapter(dict[str, list[float]])
+
+
+def _damaged(path: Path) -> RunError:
+    return RunError(f"{shown(path)} is damaged. Restore it, or remove the run.")
+
+
+def private_values(run: str) -> dict[str, Any]:
+    """Parameters with their real paths, of a run that was made here; empty for others."""
+    path = scratch_folder(run) / "params.yaml"
+    return read_values([path]) if path.is_file() else {}
 
 
 def is_held(folder: Path) -> bool:
@@ -156,9 +196,9 @@ def list_records() -> list[Record]:
 
     A record without a manifest is that of a run which was stopped before its first notebook.
     """
-    folders = [path.parent for path in reports_folder().glob("*/params.yaml")]
+    folders = [path for path in reports_folder().glob("*") if path.is_dir() and RUN_NAME.fullmatch(path.name)]
     return sorted(
-        (Record(folder, _manifest(folder)) for folder in folders),
+        (Record(folder, _manifest(folder)) for folder in folders if any((folder / name).exists() for name in _FILES)),
         key=lambda record: (record.manifest.started, record.name),
         reverse=True,
     )
@@ -173,18 +213,29 @@ def _manifest(folder: Path) -> Manifest:
 
 
 def remove_run(run: str) -> None:
-    """Remove a run's record and its folder in `artifacts/`.
+    """Remove a run's record and its folder in `artifacts/`; an `OUTPUT_DIR` elsewhere stays.
 
     Raises
     ------
     RunError
-        If there is no such run, or it is being executed.
+        If there is no such run, it is being executed, or its folders cannot be removed.
     """
     folders = run_folders(run)
-    if any(is_held(folder) for folder in folders):
+    output_dir = output_elsewhere(run)
+    if any(is_held(folder) for folder in [*folders, output_dir] if folder):
         raise RunError(f"A run must have ended before it is removed. {run} is being executed.")
     for folder in folders:
-        shutil.rmtree(folder)
+        try:
+            folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
+        except OSError as error:
+            raise RunError(f"{shown(error.filename)} cannot be removed: {error.strerror}.") from None
+
+
+def output_elsewhere(run: str) -> Path | None:
+    """`OUTPUT_DIR` of a run that was made here, if it is not the run's own folder."""
+    values = private_values(run)
+    folder = resolve(values["OUTPUT_DIR"]) if "OUTPUT_DIR" in values else None
+    return None if folder == scratch_folder(run) else folder
 
 
 def run_folders(run: str) -> list[Path]:
@@ -196,7 +247,7 @@ def run_folders(run: str) -> list[Path]:
         If there is neither.
     """
     places = [record_folder(run), scratch_folder(run)] if RUN_NAME.fullmatch(run) else []
-    folders = [folder for folder in places if folder.is_dir()]
+    folders = [folder for folder in places if folder.is_dir() or folder.is_symlink()]
     if not folders:
         raise RunError(f"There is no run {run!r}. `ser runs` lists them.")
     return folders
@@ -209,21 +260,23 @@ def figure_text(figure: float | None, digits: int = 3) -> str:
 
 def templates(*, escape: bool) -> jinja2.Environment:
     """Jinja2's environment over `ser_lib/templates`; `escape` for pages, whose values must not become markup."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ser_lib"),
         autoescape=escape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"figure": figure_text, "shown_as": lambda emotion: SHOWN_AS.get(emotion, emotion)}
+    return environment
 
 
 def write_model_card(folder: Path) -> None:
     """Write `model_card.md` into the record of a run that is done."""
     record = Record(folder, read_manifest(folder))
     names = record.params["CORPORA"]
-    card = templates(escape=False).get_template("model_card.md")
+    card = templates(escape=False).get_template(MODEL_CARD_FILE)
     write_text(
-        folder / "model_card.md",
+        folder / MODEL_CARD_FILE,
         card.render(record=record, corpora=[CORPORA[name] for name in names], epochs=len(record.history["loss"])),
     )

@@ -39,7 +39,14 @@ def _hider(params: Params) -> Callable[[str], str]:
     hidden = _hidden_paths(params)
     longest_first = "|".join(re.escape(path) for path in sorted(hidden, key=len, reverse=True))
     pattern = re.compile(rf"(?<![\w.-])({longest_first})(?![\w-]|\.\w)")
-    return lambda text: pattern.sub(lambda found: hidden[found.group(1)], text)
+    elsewhere = _elsewhere()
+    return lambda text: elsewhere.sub(r"<path>/\1", pattern.sub(lambda found: hidden[found.group(1)], text))
+
+
+def _elsewhere() -> re.Pattern:
+    """Any other absolute path on this machine: one that begins with a folder of the root folder. Group: its name."""
+    tops = "|".join(re.escape(folder.name) for folder in Path("/").iterdir() if folder.is_dir())
+    return re.compile(rf"(?:(?<=file://)|(?<![\w.>/~]))/(?:{tops})(?:/[^\s/\"'<>:;,()]+)*/([^\s/\"'<>:;,()]+)")
 
 
 def _hidden_paths(params: Params) -> dict[str, str]:

@@ -5,8 +5,12 @@ The pages need no network and no server: styles, scripts and pictures are in the
 
 import functools
 import io
+import os
+import re
+import warnings
 from pathlib import Path
 
+import bleach
 import jinja2
 import matplotlib.pyplot as plt
 import mistune
@@ -18,20 +22,39 @@ from nbconvert import HTMLExporter
 from ser_lib import plots
 from ser_lib.errors import RunError
 from ser_lib.params import shown
-from ser_lib.records import Record, figure_text, list_records, reports_folder, templates
+from ser_lib.records import MODEL_CARD_FILE, Record, list_records, reports_folder, templates
 from ser_lib.store import write_text
 
 _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
 {% block html_head %}
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:;
+ form-action 'none'; base-uri 'none'">
 {{ super() }}
+<style>.jp-RenderedText pre { white-space: pre; overflow-x: auto; }</style>
 {% endblock html_head %}
+{% block body_header %}
+{{ super() }}
+<p style="margin: 1em"><a href="index.html">The run</a> · <a href="../index.html">All runs</a></p>
+{% endblock body_header %}
 {% block html_head_js %}{% endblock %}
 {% block jupyter_widgets %}{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 """
 """nbconvert's page without the scripts that it loads from the web; whatever a notebook holds, nothing runs or loads."""
+_STYLE = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
+_TAGS = set(
+    "h1 h2 h3 h4 h5 h6 p div span pre code blockquote ul ol li em strong b i sub sup a br hr img "
+    "table caption thead tbody tfoot tr th td".split()
+)
+_ATTRIBUTES = {
+    "*": ["class", "id", "title"],
+    "a": ["href"],
+    "img": ["src", "alt"],
+    "th": ["colspan"],
+    "td": ["colspan"],
+}
+_PROTOCOLS = {"http", "https", "mailto", "data"}
 
 
 def build_site() -> Path:
@@ -39,30 +62,27 @@ def build_site() -> Path:
 
     A record that cannot be read is named on the first page with the reason.
     """
-    pages = _pages()
+    pages = templates(escape=True)
     records, damaged = [], []
     for record in list_records():
         try:
             _write_run_page(record, pages)
             records.append(record)
-        except (RunError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        except RunError as error:
             damaged.append(f"{record.name}: {error}")
+        except Exception as error:  # a record may come from anywhere; the others have their pages all the same
+            text = (str(error).splitlines() or [""])[0].encode("ascii", "backslashreplace").decode()
+            damaged.append(f"{record.name}: damaged ({type(error).__name__}: {text})")
     first = reports_folder() / "index.html"
     write_text(first, pages.get_template("index.html").render(records=records, damaged=damaged))
     return first
-
-
-def _pages() -> jinja2.Environment:
-    pages = templates(escape=True)
-    pages.filters["figure"] = figure_text
-    return pages
 
 
 def _write_run_page(record: Record, pages: jinja2.Environment) -> None:
     notebooks = sorted(record.folder.glob("*.ipynb"))
     for notebook in notebooks:
         _write_notebook_page(notebook)
-    card = record.folder / "model_card.md"
+    card = record.folder / MODEL_CARD_FILE
     page = pages.get_template("run.html").render(
         record=record,
         notebooks=[notebook.stem for notebook in notebooks],
@@ -75,17 +95,27 @@ def _write_run_page(record: Record, pages: jinja2.Environment) -> None:
 
 
 def _write_notebook_page(notebook: Path) -> None:
-    """Write a notebook as HTML beside it, if that is not there yet or older than the notebook."""
-    page = notebook.with_suffix(".html")
-    if page.exists() and page.stat().st_mtime >= notebook.stat().st_mtime:
+    """Write a notebook as HTML beside it, unless that is there: a page has the time of its notebook."""
+    page, written = notebook.with_suffix(".html"), notebook.stat().st_mtime_ns
+    if page.exists() and page.stat().st_mtime_ns == written:
         return
-    write_text(page, _exporter().from_notebook_node(nbformat.read(notebook, as_version=4))[0])
+    with warnings.catch_warnings():  # of the kinds of output that a page leaves out
+        warnings.simplefilter("ignore", UserWarning)
+        write_text(page, _exporter().from_notebook_node(nbformat.read(notebook, as_version=4))[0])
+    os.utime(page, ns=(written, written))
 
 
 @functools.cache
 def _exporter() -> HTMLExporter:
     """Exporter of nbconvert, made once: compiling its templates takes longer than a notebook."""
-    return HTMLExporter(raw_template=_NOTEBOOK_TEMPLATE, embed_images=True)
+    exporter = HTMLExporter(raw_template=_NOTEBOOK_TEMPLATE, embed_images=True, sanitize_html=True)
+    exporter.register_filter("clean_html", _clean)
+    return exporter
+
+
+def _clean(html: str) -> str:
+    """Leave text, tables, links and pictures of a cell's HTML; nbconvert's own filter drops headings, too."""
+    return bleach.clean(_STYLE.sub("", str(html)), tags=_TAGS, attributes=_ATTRIBUTES, protocols=_PROTOCOLS, strip=True)
 
 
 def _provenance(record: Record) -> dict[str, object]:
@@ -127,5 +157,5 @@ def _to_html(markdown: str) -> Markup:
 def write_comparison_page(comparison: object, name: str) -> str:
     """Write the page of a comparison beside the first page, and return its path as messages show it."""
     path = reports_folder() / f"compare-{name}.html"
-    write_text(path, _pages().get_template("compare.html").render(comparison=comparison))
+    write_text(path, templates(escape=True).get_template("compare.html").render(comparison=comparison))
     return shown(path)

@@ -6,13 +6,12 @@ from typing import Any
 
 from ser_lib.errors import RunError
 from ser_lib.manifest import DONE, Environment
-from ser_lib.params import read_values
-from ser_lib.records import Record, scratch_folder
+from ser_lib.records import Record, figure_text, private_values
 from ser_lib.redact import PATH_PARAMETERS
 from ser_lib.store import SPLIT_FILE
 
 TOLERANCE = 0.02
-"""Largest difference of accuracy and UAR that counts as the same on another kind of processor."""
+"""Largest difference of accuracy and UAR that counts as the same on another processor or with other packages."""
 _ORDER = (
     ("features", "PROCESSED_DATA_FILE"),
     ("split", SPLIT_FILE),
@@ -41,11 +40,8 @@ def values_of(record: Record) -> dict[str, Any]:
     """
     if record.state != DONE:
         raise RunError(f"Only a run that is done can be reproduced; {record.name} is {record.state}.")
-    values = dict(record.params)
-    own = scratch_folder(record.name) / "params.yaml"
-    if own.is_file():
-        private = read_values([own])
-        values |= {name: private[name] for name in PATH_PARAMETERS if name in private}
+    private = private_values(record.name)
+    values = record.params | {name: private[name] for name in PATH_PARAMETERS if name in private}
     del values["OUTPUT_DIR"]
     return values
 
@@ -59,14 +55,21 @@ def hold_against(old: Record, new: Record) -> Outcome:
     lines = [*parameters, f"different, first in the {difference}", *_metric_lines(old, new)]
     environment = environment_differences(old.manifest.environment, new.manifest.environment)
     lines += [f"environment: {line}" for line in environment] or ["environment: the same"]
-    if old.manifest.environment.cpu == new.manifest.environment.cpu:
+    others = _other_kinds(old.manifest.environment, new.manifest.environment)
+    if not others:
         return Outcome(False, lines)
-    lines.insert(0, "another kind of processor: sums are rounded otherwise, so bits may differ")
+    lines.insert(0, f"not the same {' or '.join(others)}: sums may be rounded otherwise, so bits may differ")
     close = difference not in ("corpus", "split") and not parameters and _is_close(old, new)
     verdict = "within" if close else "not within"
     return Outcome(
         close, [*lines, f"{verdict} the tolerance: accuracy and UAR ± {TOLERANCE} on the same corpus and split"]
     )
+
+
+def _other_kinds(old: Environment, new: Environment) -> list[str]:
+    """What differs of that on which the same bits depend."""
+    kinds = {"kind of processor": "cpu", "Python": "python", "packages": "packages"}
+    return [kind for kind, part in kinds.items() if getattr(old, part) != getattr(new, part)]
 
 
 def environment_differences(old: Environment, new: Environment) -> list[str]:
@@ -101,15 +104,16 @@ def _first_difference(old: Record, new: Record) -> str | None:
 
 def _metric_lines(old: Record, new: Record) -> list[str]:
     return [
-        f"{name} {metric}: {old.figure(metric, name):.4f}, now {new.figure(metric, name):.4f}"
+        f"{name} {metric}: {figure_text(old.figure(metric, name), 4)}, now {figure_text(new.figure(metric, name), 4)}"
         for name in ("test", "validation")
         for metric in ("accuracy", "uar", "loss")
     ]
 
 
 def _is_close(old: Record, new: Record) -> bool:
-    return all(
-        abs(old.figure(metric, name) - new.figure(metric, name)) <= TOLERANCE
+    pairs = [
+        (old.figure(metric, name), new.figure(metric, name))
         for name in ("test", "validation")
         for metric in ("accuracy", "uar")
-    )
+    ]
+    return all(None not in pair and abs(pair[0] - pair[1]) <= TOLERANCE for pair in pairs)

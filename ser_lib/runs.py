@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from traitlets import Unicode
 from traitlets.config import Config
 
 from ser_lib.corpora import get_corpus
-from ser_lib.errors import ParameterError, RunError, SerError
+from ser_lib.errors import ParameterError, RunError, SerError, StageError
 from ser_lib.manifest import (
     DONE,
     MANIFEST_FILE,
@@ -44,7 +44,7 @@ from ser_lib.manifest import (
 )
 from ser_lib.params import Params, load_params, make_params, project_root, resolve, shown
 from ser_lib.progress import FILE_VARIABLE, stage_line
-from ser_lib.records import RUN_NAME, record_folder, scratch_folder, write_model_card
+from ser_lib.records import MODEL_CARD_FILE, RUN_NAME, record_folder, scratch_folder, write_model_card
 from ser_lib.redact import PATH_PARAMETERS, hide_in_notebook, hide_value
 from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, file_hash, whole_file, write_text
 
@@ -137,20 +137,31 @@ def start_run(values: Mapping[str, Any], *, name: str) -> Run:
     example = run.params.EXAMPLE_AUDIO_FILE
     if example is not None and not resolve(example).is_file():
         raise ParameterError(f"`EXAMPLE_AUDIO_FILE` must be an audio file. There is none at {example}.")
-    try:
-        run.record.parent.mkdir(parents=True, exist_ok=True)
-        if run.scratch.exists():
-            raise FileExistsError(None, None, run.scratch)
-        run.record.mkdir()
-    except FileExistsError as error:
-        raise RunError(
-            f"Every run needs a name of its own; {shown(error.filename)} is there already. "
-            f"Choose another --name, continue it with --resume {name}, or remove it."
-        ) from None
-    except OSError as error:
-        raise RunError(f"{shown(run.record)} cannot be made: {error.strerror}.") from None
-    write_text(run.scratch / "params.yaml", _to_yaml(run.params.model_dump()))
+    _make_folders(run)
     return run
+
+
+def _make_folders(run: Run) -> None:
+    """Make a new run's folders and keep its parameters; after an error, nothing is left of them."""
+    made = []
+    try:
+        for folder in (run.record, run.scratch):
+            folder.mkdir(parents=True)
+            made.append(folder)
+        run.params.output_dir.mkdir(parents=True, exist_ok=True)
+        write_text(run.scratch / "params.yaml", _to_yaml(run.params.model_dump()))
+    except (OSError, StageError) as error:
+        for folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, StageError):
+            raise
+        if isinstance(error, FileExistsError) and len(made) < 2:
+            resume = f"continue it with --resume {run.name}, " if (run.scratch / "params.yaml").is_file() else ""
+            raise RunError(
+                f"Every run needs a name of its own; {shown(error.filename)} is there already. "
+                f"Choose another --name, {resume}or remove it."
+            ) from None
+        raise RunError(f"The folder {shown(error.filename)} cannot be made: {error.strerror}.") from None
 
 
 def resume_run(name: str) -> Run:
@@ -188,6 +199,7 @@ def execute_run(run: Run) -> None:
         if manifest.state == DONE and len(done) == len(STAGES):
             return
         manifest.stages = {stage: manifest.stages[stage] for stage in done}
+        _remove_results(run, STAGES[len(done) :])
         manifest.environment = describe_environment()
         for stage in STAGES[len(done) :]:
             _execute_stage(run, stage, manifest)
@@ -199,6 +211,14 @@ def _take_up_manifest(run: Run) -> Manifest:
     if (run.record / MANIFEST_FILE).is_file():
         return read_manifest(run.record)
     return Manifest(run=run.name, state="started", started=now(), seed=run.params.SEED)
+
+
+def _remove_results(run: Run, stages: Iterable[str]) -> None:
+    """Take what these stages left in the record out of it: it belongs to an earlier attempt."""
+    for stage in stages:
+        for name in (f"{stage}.ipynb", *(path.name for path in run.kept(stage))):
+            (run.record / name).unlink(missing_ok=True)
+    (run.record / MODEL_CARD_FILE).unlink(missing_ok=True)
 
 
 def _is_done(run: Run, stage: str, manifest: Manifest) -> bool:

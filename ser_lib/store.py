@@ -197,7 +197,7 @@ def load_split(params: Params, clips: pd.DataFrame) -> np.ndarray:
     path = require(params.output_dir / SPLIT_FILE, "02_split")
     try:
         split = pd.read_csv(path, dtype=str, keep_default_na=False)
-        fits = split["clip"].tolist() == clips["clip"].tolist() and split["set"].isin(SETS).all()
+        fits = split["clip"].tolist() == clips["clip"].tolist() and set(split["set"]) == set(SETS)
     except (ValueError, KeyError):
         fits = False
     if not fits:

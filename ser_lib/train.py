@@ -71,7 +71,7 @@ def _save(model: keras.Model, history: dict[str, list[float]], data: ProcessedDa
         partial.write_bytes(parts["model.weights.h5"])
     write_text(folder / params.MODEL_JSON_FILE, json.dumps(json.loads(parts["config.json"]), indent=2) + "\n")
     write_json(folder / "history.json", {name: np.array(values) for name, values in history.items()})
-    save_bundle(folder, params.MODEL_WEIGHTS_FILE, data, params.CORPORA, split=folder / SPLIT_FILE)
+    save_bundle(folder, params.MODEL_WEIGHTS_FILE, data, split=folder / SPLIT_FILE)
 
 
 class _EpochBar(keras.callbacks.Callback):
@@ -85,6 +85,7 @@ class _EpochBar(keras.callbacks.Callback):
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._bar.total = self._bar.n  # early stopping leaves nothing to do
         self._bar.close()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:

@@ -172,7 +172,7 @@ def one_bad(value):
         (np.zeros(0), "holds no samples"),
         (np.zeros(5000), "is silent"),
         (np.full(5000, 2.0**-15), "is silent"),
-        (np.stack([noise(0.1), -noise(0.1)], axis=1), "is silent"),
+        (np.stack([noise(0.1), -noise(0.1)], axis=1), "cancel each other out"),
         (one_bad(np.nan), "NaN or infinity"),
         (one_bad(np.inf), "NaN or infinity"),
         (one_bad(-np.inf), "NaN or infinity"),

@@ -43,7 +43,7 @@ def test_parameters_that_differ_and_only_those(pair):
 def test_metrics_stand_side_by_side_with_their_differences(pair):
     table = compare_runs(pair).tables["Metrics"]
     assert table.loc["test accuracy"].tolist() == ["0.8750", "0.6250", "-0.2500"]
-    assert table.loc["test uar"].tolist() == ["0.8750", "0.6250", "-0.2500"]
+    assert table.loc["test UAR"].tolist() == ["0.8750", "0.6250", "-0.2500"]
     assert table.loc["validation loss"].tolist() == ["0.5000", "0.5000", "+0.0000"]
 
 

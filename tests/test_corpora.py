@@ -245,8 +245,20 @@ def test_missing_demo_is_made_whole(tmp_path):
 
 
 def test_empty_demo_folder_is_refused_and_left_alone(tmp_path):
-    assert "Remove the folder" in refusal("DEMO", tmp_path)
+    message = refusal("DEMO", tmp_path)
+    assert "params/tess.yaml" in message  # it may be a folder of recordings
+    assert "Remove" not in message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [b"OAF_b\xffck_sad.wav", b"OAF_back\nx_sad.wav"])
+def test_name_that_cannot_be_printed_is_skipped(tmp_path, name):
+    write(tmp_path, "OAF_back_angry.wav")
+    (tmp_path / os.fsdecode(name)).write_bytes(b"other")
+    clips, skipped = find_clips("TESS", tmp_path)
+    assert [clip.clip for clip in clips] == ["TESS/OAF_back_angry"]
+    assert len(skipped) == 1
+    assert skipped[0].file.isascii() and skipped[0].file.isprintable()
 
 
 @pytest.mark.parametrize("path", ["file", "file/demo"])

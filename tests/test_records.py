@@ -155,6 +155,44 @@ def test_only_runs_are_removed(root, name):
     assert (root / "reports" / "one").is_dir()
 
 
+def test_output_dir_elsewhere_is_looked_after(root, tmp_path_factory, monkeypatch, capsys):
+    write_record(root, "one", state="running 03_train", OUTPUT_DIR="out")  # as the record shows a folder elsewhere
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (root / "artifacts" / "one").mkdir(parents=True)
+    (root / "artifacts" / "one" / "params.yaml").write_text(yaml.safe_dump({"OUTPUT_DIR": str(elsewhere)}))
+    with (elsewhere / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert records.find_record("one").state == "running 03_train"
+        with pytest.raises(RunError, match="being executed"):
+            records.remove_run("one")
+    assert records.find_record("one").state == "interrupted in 03_train"
+    _, shown, _ = call(monkeypatch, capsys, "runs", "rm", "one", "--yes")
+    assert shown.endswith(f" {elsewhere.name} stays.\n")
+    assert elsewhere.is_dir()
+
+
+def test_link_to_a_record_is_removed_and_the_record_stays(root):
+    write_record(root, "one")
+    (root / "reports" / "link").symlink_to("one")
+    records.remove_run("link")
+    assert [path.name for path in (root / "reports").iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize("name", ["-dash", "a b", "b<b>"])
+def test_folder_with_a_name_that_no_run_can_have_is_no_record(root, name):
+    write_record(root, "one")
+    write_record(root, name)
+    assert [record.name for record in records.list_records()] == ["one"]
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", b"\xff\xfe"])
+def test_damaged_predictions_are_one_clear_error(root, content):
+    folder = write_record(root, "one")
+    (folder / "test_predictions.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(RunError, match=r"test_predictions\.csv is damaged"):
+        _ = records.find_record("one").predictions
+
+
 def test_run_that_is_executed_is_not_removed(root):
     folder = write_record(root, "one")
     (root / "artifacts" / "one").mkdir(parents=True)

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import nbformat
 import pytest
-from test_records import write_record
+from test_records import call, write_record
 
 from ser_lib.compare import compare_runs
 from ser_lib.records import find_record
@@ -119,15 +119,49 @@ def test_names_and_values_are_escaped(site):
         assert path.parent.name == "good" or "&lt;script&gt;" in page
 
 
-def test_only_notebooks_that_are_newer_are_converted_again(site):
+def test_only_notebooks_that_have_changed_are_converted_again(site):
     page, notebook = site / "good" / "03_train.html", site / "good" / "03_train.ipynb"
     page.write_text("as it was")
+    written = notebook.stat().st_mtime_ns
+    os.utime(page, ns=(written, written))
     build_site()
     assert page.read_text() == "as it was"
-    later = page.stat().st_mtime + 5
-    os.utime(notebook, (later, later))
+    os.utime(notebook, ns=(10**18, 10**18))  # as a copied record has it: older
     build_site()
     assert "bold" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("metrics.json", text) for text in ("[]", "null", "3", '{"test": null}', '{"test": {"accuracy": "x"}}')),
+        *(("history.json", text) for text in ("[]", '{"loss": null}', '{"loss": [[1]]}', '{"accuracy": [1.0]}')),
+        *(("params.yaml", text) for text in ("TEST_FRACTION: a", "CORPORA: 3", 'CORPORA: ["\\ud800"]')),
+        ("manifest.json", '{"run": "plain", "state": "done", "started": "", "stages": {"01": {"seconds": 1e999}}}'),
+        ("model_card.md", b"\xff"),
+        *(("01_preprocess.ipynb", text) for text in ("[]", '{"cells": 3}', b"\xff", '{"nbformat": 99, "cells": []}')),
+    ],
+)
+def test_whatever_is_odd_in_one_record_the_others_are_shown(site, monkeypatch, capsys, name, content):
+    (site / "plain" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    build_site()
+    page = (site / "index.html").read_text()
+    assert "good" in [row[0] for row in Cells(page).rows[1:]]
+    assert "plain" in page
+    status, stdout, _ = call(monkeypatch, capsys, "runs")
+    assert status == 0
+    assert {line.split()[0] for line in stdout.splitlines()} == {"run", "good", "evil", "plain"}
+
+
+def test_foreign_markup_of_a_notebook_is_left_out(site):
+    notebook = json.loads((site / "evil" / "03_train.ipynb").read_text())
+    text = '<meta http-equiv="refresh" content="0;url=http://evil.example/"><base href="//x"><form action="//x"></form>'
+    notebook["cells"].insert(0, {"cell_type": "markdown", "id": "m", "metadata": {}, "source": text})
+    (site / "evil" / "03_train.ipynb").write_text(json.dumps(notebook))
+    build_site()
+    page = (site / "evil" / "03_train.html").read_text()
+    for tag in ("<form", "<base", '<meta http-equiv="refresh"'):
+        assert tag not in page
 
 
 def test_damaged_record_is_named_and_the_others_are_shown(site):

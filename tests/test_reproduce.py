@@ -67,10 +67,32 @@ def other_processor(manifest):
     manifest["stages"]["03_train"]["artifacts"]["best_model.keras"] = "zz"
 
 
+def other_lock(manifest):
+    manifest["environment"]["packages"]["numpy"] = "2.1"
+    manifest["stages"]["03_train"]["artifacts"]["best_model.keras"] = "zz"
+
+
+def test_other_packages_are_told_first_and_held_to_the_tolerance(root):
+    result = outcome(root, other_lock)
+    assert result.same
+    assert result.lines[0] == "not the same packages: sums may be rounded otherwise, so bits may differ"
+
+
+def test_record_without_a_metric_is_not_close(root):
+    write_record(root, "old")
+    path = root / "reports" / "old" / "metrics.json"
+    path.write_text(json.dumps({"test": json.loads(path.read_text())["test"]}))
+    write_record(root, "new")
+    edit(root, "new", other_processor)
+    result = hold_against(find_record("old"), find_record("new"))
+    assert not result.same
+    assert "validation accuracy: , now 1.0000" in result.lines
+
+
 def test_another_processor_is_told_first_and_held_to_the_tolerance(root):
     result = outcome(root, other_processor)
     assert result.same
-    assert result.lines[0].startswith("another kind of processor")
+    assert result.lines[0].startswith("not the same kind of processor: ")
     assert "environment: cpu: A, now B" in result.lines
     assert result.lines[-1].startswith("within the tolerance: accuracy and UAR ± 0.02")
 

@@ -498,6 +498,15 @@ def test_paths_are_hidden_however_they_are_written(tmp_path, monkeypatch, name):
     assert redact.hide_paths(f"{root}/reports/x", params) == "./reports/x"
 
 
+@pytest.mark.parametrize("path", ["/usr/share/sounds/x.wav", "/dev/shm/x.wav", "/usr/lib/some where/x.wav"])
+def test_other_folders_of_the_machine_are_hidden(tmp_path, monkeypatch, path):
+    monkeypatch.setenv("SER_ROOT", str(tmp_path))
+    for text in (path, f'"{path}"', f"file://{path}", f"root@vm:{path}"):
+        hidden = redact.hide_paths(f"see {text}: bad", make_params({}))
+        assert "/usr" not in hidden and "/dev" not in hidden
+        assert "x.wav" in hidden
+
+
 def test_other_text_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("SER_ROOT", str(tmp_path))
     text = "accuracy 0.5, 3/4 of them; https://example.org/home"

@@ -72,6 +72,9 @@ def find_clips(name: str, folder: Path) -> tuple[list[Clip], list[Skipped]]:
     skipped = []
     for path in _wav_files(folder):
         file = path.relative_to(folder).as_posix()
+        if not file.isprintable() or file != file.encode("utf-8", "replace").decode():
+            skipped.append(Skipped(ascii(file)[1:-1], "its name holds characters that cannot be printed"))
+            continue
         try:
             speaker, emotion, text = corpus.read_name(path.stem)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()

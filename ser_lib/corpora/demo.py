@@ -24,7 +24,10 @@ from ser_lib.labels import EMOTIONS
 NAME = "DEMO"
 ABOUT = "SYNTHETIC voices made by espeak-ng, for trying the project out. Accuracy on them says nothing about people."
 LICENCE = "none needed, it is made on your machine"
-WHERE = "Remove the folder: the demo corpus is made again when it is missing."
+WHERE = (
+    "For recordings of your own, set CORPORA as well: params/tess.yaml does for TESS. "
+    "A demo corpus that is damaged is made again when its folder is missing."
+)
 SPEAKERS = {"ESA": "en-us+f1", "ESB": "en+Annie"}
 """Speaker to espeak-ng voice. Voices with echo or breath are no use: their samples differ from process to process."""
 WORDS = (
