@@ -10,7 +10,7 @@ STAMP := .venv/.complete
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup all test test-all check format lab notebooks lock clean
+.PHONY: help setup all test test-all check format bench lab notebooks lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ check: setup  ## check style, docstrings and formatting of code, tests and noteb
 
 format: setup  ## mend what `check` can mend by itself
 	@$(BIN)/ruff check --fix && $(BIN)/ruff format
+
+bench: setup  ## measure speed against the usual way (on data/TESS, or else the demo corpus)
+	@$(BIN)/python benchmarks/bench.py
 
 lab: setup  ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks --KernelManager.transport=ipc

@@ -1,26 +1,27 @@
 """The bundle: a trained model with all that a new file needs to be treated exactly like the training data.
 
-A folder with `bundle.json` and the model it names. `bundle.json` is written last and holds the model's
-hash, so that a model of another run, or half of one, is noticed.
+A folder with `bundle.json` and the model it names, as ONNX and for Keras. `bundle.json` is written last and holds the
+models' hashes, so that a model of another run, or half of one, is noticed.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_lib.errors import BundleError
 from ser_lib.labels import EMOTIONS
-from ser_lib.params import resolve, shown
-from ser_lib.settings import AudioSettings
-from ser_lib.store import BUNDLE_FILE, ProcessedData, file_hash, require, write_text
+from ser_lib.params import Params, resolve, shown
+from ser_lib.settings import AudioSettings, Backend
+from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, ProcessedData, file_hash, require, write_text
 
-if TYPE_CHECKING:
-    import keras
-
-_LIBRARIES = ("ser_lib", "keras", "tensorflow", "librosa", "noisereduce", "numpy", "pydub", "soxr")
+_LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
+_BATCH = 64
+"""Clips that ONNX Runtime predicts together."""
 
 
 class BundleInfo(BaseModel):
@@ -28,9 +29,11 @@ class BundleInfo(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: int = Field(1, ge=1, le=1)
-    model: str = Field(pattern=r"^[^/\\]+\.keras$")
-    model_sha256: str
+    format: int = Field(2, ge=2, le=2)
+    onnx: str = Field(pattern=r"^[^/\\]+\.onnx$")
+    onnx_sha256: str
+    keras: str = Field(pattern=r"^[^/\\]+\.keras$")
+    keras_sha256: str
     emotions: list[str]
     features: list[str]
     settings: AudioSettings
@@ -42,58 +45,97 @@ class BundleInfo(BaseModel):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model that is ready to predict, and what it was trained with."""
+    """A model that is ready to predict, and what it was trained with.
+
+    Attributes
+    ----------
+    info : BundleInfo
+    probabilities : callable
+        Probabilities [shape=(n_clips, n_classes)] of features [shape=(n_clips, n_frames, n_features)], both float32.
+    """
 
     info: BundleInfo
-    model: "keras.Model"
+    probabilities: Callable[[np.ndarray], np.ndarray]
 
 
-def save_bundle(folder: Path, model_file: str, data: ProcessedData, *, split: Path) -> BundleInfo:
-    """Write `bundle.json` beside the model that `folder` holds already and that `data` and `split` trained."""
+def save_bundle(data: ProcessedData, params: Params) -> BundleInfo:
+    """Write `bundle.json` beside the models in `OUTPUT_DIR`, which `data` and the split there trained."""
+    folder = params.output_dir
     info = BundleInfo(
-        model=model_file,
-        model_sha256=file_hash(folder / model_file),
+        onnx=params.MODEL_ONNX_FILE,
+        onnx_sha256=file_hash(folder / params.MODEL_ONNX_FILE),
+        keras=params.MODEL_WEIGHTS_FILE,
+        keras_sha256=file_hash(folder / params.MODEL_WEIGHTS_FILE),
         emotions=list(EMOTIONS),
         features=data.settings.feature_names,
         settings=data.settings,
         corpora=sorted(set(data.clips["corpus"])),
         data_fingerprint=data.fingerprint,
-        split_sha256=file_hash(split),
+        split_sha256=file_hash(folder / SPLIT_FILE),
         versions={name: version(name) for name in _LIBRARIES},
     )
     write_text(folder / BUNDLE_FILE, info.model_dump_json(indent=2) + "\n")
     return info
 
 
-def load_bundle(folder: str | Path) -> Bundle:
+def load_bundle(folder: str | Path, *, backend: Backend = "onnx") -> Bundle:
     """Load a bundle and check that its parts belong together.
 
     Raises
     ------
     StageError
-        If there is no bundle yet.
+        If there is no bundle yet, or it lacks the backend's model: a record holds the ONNX one alone.
     BundleError
         If it is damaged, or the model does not fit the settings.
     """
-    from ser_lib.model import load_model  # imports TensorFlow, which takes seconds
-
     folder = resolve(folder)
     info = read_bundle_info(folder)
-    path = require(folder / info.model, "03_train")
-    if file_hash(path) != info.model_sha256:
+    name, sha256, load = {
+        "onnx": (info.onnx, info.onnx_sha256, load_onnx),
+        "keras": (info.keras, info.keras_sha256, _load_keras),
+    }[backend]
+    path = require(folder / name, "03_train")
+    if file_hash(path) != sha256:
         raise BundleError(f"{shown(path)} is not the model that {BUNDLE_FILE} beside it describes. Run 03_train again.")
     try:
-        model = load_model(path)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise BundleError(f"{shown(path)} cannot be loaded by this Keras: {str(error).splitlines()[0]}") from None
-    expected = (None, info.settings.n_frames, len(info.features)), (None, len(info.emotions))
-    if (model.input_shape, model.output_shape) != expected:
+        probabilities, shapes = load(path)
+    except Exception as error:  # each library raises what it likes
+        raise BundleError(f"{shown(path)} cannot be loaded: {str(error).splitlines()[0]}") from None
+    expected = (info.settings.n_frames, len(info.features)), (len(info.emotions),)
+    if shapes != expected:
         raise BundleError(
             f"The settings in {shown(folder / BUNDLE_FILE)} must fit the model: they give features of shape "
-            f"{expected[0][1:]} and {expected[1][1]} emotions. The model takes {model.input_shape[1:]} "
-            f"and gives {model.output_shape[1]}. Run 03_train again."
+            f"{expected[0]} and {expected[1][0]} emotions. The model takes {shapes[0]} "
+            f"and gives {shapes[1][0]}. Run 03_train again."
         )
-    return Bundle(info, model)
+    return Bundle(info, probabilities)
+
+
+def load_onnx(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[tuple, tuple]]:
+    """Return what predicts with an ONNX file, and the shapes of one clip's features and probabilities.
+
+    It runs on one thread: for a clip at a time more are no faster, and sums keep their order.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (taken,), (given,) = session.get_inputs(), session.get_outputs()
+
+    def probabilities(X: np.ndarray) -> np.ndarray:
+        batches = [session.run([given.name], {taken.name: X[i : i + _BATCH]})[0] for i in range(0, len(X), _BATCH)]
+        return np.concatenate(batches)
+
+    return probabilities, (tuple(taken.shape[1:]), tuple(given.shape[1:]))
+
+
+def _load_keras(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[tuple, tuple]]:
+    from ser_lib.model import load_model, predict_probabilities  # imports TensorFlow, which takes seconds
+
+    model = load_model(path)
+    return functools.partial(predict_probabilities, model), (model.input_shape[1:], model.output_shape[1:])
 
 
 def read_bundle_info(folder: Path) -> BundleInfo:

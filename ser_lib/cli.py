@@ -14,6 +14,7 @@ import typer
 
 from ser_lib.errors import RunError, SerError
 from ser_lib.params import Params, read_values, resolve, shown
+from ser_lib.settings import Backend
 from ser_lib.store import BUNDLE_FILE
 
 if TYPE_CHECKING:
@@ -178,12 +179,13 @@ def remove(
 def predict(
     files: Annotated[list[Path], typer.Argument(help="Audio files.")],
     run: Annotated[str, typer.Option(help="Run whose model predicts, or the folder of a bundle.")],
+    backend: Annotated[Backend, typer.Option(help="What computes the prediction.")] = "onnx",
 ) -> None:
     """Predict the emotion of audio files."""
     from ser_lib.bundle import load_bundle
     from ser_lib.predict import predict_emotion_from_file
 
-    bundle = load_bundle(_bundle_folder(run))
+    bundle = load_bundle(_bundle_folder(run, backend), backend=backend)
     failed = 0
     for file in files:
         try:
@@ -194,13 +196,15 @@ def predict(
     raise SystemExit(1 if failed else 0)
 
 
-def _bundle_folder(run: str) -> Path:
-    """Folder of a run's bundle: the record, `OUTPUT_DIR`, or the folder that `run` names itself."""
+def _bundle_folder(run: str, backend: Backend) -> Path:
+    """Folder of a run's bundle: the record (ONNX alone), `OUTPUT_DIR`, or the folder that `run` names itself."""
     from ser_lib.records import private_values, record_folder, reports_folder
 
     private = private_values(run) if run else {}
     folders = [record_folder(run), Path(run).absolute()] if run else []
-    folders[1:1] = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
+    if backend == "keras" and private:
+        folders.remove(record_folder(run))
+    folders[-1:-1] = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
     for folder in folders:
         if (folder / BUNDLE_FILE).is_file():
             return folder

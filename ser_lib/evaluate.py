@@ -11,7 +11,6 @@ from sklearn import metrics
 from ser_lib.bundle import Bundle
 from ser_lib.errors import BundleError
 from ser_lib.labels import EMOTIONS
-from ser_lib.model import predict_probabilities
 from ser_lib.params import Params
 from ser_lib.store import SPLIT_FILE, file_hash, load_sets, read_array, write_csv, write_json
 
@@ -111,10 +110,10 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict[str, dict], pd.
     split_sha256 = file_hash(params.output_dir / SPLIT_FILE)
     if (data.fingerprint, split_sha256) != (bundle.info.data_fingerprint, bundle.info.split_sha256):
         raise BundleError("The model was trained on other features, or on another split. Run 03_train again.")
-    probabilities = predict_probabilities(bundle.model, X_test)
+    probabilities = bundle.probabilities(X_test)
     results = {
         "test": evaluate(y_test.argmax(axis=1), probabilities),
-        "validation": evaluate(y_validation.argmax(axis=1), predict_probabilities(bundle.model, X_validation)),
+        "validation": evaluate(y_validation.argmax(axis=1), bundle.probabilities(X_validation)),
     }
     predictions = prediction_table(clips, probabilities)
     write_json(params.output_dir / "metrics.json", results)

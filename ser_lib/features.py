@@ -1,21 +1,120 @@
-"""Signal → features: RMS, zero-crossing rate and MFCC of every frame."""
+"""Signal → features: RMS, zero-crossing rate and MFCC of every frame.
 
+The values are librosa's. One framing of the signal serves all three, where librosa frames it three times,
+and the mel filters, which are nearly empty, are kept sparse; `docs/speed.md` has the measurements.
+"""
+
+import functools
 from pathlib import Path
 
 import librosa
 import numpy as np
-from threadpoolctl import threadpool_limits
+import scipy.fft
+import scipy.sparse
 
 from ser_lib.audio import finish_steps, load_trimmed
 from ser_lib.settings import AudioSettings
 
+_N_MELS = 128
+_SMALLEST_POWER = 1e-10
+_DYNAMIC_RANGE = 80.0
+"""dB below the clip's loudest band that a band is cut off at; with the two above, librosa's defaults."""
 
-def extract_features(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """Features of every frame, computed by librosa with its centred framing.
+
+def analyse(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
+    """Measure what does not depend on the number of coefficients, with librosa's centred framing.
 
     Parameters
     ----------
-    signal : np.ndarray [shape=(target_length,)]
+    signal : np.ndarray [shape=(target_length,)], float32
+        Samples at `settings.sampling_rate` Hz.
+    settings : AudioSettings
+        Frame length and hop length.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_frames, 2 + 128)], float32
+        Columns: RMS (share of full scale), zero-crossing rate (share of the frame's samples), and the power in each
+        mel band in dB, at most 80 dB below the loudest.
+    """
+    frames = _frames(np.pad(signal, settings.frame_length // 2), settings)
+    mean_power = np.einsum("ij,ij->i", frames, frames) / np.float32(settings.frame_length)
+    spectrum = scipy.fft.rfft(frames * _window(settings.frame_length), axis=1)
+    power = spectrum.real**2 + spectrum.imag**2
+    mel = (_mel_filters(settings.sampling_rate, settings.frame_length) @ power.T).T
+    decibels = 10 * np.log10(np.maximum(mel, _SMALLEST_POWER))
+    log_mel = np.maximum(decibels, decibels.max() - _DYNAMIC_RANGE)
+    return np.column_stack([np.sqrt(mean_power), _zero_crossing_rate(signal, settings), log_mel])
+
+
+def _frames(padded: np.ndarray, settings: AudioSettings) -> np.ndarray:
+    """View [shape=(n_frames, frame_length)] of a signal with half a frame before and after it."""
+    windows = np.lib.stride_tricks.sliding_window_view(padded, settings.frame_length)
+    return windows[:: settings.hop_length]
+
+
+def _zero_crossing_rate(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
+    """Crossings in each frame, counted once for the signal: a running sum gives those between any two samples.
+
+    As in librosa, the first and the last sample are repeated before and after the signal, samples closer to zero
+    than 1e-10 count as zero, zero counts as positive, and the first sample of a frame counts as a crossing of its own
+    only if `pad` is asked for, which it is not.
+    """
+    negative = np.pad(signal, settings.frame_length // 2, mode="edge") < -_SMALLEST_POWER
+    crossings = np.cumsum(np.concatenate([[False], negative[1:] != negative[:-1]]))
+    first = np.arange(settings.n_frames) * settings.hop_length
+    count = crossings[first + settings.frame_length - 1] - crossings[first]
+    return (count / settings.frame_length).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def _window(frame_length: int) -> np.ndarray:
+    return librosa.filters.get_window("hann", frame_length, fftbins=True).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def _mel_filters(sampling_rate: int, frame_length: int) -> scipy.sparse.csr_array:
+    filters = librosa.filters.mel(sr=sampling_rate, n_fft=frame_length, n_mels=_N_MELS)
+    return scipy.sparse.csr_array(filters)
+
+
+def to_features(analysis: np.ndarray, settings: AudioSettings) -> np.ndarray:
+    """Features [shape=(n_frames, 2 + n_mfcc)], float32, from an analysis of any number of frames.
+
+    Where frames are missing the last one is repeated: it is one of padding.
+    """
+    rows = np.minimum(np.arange(settings.n_frames), len(analysis) - 1)
+    cepstrum = scipy.fft.dct(analysis[:, 2:], axis=1, type=2, norm="ortho")
+    return np.column_stack([analysis[:, :2], cepstrum[:, : settings.n_mfcc]])[rows]
+
+
+def stands_alone(n_samples: int, settings: AudioSettings) -> bool:
+    """Tell whether the analysis of a clip of `n_samples` samples, trimmed, is the same for every target length.
+
+    Of a clip that is cut, and of one that is padded before its noise is reduced, it is not.
+    """
+    padded_first = settings.denoise and settings.denoise_reference
+    return not padded_first and (settings.target_length is None or n_samples <= settings.target_length)
+
+
+def analyse_trimmed(trimmed: np.ndarray, settings: AudioSettings) -> np.ndarray:
+    """Apply the remaining steps and `analyse` to a trimmed signal.
+
+    If it stands alone, frames go on until one holds nothing but padding; otherwise to the target length.
+    """
+    if stands_alone(len(trimmed), settings):
+        size = len(trimmed) + settings.frame_length + settings.hop_length
+        settings = settings.model_copy(update={"target_length": size})
+    *_, final = finish_steps(trimmed, settings).values()
+    return analyse(final, settings)
+
+
+def extract_features(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
+    """Features of every frame.
+
+    Parameters
+    ----------
+    signal : np.ndarray [shape=(target_length,)], float32
         Samples at `settings.sampling_rate` Hz.
     settings : AudioSettings
         Frame length, hop length and number of coefficients.
@@ -25,19 +124,7 @@ def extract_features(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     np.ndarray [shape=(n_frames, 2 + n_mfcc)], float32
         Columns: RMS (share of full scale), zero-crossing rate (share of the frame's samples), MFCC.
     """
-    frames = {"frame_length": settings.frame_length, "hop_length": settings.hop_length}
-    rms = librosa.feature.rms(y=signal, **frames)
-    zcr = librosa.feature.zero_crossing_rate(signal, **frames)
-    # With more threads the last bits of the mel spectrum change, and a worker has fewer than a notebook.
-    with threadpool_limits(1, user_api="blas"):
-        mfcc = librosa.feature.mfcc(
-            y=signal,
-            sr=settings.sampling_rate,
-            n_mfcc=settings.n_mfcc,
-            n_fft=settings.frame_length,
-            hop_length=settings.hop_length,
-        )
-    return np.vstack([rms, zcr, mfcc]).T.astype(np.float32)
+    return to_features(analyse(signal, settings), settings)
 
 
 def process_audio_file(path: str | Path, settings: AudioSettings) -> np.ndarray:
@@ -52,6 +139,4 @@ def process_audio_file(path: str | Path, settings: AudioSettings) -> np.ndarray:
     AudioError
         If the file cannot be used; the message is the reason.
     """
-    trimmed = load_trimmed(path, settings)
-    *_, final = finish_steps(trimmed, settings).values()
-    return extract_features(final, settings)
+    return to_features(analyse_trimmed(load_trimmed(path, settings), settings), settings)

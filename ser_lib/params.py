@@ -51,6 +51,9 @@ class Params(BaseModel):
         None, ge=64, le=10_000_000, description="samples per clip; null: the longest clip after trimming"
     )
     DENOISE: bool = Field(True, description="reduce noise by spectral gating")
+    DENOISE_REFERENCE: bool = Field(
+        False, description="reduce noise after padding, by noisereduce's own defaults; seven times slower"
+    )
 
     TEST_FRACTION: Number = Field(0.15, gt=0, lt=1, description="share of the clips in the test set")
     VALIDATION_FRACTION: Number = Field(0.15, gt=0, lt=1, description="share of the clips in the validation set")
@@ -80,6 +83,7 @@ class Params(BaseModel):
     X_TEST_FILE: FileName = Field("x_test.npy", description="features of the test set")
     Y_TEST_FILE: FileName = Field("y_test.npy", description="one-hot labels of the test set")
     MODEL_WEIGHTS_FILE: FileName = Field("best_model.keras", description="best model by validation accuracy")
+    MODEL_ONNX_FILE: FileName = Field("model.onnx", description="best model, for ONNX Runtime")
     MODEL_JSON_FILE: FileName = Field("model.json", description="architecture of the final model")
     MODEL_H5_FILE: FileName = Field("model.weights.h5", description="weights of the final model")
 
@@ -89,6 +93,7 @@ class Params(BaseModel):
             "X_TEST_FILE": ".npy",
             "Y_TEST_FILE": ".npy",
             "MODEL_WEIGHTS_FILE": ".keras",
+            "MODEL_ONNX_FILE": ".onnx",
             "MODEL_JSON_FILE": ".json",
             "MODEL_H5_FILE": ".weights.h5",
         }

@@ -10,7 +10,6 @@ from ser_lib.bundle import Bundle
 from ser_lib.errors import AudioError, StageError
 from ser_lib.features import process_audio_file
 from ser_lib.labels import SHOWN_AS
-from ser_lib.model import predict_probabilities
 from ser_lib.params import Params, resolve, shown
 from ser_lib.store import require, write_csv
 
@@ -56,7 +55,7 @@ def predict_emotion_from_file(path: str | Path, bundle: Bundle) -> Prediction:
         features = process_audio_file(path, bundle.info.settings)
     except AudioError as error:
         raise AudioError(f"{path.name} cannot be used: {error}.") from None
-    return to_prediction(path.name, predict_probabilities(bundle.model, features[np.newaxis])[0], bundle)
+    return to_prediction(path.name, bundle.probabilities(features[np.newaxis])[0], bundle)
 
 
 def to_prediction(file: str, probabilities: np.ndarray, bundle: Bundle) -> Prediction:

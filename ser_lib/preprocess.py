@@ -2,32 +2,33 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from ser_lib.audio import load_audio, trim_steps
+from ser_lib import work
+from ser_lib.cache import open_cache
 from ser_lib.corpora import Clip, Skipped, find_clips
 from ser_lib.errors import AudioError, DatasetError, StageError
-from ser_lib.features import process_audio_file
 from ser_lib.params import Params
 from ser_lib.progress import progress_bar
 from ser_lib.settings import AudioSettings
 from ser_lib.store import ProcessedData, load_processed, save_processed, to_labels, write_csv
 
-PIPELINE_VERSION = 1
-"""Raised whenever the same file and settings would give other features."""
+_BATCH = 16
+"""Clips per task of a worker."""
+_SHRINK_EVERY = 2000
+"""Clips after which the cache is brought back to its limit."""
 
 
 def preprocess_data(params: Params) -> ProcessedData:
     """Process the corpus, or load it again if its contents and the settings are those of last time.
 
-    Writes `PROCESSED_DATA_FILE`, and into `OUTPUT_DIR` the tables `clips.csv` and `skipped.csv`.
+    Of clips that are processed, what does not depend on the changed settings is taken from the cache
+    (`ser_lib/cache.py`). Writes `PROCESSED_DATA_FILE`, and into `OUTPUT_DIR` the tables `clips.csv` and `skipped.csv`.
 
     Raises
     ------
@@ -37,18 +38,16 @@ def preprocess_data(params: Params) -> ProcessedData:
     settings = AudioSettings.from_params(params)
     clips, left_out = find_clips(params.CORPORA[0], params.dataset_path)
     fingerprint = _fingerprint(clips, settings)
-    data = _load_again(params, clips, fingerprint)
-    usable, unusable = (data.clips, data.skipped) if data else _measure_all(clips, settings, params)
-    skipped = pd.concat([_skipped_table(left_out), unusable], ignore_index=True)
+    stored = _load_again(params, clips, fingerprint)
+    data = stored or _process_all(clips, settings, fingerprint, params)
+    skipped = pd.concat([_skipped_table(left_out), data.skipped], ignore_index=True)
     write_csv(params.output_dir / "skipped.csv", skipped)
-    _check_skipped(skipped, sum(left.duplicate for left in left_out), len(usable), params.MAX_SKIPPED)
-    if usable.empty:
-        raise DatasetError(f"No clip can be used. The first: {unusable.file[0]}: {unusable.reason[0]}.")
-    if data is not None:
+    _check_skipped(skipped, sum(left.duplicate for left in left_out), len(data.clips), params.MAX_SKIPPED)
+    if data.clips.empty:
+        raise DatasetError(f"No clip can be used. The first: {data.skipped.file[0]}: {data.skipped.reason[0]}.")
+    if stored is not None:
         print("Loaded again: the corpus and the settings are those of last time.")
     else:
-        X, settings = _extract_all(usable, settings, params)
-        data = ProcessedData(X, to_labels(usable["emotion"]), usable, unusable, settings, fingerprint)
         save_processed(params.processed_data_file, data)
     write_csv(params.output_dir / "clips.csv", data.clips)
     return replace(data, skipped=skipped)
@@ -56,8 +55,8 @@ def preprocess_data(params: Params) -> ProcessedData:
 
 def _fingerprint(clips: list[Clip], settings: AudioSettings) -> str:
     key = {
-        "version": PIPELINE_VERSION,
-        "libraries": {name: version(name) for name in ("librosa", "noisereduce", "pydub", "soxr")},
+        "version": work.PIPELINE_VERSION,
+        "libraries": work.library_versions(),
         "settings": settings.model_dump(),
         "clips": [(clip.clip, clip.sha256) for clip in clips],
     }
@@ -81,61 +80,62 @@ def _load_again(params: Params, clips: list[Clip], fingerprint: str) -> Processe
     )
 
 
-def _measure_all(clips: list[Clip], settings: AudioSettings, params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table of the usable clips with their lengths, and of the files that cannot be used."""
+def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, params: Params) -> ProcessedData:
+    """Features of the clips that can be used; the longest after trimming sets the target length, if none is given."""
+    cache = open_cache()
     paths = [params.dataset_path / clip.file for clip in clips]
-    measured = list(zip(clips, _in_parallel(_measure, paths, settings, params.N_JOBS, "Measuring"), strict=True))
-    usable = [asdict(clip) | lengths for clip, lengths in measured if not isinstance(lengths, AudioError)]
-    unusable = [Skipped(clip.file, str(error)) for clip, error in measured if isinstance(error, AudioError)]
-    return pd.DataFrame(usable), _skipped_table(unusable)
+    tasks = [(path, clip.sha256, settings, cache) for path, clip in zip(paths, clips, strict=True)]
+    known = [work.lengths_key(clip.sha256, settings) in cache for clip in clips]
+    measured = list(_each(work.measure, tasks, known, params.N_JOBS, "Processing"))
+    usable = [number for number, lengths in enumerate(measured) if not _failed(lengths)]
+    longest = max((measured[number][2] for number in usable), default=1)
+    settings = settings.model_copy(update={"target_length": settings.target_length or longest})
+
+    tasks = [(paths[number], clips[number].sha256, settings, cache, measured[number][2]) for number in usable]
+    known = [work.analysis_key(sha256, settings, n_samples) in cache for _, sha256, _, _, n_samples in tasks]
+    X = np.empty((len(usable), settings.n_frames, len(settings.feature_names)), dtype=np.float32)
+    rows = []
+    for number, result in zip(usable, _each(work.features, tasks, known, params.N_JOBS, "Collecting"), strict=True):
+        if _failed(result):
+            measured[number] = result
+        else:
+            X[len(rows)] = result
+            rows.append(asdict(clips[number]) | _lengths(*measured[number], settings.sampling_rate))
+    cache.shrink()
+    unusable = [Skipped(clip.file, str(one)) for clip, one in zip(clips, measured, strict=True) if _failed(one)]
+    table = pd.DataFrame(rows, columns=None if rows else ["clip", "emotion"])
+    return ProcessedData(
+        X[: len(rows)], to_labels(table["emotion"]), table, _skipped_table(unusable), settings, fingerprint
+    )
 
 
-def _extract_all(usable: pd.DataFrame, settings: AudioSettings, params: Params) -> tuple[np.ndarray, AudioSettings]:
-    """Features [shape=(n_clips, n_frames, n_features)] and the settings with the target length that was used."""
-    if settings.target_length is None:
-        longest = round(usable["trimmed_seconds"].max() * settings.sampling_rate)
-        settings = settings.model_copy(update={"target_length": longest})
-    paths = [params.dataset_path / file for file in usable["file"]]
-    features = _in_parallel(_features, paths, settings, params.N_JOBS, "Extracting features")
-    for path, result in zip(paths, features, strict=True):
-        if isinstance(result, AudioError):
-            raise DatasetError(f"{path.name} can be decoded but not processed: {result}. Mend or remove it.")
-    return np.stack(features), settings
+def _failed(result: object) -> bool:
+    return isinstance(result, AudioError)
 
 
-def _in_parallel(function: Callable, paths: list[Path], settings: AudioSettings, n_jobs: int, what: str) -> list:
-    """Results of `function(path, settings)` for every path, in order; an `AudioError` is a result as well."""
-    jobs = (delayed(function)(path, settings) for path in paths)
-    results = Parallel(n_jobs=n_jobs, batch_size=16, return_as="generator")(jobs)
-    with progress_bar(len(paths), what, "clips") as bar:
-        return list(_counted(results, bar.update))
-
-
-def _counted(results: Iterable, count: Callable[[int], None]) -> Iterable:
-    for result in results:
-        count(1)
-        yield result
-
-
-def _measure(path: Path, settings: AudioSettings) -> dict | AudioError:
-    """Lengths of a file before and after trimming."""
-    try:
-        signal, sampling_rate = load_audio(path)
-        trimmed = trim_steps(signal, sampling_rate, settings)["trimmed"]
-    except AudioError as error:
-        return error
+def _lengths(sampling_rate: int, n_samples: int, n_trimmed: int, common_rate: int) -> dict[str, float]:
     return {
         "sampling_rate": sampling_rate,
-        "seconds": len(signal) / sampling_rate,
-        "trimmed_seconds": len(trimmed) / settings.sampling_rate,
+        "seconds": n_samples / sampling_rate,
+        "trimmed_seconds": n_trimmed / common_rate,
     }
 
 
-def _features(path: Path, settings: AudioSettings) -> np.ndarray | AudioError:
-    try:
-        return process_audio_file(path, settings)
-    except AudioError as error:
-        return error
+def _each(function: Callable, tasks: list[tuple], known: list[bool], n_jobs: int, what: str) -> Iterator:
+    """Results of `function(*task)` for every task, in order; an `AudioError` is a result as well.
+
+    What is `known` to the cache is read here, the rest is computed in parallel.
+    """
+    missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
+    computed = Parallel(n_jobs=n_jobs if len(missing) > _BATCH else 1, batch_size=_BATCH, return_as="generator")(
+        missing
+    )
+    with progress_bar(len(tasks), what, "clips") as bar:
+        for number, (task, is_known) in enumerate(zip(tasks, known, strict=True), start=1):
+            yield function(*task) if is_known else next(computed)
+            bar.update(1)
+            if number % _SHRINK_EVERY == 0:
+                task[3].shrink()
 
 
 def _skipped_table(skipped: list[Skipped]) -> pd.DataFrame:

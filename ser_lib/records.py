@@ -160,7 +160,7 @@ def _damaged(path: Path) -> RunError:
 def private_values(run: str) -> dict[str, Any]:
     """Parameters with their real paths, of a run that was made here; empty for others."""
     path = scratch_folder(run) / "params.yaml"
-    return read_values([path]) if path.is_file() else {}
+    return read_values([path]) if RUN_NAME.fullmatch(run) and path.is_file() else {}
 
 
 def is_held(folder: Path) -> bool:

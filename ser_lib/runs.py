@@ -87,7 +87,7 @@ class Run:
 
     def kept(self, stage: str) -> list[Path]:
         """Those outputs of `stage` that the record keeps a copy of: the results and the bundle."""
-        names = _KEPT | {self.params.MODEL_WEIGHTS_FILE}
+        names = _KEPT | {self.params.MODEL_ONNX_FILE}
         return [path for path in self.outputs(stage) if path.name in names]
 
     def outputs(self, stage: str) -> list[Path]:
@@ -100,6 +100,7 @@ class Run:
                 folder / name
                 for name in (
                     params.MODEL_WEIGHTS_FILE,
+                    params.MODEL_ONNX_FILE,
                     params.MODEL_JSON_FILE,
                     params.MODEL_H5_FILE,
                     "history.json",

@@ -1,8 +1,13 @@
 """The settings of audio and features: decided once for training, stored with the model, repeated in prediction."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from ser_lib.params import Params
+
+Backend = Literal["onnx", "keras"]
+"""What computes a prediction: ONNX Runtime, which starts in a moment, or Keras on TensorFlow."""
 
 
 class AudioSettings(BaseModel):
@@ -16,6 +21,7 @@ class AudioSettings(BaseModel):
     n_mfcc: int = Field(ge=1, le=128)
     trim_top_db: float = Field(gt=0, le=120)
     denoise: bool
+    denoise_reference: bool
     target_length: int | None = Field(default=None, ge=1, le=10_000_000)
 
     @classmethod
@@ -28,6 +34,7 @@ class AudioSettings(BaseModel):
             n_mfcc=params.N_MFCC,
             trim_top_db=params.TRIM_TOP_DB,
             denoise=params.DENOISE,
+            denoise_reference=params.DENOISE_REFERENCE,
             target_length=params.TARGET_LENGTH,
         )
 

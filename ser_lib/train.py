@@ -1,21 +1,36 @@
 """Training and validation set → the best model. The work behind 03_train."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 
-from ser_lib.bundle import save_bundle
-from ser_lib.model import build_model, keras, load_model, model_parts, save_model, set_seed
+from ser_lib.bundle import load_onnx, save_bundle
+from ser_lib.errors import StageError
+from ser_lib.model import (
+    build_model,
+    keras,
+    load_model,
+    model_parts,
+    predict_probabilities,
+    save_model,
+    set_seed,
+)
+from ser_lib.onnx_export import export_onnx
 from ser_lib.params import Params
 from ser_lib.progress import progress_bar
-from ser_lib.store import SPLIT_FILE, ProcessedData, load_sets, whole_file, write_json, write_text
+from ser_lib.store import ProcessedData, load_sets, whole_file, write_json, write_text
+
+_LARGEST_DIFFERENCE = 1e-4
+"""Between probabilities by ONNX Runtime and by Keras."""
 
 
 def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train on the training set, watching the validation set, and save everything into `OUTPUT_DIR`.
 
-    Writes the best model by validation accuracy (`MODEL_WEIGHTS_FILE`), the final model, which has the
-    weights that early stopping restored (`MODEL_JSON_FILE`, `MODEL_H5_FILE`), `history.json` and the bundle.
+    Writes the best model by validation accuracy (`MODEL_WEIGHTS_FILE`, and for prediction `MODEL_ONNX_FILE`), the
+    final model, which has the weights that early stopping restored (`MODEL_JSON_FILE`, `MODEL_H5_FILE`),
+    `history.json` and the bundle.
 
     Returns
     -------
@@ -23,6 +38,11 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
         The final model.
     history : dict
         Loss, accuracy and learning rate of each epoch.
+
+    Raises
+    ------
+    StageError
+        If an earlier notebook's files are missing, or ONNX Runtime does not compute what Keras computes.
     """
     data, sets = load_sets(params)
     X_train, y_train, _ = sets["train"]
@@ -40,7 +60,11 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
             callbacks=[*make_callbacks(best, params), epoch_bar],
             verbose=0,
         )
-        save_model(load_model(best), best)
+        best_model = load_model(best)
+        save_model(best_model, best)
+    with whole_file(folder / params.MODEL_ONNX_FILE) as partial:
+        export_onnx(best_model, partial)
+        _check_agreement(best_model, partial, sets["test"][0])
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
     _save(model, history, data, params)
     return model, history
@@ -64,6 +88,17 @@ def best_epoch(history: dict[str, list[float]]) -> int:
     return int(np.argmax(history["val_accuracy"])) + 1
 
 
+def _check_agreement(model: keras.Model, exported: Path, X: np.ndarray) -> None:
+    probabilities, _ = load_onnx(exported)
+    difference = np.abs(probabilities(X) - predict_probabilities(model, X)).max()
+    if not difference <= _LARGEST_DIFFERENCE:
+        raise StageError(
+            f"ONNX Runtime and Keras must agree within {_LARGEST_DIFFERENCE:g} on the test clips' features. "
+            f"They differ by {difference:g}: the versions of onnxruntime, tf2onnx and keras do not fit together."
+        )
+    print(f"ONNX Runtime and Keras agree on the features of {len(X)} test clips within {difference:.0e}.")
+
+
 def _save(model: keras.Model, history: dict[str, list[float]], data: ProcessedData, params: Params) -> None:
     folder = params.output_dir
     with whole_file(folder / params.MODEL_H5_FILE) as partial:
@@ -71,7 +106,7 @@ def _save(model: keras.Model, history: dict[str, list[float]], data: ProcessedDa
         partial.write_bytes(parts["model.weights.h5"])
     write_text(folder / params.MODEL_JSON_FILE, json.dumps(json.loads(parts["config.json"]), indent=2) + "\n")
     write_json(folder / "history.json", {name: np.array(values) for name, values in history.items()})
-    save_bundle(folder, params.MODEL_WEIGHTS_FILE, data, split=folder / SPLIT_FILE)
+    save_bundle(data, params)
 
 
 class _EpochBar(keras.callbacks.Callback):

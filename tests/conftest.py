@@ -16,6 +16,13 @@ REAL_CORPORA = REPO.parent / "shared" / "corpora"
 RATE = 24414
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def demo_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpora") / "demo"

@@ -17,7 +17,7 @@ RATE = 24414
 
 def settings(**changes):
     values = {"sampling_rate": RATE, "frame_length": 2048, "hop_length": 512, "n_mfcc": 13, "trim_top_db": 30.0}
-    return AudioSettings(**(values | {"denoise": True, "target_length": RATE} | changes))
+    return AudioSettings(**(values | {"denoise": True, "denoise_reference": False, "target_length": RATE} | changes))
 
 
 def sine(frequency, seconds, *, rate=RATE, amplitude=0.5):
@@ -252,25 +252,56 @@ def test_length_is_fixed_at_the_end(target_length, expected):
     assert fixed.dtype == np.float32
 
 
-def test_noise_reduction_is_noisereduces():
+def test_reference_noise_reduction_has_noisereduces_defaults():
     signal = faint_and(sine(400, 0.5), noise(0.2, amplitude=0.05), np.zeros(6000, "f4"))
-    reduced = audio.reduce_noise(signal, RATE)
+    reduced = audio.reduce_noise(signal, RATE, reference=True)
     np.testing.assert_array_equal(reduced, noisereduce.reduce_noise(y=signal, sr=RATE))
     assert (reduced.dtype, reduced.shape) == (np.float32, signal.shape)
     assert np.isfinite(reduced).all()
 
 
-def test_noise_is_reduced():
+@pytest.mark.parametrize(("rate", "hop"), [(RATE, 512), (8000, 400), (5120, 256)])
+def test_noise_reduction_is_noisereduces_without_zeros_around(rate, hop):
+    signal = faint_and(sine(400, 0.5, rate=rate), noise(0.2, rate=rate, amplitude=0.05))
+    reduced = audio.reduce_noise(signal, rate, reference=False)
+    np.testing.assert_array_equal(
+        reduced, noisereduce.reduce_noise(y=signal, sr=rate, padding=0, n_fft=1024, hop_length=hop)
+    )
+    assert (reduced.dtype, reduced.shape) == (np.float32, signal.shape)
+    assert np.isfinite(reduced).all()
+
+
+@pytest.mark.parametrize("n_samples", [1, 100, 1023, 1024])
+def test_noise_reduction_takes_signals_shorter_than_its_window(n_samples):
+    reduced = audio.reduce_noise(noise(n_samples / RATE), RATE, reference=False)
+    assert reduced.shape == (n_samples,)
+    assert np.isfinite(reduced).all()
+
+
+def test_noise_reduction_of_a_long_signal_has_no_seams():
+    signal = sine(1000, 30) + noise(30, amplitude=0.02)
+    one_piece, in_chunks = (
+        noisereduce.reduce_noise(y=signal, sr=RATE, padding=0, hop_length=512, chunk_size=size)
+        for size in (len(signal), 600_000)
+    )
+    assert not np.allclose(one_piece, in_chunks, atol=1e-3)  # else the test shows nothing
+    np.testing.assert_array_equal(audio.reduce_noise(signal, RATE, reference=False), one_piece)
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_noise_is_reduced(reference):
     signal = np.concatenate([np.zeros(RATE, "f4"), sine(1000, 0.5)]) + noise(1.5, amplitude=0.02)
-    reduced = audio.reduce_noise(signal, RATE)[4000 : RATE - 4000]
+    reduced = audio.reduce_noise(signal, RATE, reference=reference)[4000 : RATE - 4000]
     assert np.std(reduced) < 0.5 * np.std(signal[4000 : RATE - 4000])
 
 
-def test_steps_come_in_order_and_each_works_on_the_one_before():
+@pytest.mark.parametrize("reference", [True, False])
+def test_steps_come_in_order_and_each_works_on_the_one_before(reference):
     signal = np.concatenate([np.zeros(9600, "f4"), sine(440, 0.4, rate=48000)]) + noise(0.6, rate=48000, amplitude=1e-4)
-    chosen = settings(target_length=12000)
+    chosen = settings(target_length=12000, denoise_reference=reference)
     steps = audio.prepare_signal(signal, 48000, chosen)
-    assert list(steps) == ["decoded", "resampled", "normalised", "trimmed", "padded", "denoised"]
+    last = ["padded", "denoised"] if reference else ["denoised", "padded"]
+    assert list(steps) == ["decoded", "resampled", "normalised", "trimmed", *last]
     np.testing.assert_array_equal(steps["decoded"], signal)
     assert len(steps["resampled"]) == len(steps["normalised"]) == pytest.approx(0.6 * RATE, abs=1)
     np.testing.assert_allclose(
@@ -279,8 +310,15 @@ def test_steps_come_in_order_and_each_works_on_the_one_before():
     trimmed, _ = librosa.effects.trim(steps["normalised"], top_db=30, frame_length=2048, hop_length=512)
     np.testing.assert_array_equal(steps["trimmed"], trimmed)
     assert len(trimmed) < 12000
-    np.testing.assert_array_equal(steps["padded"], np.append(trimmed, np.zeros(12000 - len(trimmed))))
-    np.testing.assert_array_equal(steps["denoised"], noisereduce.reduce_noise(y=steps["padded"], sr=RATE))
+    rest = np.zeros(12000 - len(trimmed))
+    if reference:
+        np.testing.assert_array_equal(steps["padded"], np.append(trimmed, rest))
+        np.testing.assert_array_equal(steps["denoised"], noisereduce.reduce_noise(y=steps["padded"], sr=RATE))
+    else:
+        np.testing.assert_array_equal(
+            steps["denoised"], noisereduce.reduce_noise(y=trimmed, sr=RATE, padding=0, hop_length=512)
+        )
+        np.testing.assert_array_equal(steps["padded"], np.append(steps["denoised"], rest))
 
 
 def test_without_noise_reduction_the_padded_signal_is_the_last():
@@ -299,9 +337,13 @@ def test_trimmed_file_is_that_of_the_steps(tmp_path, write_wav):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")
-def test_noise_reduction_of_long_silence_is_an_error_not_nan():
+def test_long_silence_is_an_error_in_the_reference_and_silence_without():
     with pytest.raises(AudioError, match="NaN"):
-        audio.finish_steps(sine(440, 0.2), settings(target_length=1_300_000))
+        audio.finish_steps(sine(440, 0.2), settings(target_length=1_300_000, denoise_reference=True))
+    interrupted = np.concatenate([sine(440, 0.2), np.zeros(1_300_000, "f4"), sine(440, 0.2)])
+    reduced = audio.finish_steps(interrupted, settings(target_length=len(interrupted)))["padded"]
+    assert np.isfinite(reduced).all()
+    assert np.abs(reduced[100_000:-100_000]).max() < 1e-6
 
 
 def test_fewer_samples_than_one_at_the_new_rate_are_refused():

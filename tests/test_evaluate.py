@@ -84,14 +84,10 @@ def test_what_cannot_be_compared_is_refused(labels, probabilities, message):
         evaluate.evaluate(np.array(labels, dtype=int), probabilities)
 
 
-class FixedModel:
-    """Stand-in whose probabilities are a softmax of the features of the first frames."""
-
-    input_shape = (None, 6, 4)
-
-    def predict(self, X, **_options):
-        scores = np.exp(X.reshape(len(X), -1)[:, :7] / 5)
-        return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+def fixed_probabilities(X):
+    """Stand-in for a model: a softmax of the features of the first frames."""
+    scores = np.exp(X.reshape(len(X), -1)[:, :7] / 5)
+    return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture
@@ -105,7 +101,9 @@ def stage(project):
     store.write_array(params.output_dir / "y_test.npy", store.one_hot(data.y[sets == "test"]))
     split = (params.output_dir / store.SPLIT_FILE).read_bytes()
     info = SimpleNamespace(data_fingerprint=data.fingerprint, split_sha256=hashlib.sha256(split).hexdigest())
-    return SimpleNamespace(params=params, data=data, bundle=SimpleNamespace(model=FixedModel(), info=info))
+    return SimpleNamespace(
+        params=params, data=data, bundle=SimpleNamespace(probabilities=fixed_probabilities, info=info)
+    )
 
 
 def test_metrics_file_is_as_promised(stage):

@@ -164,6 +164,7 @@ def test_fractions_leave_something_to_train_on(test, validation):
         ("MODEL_H5_FILE", "model.h5", ".weights.h5"),
         ("MODEL_H5_FILE", "model.weights", ".weights.h5"),
         ("MODEL_WEIGHTS_FILE", "model.h5", ".keras"),
+        ("MODEL_ONNX_FILE", "model.keras", ".onnx"),
         ("MODEL_JSON_FILE", "model.txt", ".json"),
         ("X_TEST_FILE", "x_test", ".npy"),
         ("Y_TEST_FILE", "y_test.npz", ".npy"),
@@ -177,7 +178,9 @@ def test_file_names_have_their_endings(name, value, ending):
     assert message.startswith(f"`{name}` must end in {ending}. Got ")
 
 
-@pytest.mark.parametrize("name", ["X_TEST_FILE", "MODEL_WEIGHTS_FILE", "MODEL_JSON_FILE", "MODEL_H5_FILE"])
+@pytest.mark.parametrize(
+    "name", ["X_TEST_FILE", "MODEL_WEIGHTS_FILE", "MODEL_ONNX_FILE", "MODEL_JSON_FILE", "MODEL_H5_FILE"]
+)
 def test_file_names_have_no_folder(name):
     value = "folder/" + Params.model_fields[name].default
     assert refusal(**{name: value}) == f"`{name}` must be a file name without a folder. Got {value!r}."

@@ -12,7 +12,14 @@ from ser_lib import plots
 from ser_lib.settings import AudioSettings
 
 SETTINGS = AudioSettings(
-    sampling_rate=8000, frame_length=256, hop_length=100, n_mfcc=5, trim_top_db=30.0, denoise=False, target_length=8000
+    sampling_rate=8000,
+    frame_length=256,
+    hop_length=100,
+    n_mfcc=5,
+    trim_top_db=30.0,
+    denoise=False,
+    denoise_reference=False,
+    target_length=8000,
 )
 
 

@@ -1,5 +1,5 @@
+import hashlib
 import json
-import os
 import shutil
 from types import SimpleNamespace
 
@@ -13,7 +13,6 @@ from test_store import run_python
 from ser_lib.bundle import load_bundle, read_bundle_info
 from ser_lib.errors import AudioError, BundleError, StageError
 from ser_lib.evaluate import evaluate_model
-from ser_lib.model import keras
 from ser_lib.params import make_params
 from ser_lib.predict import example_file, predict_emotion_from_file, save_predictions
 from ser_lib.preprocess import preprocess_data
@@ -56,7 +55,7 @@ def bundle_copy(trained, tmp_path):
     """The saved bundle alone, in a folder of its own."""
     folder = tmp_path / "bundle"
     folder.mkdir()
-    for name in ("bundle.json", "best_model.keras"):
+    for name in ("bundle.json", "best_model.keras", "model.onnx"):
         shutil.copy(trained.folder / name, folder)
     return folder
 
@@ -191,9 +190,12 @@ def edit(folder, change):
     path.write_text(json.dumps(content))
 
 
-def refused(folder, kind, message):
+MODELS = {"onnx": "model.onnx", "keras": "best_model.keras"}
+
+
+def refused(folder, kind, message, backend="onnx"):
     with pytest.raises(kind, match=message) as error:
-        load_bundle(folder)
+        load_bundle(folder, backend=backend)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -201,10 +203,18 @@ def test_bundle_copy_loads(bundle_copy, trained):
     assert load_bundle(bundle_copy).info == trained.bundle.info
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "best_model.keras"])
-def test_missing_part_names_the_notebook_to_run(bundle_copy, name):
-    (bundle_copy / name).unlink()
-    refused(bundle_copy, StageError, f"{name} is not there yet. Run 03_train first")
+@pytest.mark.parametrize("backend", MODELS)
+def test_missing_part_names_the_notebook_to_run(bundle_copy, backend):
+    for name in (MODELS[backend], "bundle.json"):
+        (bundle_copy / name).unlink()
+        refused(bundle_copy, StageError, f"{name} is not there yet. Run 03_train first", backend)
+
+
+@pytest.mark.parametrize("backend", MODELS)
+def test_other_backends_model_may_be_missing(bundle_copy, backend):
+    for other in MODELS.keys() - {backend}:
+        (bundle_copy / MODELS[other]).unlink()
+    assert load_bundle(bundle_copy, backend=backend).probabilities
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.98])
@@ -224,8 +234,8 @@ def test_truncated_description_is_damaged(bundle_copy, share):
         (lambda content: content["settings"].update(target_length=12345), "must fit the model"),
         (lambda content: content["settings"].update(hop_length=400), "must fit the model"),
         (lambda content: content.update(emotions=content["emotions"][:5]), "is damaged|must fit the model"),
-        (lambda content: content.update(model="../best_model.keras"), r"is damaged \(model"),
-        (lambda content: content.update(model_sha256="0" * 64), "is not the model that"),
+        (lambda content: content.update(onnx="../model.onnx"), r"is damaged \(onnx"),
+        (lambda content: content.update(onnx_sha256="0" * 64), "is not the model that"),
         (lambda content: content.update(more=1), r"is damaged \(more"),
     ],
 )
@@ -239,24 +249,31 @@ def test_settings_and_features_edited_alike_still_do_not_fit(bundle_copy):
     refused(bundle_copy, BundleError, r"must fit the model: .*, 14\).*, 15\)")
 
 
-def test_model_of_another_training_is_refused(bundle_copy, trained):
-    other = keras.models.clone_model(trained.bundle.model)
-    other.save(bundle_copy / "best_model.keras")
-    refused(bundle_copy, BundleError, "is not the model that bundle.json beside it describes. Run 03_train again")
+@pytest.mark.parametrize("backend", MODELS)
+def test_model_of_another_training_is_refused(bundle_copy, backend):
+    model = bundle_copy / MODELS[backend]
+    model.write_bytes(model.read_bytes() + b" ")
+    refused(bundle_copy, BundleError, "is not the model that bundle.json beside it describes. Run 03_train", backend)
 
 
-def test_truncated_model_is_refused(bundle_copy):
-    model = bundle_copy / "best_model.keras"
-    os.truncate(model, model.stat().st_size - 1000)
-    refused(bundle_copy, BundleError, "is not the model that")
+@pytest.mark.parametrize("backend", MODELS)
+def test_model_file_that_cannot_be_read_is_refused(bundle_copy, backend):
+    (bundle_copy / MODELS[backend]).write_bytes(b"PK")
+    digest = hashlib.sha256(b"PK").hexdigest()
+    edit(bundle_copy, lambda content: content.update({f"{backend}_sha256": digest}))
+    refused(bundle_copy, BundleError, f"{MODELS[backend]} cannot be loaded: ", backend)
 
 
-def test_model_file_that_keras_cannot_read_is_refused(bundle_copy):
-    import hashlib
-
-    (bundle_copy / "best_model.keras").write_bytes(b"PK")
-    edit(bundle_copy, lambda content: content.update(model_sha256=hashlib.sha256(b"PK").hexdigest()))
-    refused(bundle_copy, BundleError, "best_model.keras cannot be loaded by this Keras")
+def test_prediction_with_onnx_imports_no_tensorflow(bundle_copy, trained):
+    file = next(trained.corpus.glob("*.wav"))
+    code = f"""
+import sys
+from ser_lib import load_bundle, predict_emotion_from_file
+print(predict_emotion_from_file({str(file)!r}, load_bundle({str(bundle_copy)!r})))
+print("loaded:", {{"tensorflow", "keras"}} & set(sys.modules))
+"""
+    done = run_python(code)
+    assert done.stdout.splitlines()[-1] == "loaded: set()", done.stderr
 
 
 def test_bundle_keeps_what_the_model_was_trained_with(trained):

@@ -1,6 +1,7 @@
 import os
 import resource
 import shutil
+import sqlite3
 from contextlib import contextmanager
 
 import librosa
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from ser_lib import preprocess, store
+from ser_lib import audio, features, preprocess, store, work
 from ser_lib.audio import load_trimmed
 from ser_lib.corpora import find_clips
 from ser_lib.errors import DatasetError, SerError, StageError
@@ -43,7 +44,9 @@ def corpus(made, tmp_path):
 
 
 @pytest.fixture
-def params_for(tmp_path):
+def params_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("SER_CACHE", str(tmp_path / "cache"))
+
     def make(folder, **changes):
         values = {"CORPORA": ["TESS"], "DATASET_PATH": str(folder), "OUTPUT_DIR": str(tmp_path / "out")}
         return make_params(values | {"DENOISE": False, "N_JOBS": 1} | changes)
@@ -151,7 +154,7 @@ def test_saved_data_are_the_returned_ones(params):
 def test_second_run_loads_again(params, monkeypatch):
     data = preprocess_data(params)
     before = stamp(params)
-    monkeypatch.setattr(preprocess, "_in_parallel", None)  # no file may be decoded
+    monkeypatch.setattr(preprocess, "_each", None)  # no file may be decoded
     same(preprocess_data(params), data)
     assert stamp(params) == before
 
@@ -362,6 +365,159 @@ def test_processes_do_not_change_a_bit(params_for, make_corpus, tmp_path):
     two = preprocess_data(params_for(corpus, N_JOBS=2, DENOISE=True, OUTPUT_DIR=str(tmp_path / "two")))
     assert len(one.X) == 18  # more than one batch, so that both processes have work
     same(one, two)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The files that were decoded and analysed since it was last asked."""
+    calls = {"decoded": [], "analysed": []}
+
+    def load(path):
+        calls["decoded"].append(path.stem)
+        return audio.load_audio(path)
+
+    def analyse(trimmed, settings):
+        calls["analysed"].append(calls["decoded"][-1])
+        return features.analyse_trimmed(trimmed, settings)
+
+    monkeypatch.setattr(work, "load_audio", load)
+    monkeypatch.setattr(work, "analyse_trimmed", analyse)
+
+    def since() -> dict:
+        taken = {kind: sorted(names) for kind, names in calls.items()}
+        for names in calls.values():
+            names.clear()
+        return taken
+
+    return since
+
+
+def forget(params):
+    params.processed_data_file.unlink()
+
+
+def test_another_folder_takes_everything_from_the_cache(params, params_for, corpus, counted, tmp_path):
+    data = preprocess_data(params)
+    assert counted() == {"decoded": NAMES, "analysed": NAMES}
+    again = preprocess_data(params_for(corpus, OUTPUT_DIR=str(tmp_path / "two")))
+    assert counted() == {"decoded": [], "analysed": []}
+    same(again, data)
+
+
+def test_number_of_coefficients_needs_no_clip_again(params, params_for, corpus, counted, tmp_path):
+    preprocess_data(params)
+    counted()
+    fewer = preprocess_data(params_for(corpus, N_MFCC=5))
+    assert counted() == {"decoded": [], "analysed": []}
+    assert fewer.X.shape[-1] == 7
+    expected = preprocess_data(params_for(corpus, N_MFCC=5, OUTPUT_DIR=str(tmp_path / "two")))
+    same(fewer, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "done_again"),
+    [({"DENOISE": True}, NAMES), ({"TRIM_TOP_DB": 20.0}, NAMES), ({"TARGET_LENGTH": 50_000}, [])],
+)
+def test_only_what_depends_on_a_setting_is_done_again(params, params_for, corpus, counted, change, done_again):
+    preprocess_data(params)
+    counted()
+    preprocess_data(params_for(corpus, **change))
+    assert counted() == {"decoded": done_again, "analysed": done_again}
+
+
+def test_only_clips_that_are_cut_are_done_again(params, params_for, corpus, counted):
+    lengths = preprocess_data(params).clips.set_index("clip")["trimmed_seconds"] * RATE
+    counted()
+    middle = round(lengths.median())
+    cut = sorted(clip.removeprefix("TESS/") for clip in lengths.index[lengths > middle])
+    assert 0 < len(cut) < 8
+    preprocess_data(params_for(corpus, TARGET_LENGTH=middle))
+    assert counted()["analysed"] == cut
+
+
+def test_clip_is_the_same_beside_a_longer_one(params, corpus, write_wav, counted):
+    data = preprocess_data(params)
+    counted()
+    rng = np.random.default_rng(0)
+    write_wav(corpus / "OAF_zeal_sad.wav", 0.3 * rng.standard_normal(3 * RATE).clip(-3, 3))
+    again = preprocess_data(params)
+    assert counted()["analysed"] == ["OAF_zeal_sad"]
+    assert again.settings.target_length > data.settings.target_length
+    n_frames = data.X.shape[1]
+    same_clips = again.clips["clip"].isin(data.clips["clip"])
+    np.testing.assert_array_equal(again.X[same_clips][:, :n_frames], data.X)
+
+
+def test_only_added_clips_are_processed(params, params_for, corpus, counted, write_wav):
+    data = preprocess_data(params)
+    counted()
+    path = corpus / "OAF_back" / "OAF_back_sad.wav"
+    signal, rate = soundfile.read(path, dtype="int16")
+    signal[len(signal) // 2] ^= 64
+    write_wav(corpus / "OAF_beg_sad.wav", signal, rate, subtype="PCM_16")
+    again = preprocess_data(params)
+    assert counted() == {"decoded": ["OAF_beg_sad"], "analysed": ["OAF_beg_sad"]}
+    assert again.X[[clip != "TESS/OAF_beg_sad" for clip in again.clips["clip"]]].tobytes() == data.X.tobytes()
+
+
+def test_changed_sample_is_processed_again(params, corpus, counted):
+    preprocess_data(params)
+    counted()
+    path = corpus / "OAF_back" / "OAF_back_sad.wav"
+    signal, rate = soundfile.read(path, dtype="int16")
+    signal[len(signal) // 2] ^= 64
+    soundfile.write(path, signal, rate)
+    preprocess_data(params)
+    assert counted()["analysed"] == ["OAF_back_sad"]
+
+
+@pytest.mark.parametrize("change", ["version", "library"])
+def test_other_code_processes_everything_again(params, counted, monkeypatch, change):
+    preprocess_data(params)
+    counted()
+    if change == "version":
+        monkeypatch.setattr(work, "PIPELINE_VERSION", work.PIPELINE_VERSION + 1)
+    else:
+        monkeypatch.setattr(work, "library_versions", lambda: {"librosa": "99"})
+    preprocess_data(params)
+    assert counted() == {"decoded": NAMES, "analysed": NAMES}
+
+
+def test_damaged_entries_are_made_again(params, counted, tmp_path):
+    data = preprocess_data(params)
+    counted()
+    database = sqlite3.connect(tmp_path / "cache" / "clips.sqlite", isolation_level=None)
+    assert database.execute("SELECT count(*) FROM entries").fetchone() == (16,)  # lengths and analysis of each clip
+    for key, content in database.execute("SELECT key, array FROM entries").fetchall():
+        database.execute("UPDATE entries SET array = ? WHERE key = ?", (flip(content, 140), key))
+    forget(params)
+    same(preprocess_data(params), data)
+    assert counted()["analysed"] == NAMES
+
+
+def test_cache_is_kept_within_its_limit(params, monkeypatch, tmp_path):
+    monkeypatch.setenv("SER_CACHE_GB", "0.0001")
+    preprocess_data(params)
+    database = sqlite3.connect(tmp_path / "cache" / "clips.sqlite")
+    (size,) = database.execute("SELECT sum(length(array)) FROM entries").fetchone()
+    assert 0 < size <= 100_000
+
+
+@pytest.mark.parametrize("changes", [{}, {"TARGET_LENGTH": 9000}, {"DENOISE": True}, {"DENOISE": True, "N_MFCC": 3}])
+def test_features_are_those_of_the_file_alone(params_for, corpus, changes):
+    data = preprocess_data(params_for(corpus, **changes))
+    for row, file in zip(data.X, data.clips["file"], strict=True):
+        assert process_audio_file(corpus / file, data.settings).tobytes() == row.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")
+def test_clip_that_noise_reduction_cannot_take_is_left_out_and_named(params_for, corpus, write_wav):
+    params = params_for(
+        corpus, MAX_SKIPPED=0.5, DENOISE=True, DENOISE_REFERENCE=True, TARGET_LENGTH=1_300_000, HOP_LENGTH=2048
+    )
+    with pytest.raises(DatasetError, match="noise reduction leaves NaN"):
+        preprocess_data(params)
+    assert len(table(params, "skipped.csv")) == 8
 
 
 def test_fingerprint_is_not_that_of_the_path(params, params_for, corpus, tmp_path):

@@ -70,7 +70,7 @@ def wait_for(condition, process):
 
 
 def texts_of(record):
-    return [path for path in record.iterdir() if path.suffix != ".keras"]
+    return [path for path in record.iterdir() if path.suffix != ".onnx"]
 
 
 def shows_a_path(text):
@@ -112,7 +112,7 @@ def test_run_says_what_it_did(full):
 def test_record_holds_notebooks_parameters_and_results(full):
     expected = {f"{stage}.ipynb" for stage in runs.STAGES}
     expected |= {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv", "predictions.csv"}
-    expected |= {"skipped.csv", "split.csv", "history.json", "bundle.json", "best_model.keras", "model_card.md"}
+    expected |= {"skipped.csv", "split.csv", "history.json", "bundle.json", "model.onnx", "model_card.md"}
     expected |= {"index.html"} | {f"{stage}.html" for stage in runs.STAGES}
     assert set(os.listdir(full.record)) == expected
 
@@ -206,7 +206,7 @@ def test_manifest_has_the_hash_of_every_file(full):
     hashes = {name: digest for stage in stages.values() for name, digest in stage["artifacts"].items()}
     kept = {"params.yaml", "figures", "kernels.log", ".lock"}
     assert set(hashes) == set(os.listdir(full.output)) - kept
-    for name in set(hashes) - {"best_model.keras"}:  # whose archive holds the time
+    for name in hashes:
         assert hashes[name] == sha256((full.output / name).read_bytes()), name
 
 
@@ -237,15 +237,15 @@ def test_record_alone_predicts_elsewhere(full, tmp_path):
 
 
 def test_kept_results_are_those_of_the_artifacts(full):
-    for name in ("metrics.json", "test_predictions.csv", "predictions.csv", "bundle.json", "best_model.keras"):
+    for name in ("metrics.json", "test_predictions.csv", "predictions.csv", "bundle.json", "model.onnx"):
         assert (full.record / name).read_bytes() == (full.output / name).read_bytes()
 
 
 def test_artifacts_are_all_there(full):
     expected = {
         "processed_data.npz", "clips.csv", "skipped.csv", "split.csv", "x_test.npy", "y_test.npy", "best_model.keras",
-        "model.json", "model.weights.h5", "history.json", "bundle.json", "metrics.json", "test_predictions.csv",
-        "predictions.csv", "figures", "params.yaml", "kernels.log",
+        "model.json", "model.onnx", "model.weights.h5", "history.json", "bundle.json", "metrics.json",
+        "test_predictions.csv", "predictions.csv", "figures", "params.yaml", "kernels.log",
     }  # fmt: skip
     assert {name for name in os.listdir(full.output) if not name.startswith(".")} == expected
     assert not list(full.output.glob(".partial*"))
@@ -363,7 +363,14 @@ def test_killed_kernel_is_one_line(killed):
 
 
 def test_killed_kernel_leaves_nothing_that_looks_whole(killed):
-    assert not killed.left & {"best_model.keras", "bundle.json", "model.json", "model.weights.h5", "history.json"}
+    assert not killed.left & {
+        "best_model.keras",
+        "model.onnx",
+        "bundle.json",
+        "model.json",
+        "model.weights.h5",
+        "history.json",
+    }
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,14 @@ from ser_lib.store import ProcessedData, load_sets, load_split, save_processed
 
 TESS_COUNTS = [400, 400, 399, 399, 400, 400, 400]
 SETTINGS = AudioSettings(
-    sampling_rate=24414, frame_length=64, hop_length=16, n_mfcc=1, trim_top_db=30.0, denoise=False, target_length=16
+    sampling_rate=24414,
+    frame_length=64,
+    hop_length=16,
+    n_mfcc=1,
+    trim_top_db=30.0,
+    denoise=False,
+    denoise_reference=False,
+    target_length=16,
 )
 
 

@@ -16,7 +16,14 @@ from ser_lib.params import make_params
 from ser_lib.settings import AudioSettings
 
 SETTINGS = AudioSettings(
-    sampling_rate=24414, frame_length=64, hop_length=16, n_mfcc=2, trim_top_db=30.0, denoise=False, target_length=80
+    sampling_rate=24414,
+    frame_length=64,
+    hop_length=16,
+    n_mfcc=2,
+    trim_top_db=30.0,
+    denoise=False,
+    denoise_reference=False,
+    target_length=80,
 )  # 1 + 80 // 16 = 6 frames of 4 features
 
 

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import h5py
 import numpy as np
+import onnx
 import pytest
 from test_store import run_python, tiny_data
 
-from ser_lib import store
+from ser_lib import store, train
 from ser_lib.bundle import load_bundle
 from ser_lib.errors import StageError
 from ser_lib.model import build_model, feature_statistics, keras, load_model, predict_probabilities
@@ -96,7 +97,7 @@ def test_standardisation_can_be_left_out():
 
 def test_every_file_is_there(trained):
     written = {
-        "best_model.keras", "bundle.json", "history.json", "model.json", "model.weights.h5",
+        "best_model.keras", "bundle.json", "history.json", "model.json", "model.onnx", "model.weights.h5",
         "processed_data.npz", "split.csv",
     }  # fmt: skip
     assert set(os.listdir(trained.folder)) == written
@@ -122,6 +123,35 @@ def test_best_model_has_the_best_validation_accuracy(trained):
     assert len(set(trained.history["val_accuracy"])) > 1  # else the test shows nothing
 
 
+def test_onnx_and_keras_give_the_same_probabilities(trained):
+    onnx, with_keras = (load_bundle(trained.folder, backend=backend) for backend in ("onnx", "keras"))
+    X = np.random.default_rng(1).standard_normal((100, *trained.X.shape[1:])).astype(np.float32)  # two batches
+    given = onnx.probabilities(X)
+    assert (given.shape, given.dtype) == ((100, 7), np.float32)
+    np.testing.assert_allclose(given, with_keras.probabilities(X), rtol=0, atol=1e-6)
+    assert given.std(axis=0).min() > 1e-4  # else the test shows nothing
+
+
+def test_onnx_file_is_valid_and_says_what_it_takes(trained):
+    path = trained.folder / "model.onnx"
+    onnx.checker.check_model(path, full_check=True)
+    graph = onnx.load(path).graph
+    shapes = [
+        (value.name, [dimension.dim_param or dimension.dim_value for dimension in value.type.tensor_type.shape.dim])
+        for value in (graph.input[0], graph.output[0])
+    ]
+    assert shapes == [("features", ["n_clips", *trained.X.shape[1:]]), ("probabilities", ["n_clips", 7])]
+
+
+def test_export_that_does_not_agree_is_refused(trained, project, monkeypatch):
+    params = make_params(SMALL | {"EPOCHS": 1})
+    write_tiny_data(params)
+    monkeypatch.setattr(train, "predict_probabilities", lambda model, X: np.full((len(X), 7), 1 / 7))
+    with pytest.raises(StageError, match=r"must agree within 0\.0001 .* They differ by"):
+        train_model(params)
+    assert not {"model.onnx", "bundle.json"} & set(os.listdir(params.output_dir))
+
+
 def test_final_model_has_the_weights_of_the_lowest_validation_loss(trained):
     probabilities = predict_probabilities(trained.model, trained.X_val)
     loss = -np.log((probabilities * trained.y_val).sum(axis=1)).mean()
@@ -137,8 +167,9 @@ def test_history_is_plain_json_of_every_epoch(trained):
 
 def test_bundle_names_the_best_model_and_its_settings(trained):
     bundle = load_bundle(trained.folder)
-    assert bundle.info.model == "best_model.keras"
-    assert bundle.info.model_sha256 == store.file_hash(trained.folder / "best_model.keras")
+    assert (bundle.info.onnx, bundle.info.keras) == ("model.onnx", "best_model.keras")
+    for name, digest in (("model.onnx", bundle.info.onnx_sha256), ("best_model.keras", bundle.info.keras_sha256)):
+        assert digest == hashlib.sha256((trained.folder / name).read_bytes()).hexdigest()
     assert bundle.info.split_sha256 == hashlib.sha256((trained.folder / "split.csv").read_bytes()).hexdigest()
     assert bundle.info.data_fingerprint == tiny_data().fingerprint
     assert bundle.info.emotions == ["neutral", "happy", "sad", "angry", "fear", "disgust", "ps"]
@@ -179,7 +210,7 @@ def test_same_seed_gives_the_same_files_in_a_fresh_process(trained, tmp_path):
     assert done.stdout.split()[-1] == digest(trained.model), done.stderr
     again = tmp_path / "artifacts" / "interactive"
     assert (again / "again.keras").read_bytes() == (trained.folder / "best_model.keras").read_bytes()
-    for name in ("model.json", "model.weights.h5"):
+    for name in ("model.json", "model.weights.h5", "model.onnx"):
         assert (again / name).read_bytes() == (trained.folder / name).read_bytes(), name
 
 

@@ -1,0 +1,138 @@
+"""Arrays that are kept from run to run, in an SQLite file in the user's cache folder.
+
+An entry is named by a hash of all that decides it, so it never grows stale; settings that nobody uses any more are
+thrown out last-used first. With each array goes its SHA-256: what is damaged is not believed but made again.
+Nothing here can fail a run: where the file cannot be used, nothing is kept.
+"""
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from ser_lib.errors import ParameterError
+
+_PATIENCE = 30.0
+"""Seconds to wait for another process that writes."""
+_STALE = 3600.0
+"""Seconds after which a use is noted again: noting is writing."""
+_TABLE = """
+CREATE TABLE IF NOT EXISTS entries (
+    key TEXT PRIMARY KEY, used REAL NOT NULL, size INTEGER NOT NULL, sha256 BLOB NOT NULL, array BLOB NOT NULL
+)
+"""
+
+
+def key_of(**parts: object) -> str:
+    """Name of the entry that `parts` (plain values) decide."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Entries in a folder.
+
+    Attributes
+    ----------
+    folder : Path
+    limit : int
+        Bytes that `shrink` leaves at most.
+    """
+
+    folder: Path
+    limit: int
+
+    def __contains__(self, key: str) -> bool:
+        """Whether there is an entry; it may still be damaged."""
+        return bool(self._do("SELECT 1 FROM entries WHERE key = ?", key))
+
+    def read(self, key: str) -> np.ndarray | None:
+        """Array of an entry, which counts as used now; None if there is none or it is damaged."""
+        rows = self._do("SELECT used, sha256, array FROM entries WHERE key = ?", key)
+        if not rows:
+            return None
+        used, digest, content = rows[0]
+        try:
+            if hashlib.sha256(content).digest() != digest:
+                raise ValueError("damaged")
+            array = np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, TypeError, EOFError):
+            self._do("DELETE FROM entries WHERE key = ?", key)
+            return None
+        if abs(time.time() - used) > _STALE:
+            self._do("UPDATE entries SET used = ? WHERE key = ?", time.time(), key)
+        return array
+
+    def write(self, key: str, array: np.ndarray) -> None:
+        """Keep an array; without a word if there is no room or no right to."""
+        stream = io.BytesIO()
+        np.save(stream, array, allow_pickle=False)
+        content = stream.getvalue()
+        entry = (key, time.time(), len(content), hashlib.sha256(content).digest(), content)
+        self._do("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", *entry)
+
+    def shrink(self) -> None:
+        """Remove what was used longest ago until `limit` is met, and give its room back."""
+        entries = self._do("SELECT size, key FROM entries ORDER BY used, key")
+        size = sum(entry[0] for entry in entries)
+        for bytes_of_it, key in entries:
+            if size <= self.limit:
+                break
+            self._do("DELETE FROM entries WHERE key = ?", key)
+            size -= bytes_of_it
+        with contextlib.suppress(sqlite3.Error, OSError):
+            _connection(self._path).executescript("PRAGMA incremental_vacuum")  # execute() would free one page
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "clips.sqlite"
+
+    def _do(self, statement: str, *values: object) -> list[tuple]:
+        """Rows of a statement; none if the file cannot be used. A damaged file is thrown away."""
+        path = self._path
+        try:
+            return _connection(path).execute(statement, values).fetchall()
+        except (sqlite3.OperationalError, OSError):  # locked, full, read-only, no folder
+            return []
+        except sqlite3.DatabaseError:
+            _connection.cache_clear()
+            for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+                path.with_name(name).unlink(missing_ok=True)
+            return []
+
+
+@functools.cache
+def _connection(path: Path) -> sqlite3.Connection:
+    """Connection of this process. After a power cut the file may be damaged, after a killed process it is not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    for statement in (
+        "PRAGMA auto_vacuum = INCREMENTAL",
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = OFF",
+        _TABLE,
+    ):
+        connection.execute(statement)
+    return connection
+
+
+def open_cache() -> Cache:
+    """Cache in `$SER_CACHE`, or in the user's cache folder, of at most `$SER_CACHE_GB` (4) gigabytes."""
+    folder = os.environ.get("SER_CACHE") or platformdirs.user_cache_path("ser_lib")
+    text = os.environ.get("SER_CACHE_GB") or "4"
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = -1.0
+    if not 0 <= limit < float("inf"):
+        raise ParameterError(f"`SER_CACHE_GB` must be a number of gigabytes, 0 or more. Got {text!r}.")
+    return Cache(Path(folder).expanduser().absolute(), int(limit * 1e9))

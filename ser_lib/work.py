@@ -1,0 +1,101 @@
+"""What is done to one clip, and what of it is kept in the cache: the work of `preprocess_data`'s processes.
+
+Kept are a clip's lengths, and its analysis, from which features of any number of coefficients are made in no time.
+Neither depends on the other clips: see `features.stands_alone`.
+"""
+
+import contextlib
+import ctypes
+import functools
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from ser_lib.audio import load_audio, trim_steps
+from ser_lib.cache import Cache, key_of
+from ser_lib.errors import AudioError
+from ser_lib.features import analyse_trimmed, stands_alone, to_features
+from ser_lib.settings import AudioSettings
+
+PIPELINE_VERSION = 2
+"""Raised whenever the same file and settings would give other features."""
+_LIBRARIES = ("av", "librosa", "noisereduce", "numpy", "pydub", "scipy", "soundfile", "soxr")
+_LENGTHS_DEPEND_ON = {"sampling_rate", "frame_length", "hop_length", "trim_top_db"}
+_ANALYSIS_DEPENDS_ON = {*_LENGTHS_DEPEND_ON, "denoise", "denoise_reference"}
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Names of options in glibc's malloc.h."""
+
+
+@functools.cache
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that decide the features."""
+    return {name: version(name) for name in _LIBRARIES}
+
+
+def lengths_key(sha256: str, settings: AudioSettings) -> str:
+    """Name in the cache of a clip's lengths."""
+    return _key("lengths", sha256, settings.model_dump(include=_LENGTHS_DEPEND_ON))
+
+
+def analysis_key(sha256: str, settings: AudioSettings, n_samples: int) -> str:
+    """Name in the cache of the analysis of a clip that has `n_samples` samples after trimming."""
+    values = settings.model_dump(include=_ANALYSIS_DEPENDS_ON)
+    if not stands_alone(n_samples, settings):
+        values["target_length"] = settings.target_length
+    return _key("analysis", sha256, values)
+
+
+def _key(step: str, sha256: str, settings: dict) -> str:
+    return key_of(step=step, version=PIPELINE_VERSION, libraries=library_versions(), settings=settings, clip=sha256)
+
+
+def measure(path: Path, sha256: str, settings: AudioSettings, cache: Cache) -> tuple[int, int, int] | AudioError:
+    """Sampling rate (Hz) and samples of a file, and samples after trimming at the common rate.
+
+    Where the analysis needs no target length, it is made and kept in passing: the file is decoded already.
+    """
+    key = lengths_key(sha256, settings)
+    lengths = cache.read(key)
+    if lengths is None:
+        _keep_memory()
+        try:
+            signal, sampling_rate = load_audio(path)
+            trimmed = trim_steps(signal, sampling_rate, settings)["trimmed"]
+        except AudioError as error:
+            return error
+        lengths = np.array([sampling_rate, len(signal), len(trimmed)])
+        cache.write(key, lengths)
+        if stands_alone(len(trimmed), settings):
+            with contextlib.suppress(AudioError):  # told when features are asked for
+                cache.write(analysis_key(sha256, settings, len(trimmed)), analyse_trimmed(trimmed, settings))
+    return tuple(lengths.tolist())
+
+
+def features(path: Path, sha256: str, settings: AudioSettings, cache: Cache, n_samples: int) -> np.ndarray | AudioError:
+    """Features [shape=(n_frames, 2 + n_mfcc)] of a file that has `n_samples` samples after trimming."""
+    key = analysis_key(sha256, settings, n_samples)
+    analysis = cache.read(key)
+    if analysis is None:
+        _keep_memory()
+        try:
+            trimmed = trim_steps(*load_audio(path), settings)["trimmed"]
+            analysis = analyse_trimmed(trimmed, settings)
+        except AudioError as error:
+            return error
+        cache.write(key, analysis)
+    return to_features(analysis, settings)
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Let this process keep the memory that it frees: noise reduction takes megabytes anew for every clip.
+
+    Half of its time would go into clearing fresh pages. glibc knows how to; other C libraries are left alone.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return
+    for option, size in ((_M_TRIM_THRESHOLD, 2**30), (_M_MMAP_THRESHOLD, 2**25)):
+        mallopt(option, size)
