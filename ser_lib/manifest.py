@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
 
-import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
 from ser_lib import __version__
@@ -147,6 +146,8 @@ def _cpu() -> str | None:
 
 def describe_corpus(clips_file: Path) -> Corpus:
     """Fingerprint of the clips in `clips.csv`: ids and contents decide, not folders, names or dates."""
+    import pandas as pd
+
     clips = pd.read_csv(clips_file, dtype=str, keep_default_na=False)
     lines = sorted(f"{clip} {sha256}\n" for clip, sha256 in zip(clips["clip"], clips["sha256"], strict=True))
     return Corpus(clips=len(lines), sha256=hashlib.sha256("".join(lines).encode()).hexdigest())

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ser_lib.bundle import Bundle
 from ser_lib.errors import AudioError, StageError
@@ -12,6 +12,9 @@ from ser_lib.features import process_audio_file
 from ser_lib.labels import SHOWN_AS
 from ser_lib.params import Params, resolve, shown
 from ser_lib.store import require, write_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,10 @@ def example_file(params: Params) -> Path:
     return params.dataset_path / files[tested.index[0]]
 
 
-def _column(path: Path, notebook: str, name: str) -> pd.Series:
+def _column(path: Path, notebook: str, name: str) -> "pd.Series":
     """Column of a table of clips that `notebook` wrote, by clip."""
+    import pandas as pd
+
     try:
         table = pd.read_csv(require(path, notebook), dtype=str, keep_default_na=False).set_index("clip", drop=False)
         if not table.empty:
@@ -96,8 +101,10 @@ def _column(path: Path, notebook: str, name: str) -> pd.Series:
     raise StageError(f"{shown(path)} is damaged. Run {notebook} again.")
 
 
-def save_predictions(predictions: list[Prediction], params: Params) -> pd.DataFrame:
+def save_predictions(predictions: list[Prediction], params: Params) -> "pd.DataFrame":
     """Write `predictions.csv` into `OUTPUT_DIR`: file, emotion, confidence and a probability `p_<emotion>` each."""
+    import pandas as pd
+
     rows = [
         {"file": prediction.file, "emotion": prediction.emotion, "confidence": prediction.confidence}
         | {f"p_{emotion}": probability for emotion, probability in prediction.probabilities.items()}

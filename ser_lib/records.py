@@ -7,10 +7,9 @@ import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jinja2
-import pandas as pd
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from ser_lib.corpora import CORPORA
@@ -19,6 +18,9 @@ from ser_lib.labels import SHOWN_AS
 from ser_lib.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ser_lib.params import Params, project_root, read_values, resolve, shown
 from ser_lib.store import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MODEL_CARD_FILE = "model_card.md"
 _FILES = ("params.yaml", MANIFEST_FILE)
@@ -81,11 +83,13 @@ class Record:
         return self._json("history.json", _HISTORY)
 
     @cached_property
-    def predictions(self) -> pd.DataFrame | None:
+    def predictions(self) -> "pd.DataFrame | None":
         """`test_predictions.csv`."""
         path = self.folder / "test_predictions.csv"
         if not path.is_file():
             return None
+        import pandas as pd
+
         try:
             return pd.read_csv(path, dtype=str, keep_default_na=False)[["clip", "true", "predicted"]]
         except (ValueError, KeyError):

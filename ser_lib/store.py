@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import json_tricks
 import numpy as np
-import pandas as pd
 
 from ser_lib.errors import StageError
 from ser_lib.labels import EMOTIONS, LABELS
 from ser_lib.params import Params, shown
 from ser_lib.settings import AudioSettings
+
+if TYPE_CHECKING:  # pandas and json_tricks take longer to import than a prediction, which needs neither
+    import pandas as pd
 
 SETS = ("train", "validation", "test")
 """The three sets of a split."""
@@ -49,8 +51,8 @@ class ProcessedData:
 
     X: np.ndarray
     y: np.ndarray
-    clips: pd.DataFrame
-    skipped: pd.DataFrame
+    clips: "pd.DataFrame"
+    skipped: "pd.DataFrame"
     settings: AudioSettings
     fingerprint: str
 
@@ -88,6 +90,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: dict) -> None:
     """Write plain values and arrays (as nested lists) as JSON, whole or not at all."""
+    import json_tricks
+
     text = json_tricks.dumps(content, indent=2, primitives=True)
     write_text(path, text + "\n")
 
@@ -97,7 +101,7 @@ def read_json(path: Path) -> dict:
     return json.loads(require(path, "a notebook before this one").read_text(encoding="utf-8"))
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a table without its index, whole or not at all."""
     with whole_file(path) as partial:
         table.to_csv(partial, index=False)
@@ -152,7 +156,7 @@ def save_processed(path: Path, data: ProcessedData) -> None:
         )
 
 
-def _plain(column: pd.Series) -> np.ndarray:
+def _plain(column: "pd.Series") -> np.ndarray:
     """Array without objects: numbers as they are, everything else as fixed-width text."""
     return column.to_numpy() if column.dtype.kind in "if" else column.to_numpy(dtype=str)
 
@@ -182,11 +186,13 @@ def load_processed(path: Path) -> ProcessedData:
         raise StageError(f"{shown(path)} is damaged. Run 01_preprocess again.") from None
 
 
-def _table(file: np.lib.npyio.NpzFile, prefix: str) -> pd.DataFrame:
+def _table(file: np.lib.npyio.NpzFile, prefix: str) -> "pd.DataFrame":
+    import pandas as pd
+
     return pd.DataFrame({name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)})
 
 
-def load_split(params: Params, clips: pd.DataFrame) -> np.ndarray:
+def load_split(params: Params, clips: "pd.DataFrame") -> np.ndarray:
     """Set of each clip (`train`, `validation` or `test`), in the order of `clips`.
 
     Raises
@@ -194,6 +200,8 @@ def load_split(params: Params, clips: pd.DataFrame) -> np.ndarray:
     StageError
         If the split is missing or is one of other clips.
     """
+    import pandas as pd
+
     path = require(params.output_dir / SPLIT_FILE, "02_split")
     try:
         split = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -205,7 +213,7 @@ def load_split(params: Params, clips: pd.DataFrame) -> np.ndarray:
     return split["set"].to_numpy(dtype=str)
 
 
-def load_sets(params: Params) -> tuple[ProcessedData, dict[str, tuple[np.ndarray, np.ndarray, pd.DataFrame]]]:
+def load_sets(params: Params) -> tuple[ProcessedData, dict[str, tuple[np.ndarray, np.ndarray, "pd.DataFrame"]]]:
     """Read the processed data and divide them by the split.
 
     Returns
@@ -229,6 +237,6 @@ def one_hot(labels: np.ndarray) -> np.ndarray:
     return np.eye(len(EMOTIONS), dtype=np.float32)[labels]
 
 
-def to_labels(emotions: pd.Series) -> np.ndarray:
+def to_labels(emotions: "pd.Series") -> np.ndarray:
     """Integer labels [shape=(n,)] of emotions."""
     return emotions.map(LABELS).to_numpy(dtype=np.int64)
