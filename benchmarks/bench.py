@@ -3,7 +3,7 @@
 Every figure is the median of several repeats that alternate between the two; what is timed is a whole process unless
 the row says "warm". Writes build/bench.json and prints a table.
 
-python benchmarks/bench.py [--corpus data/TESS] [--repeats 3] [--only preprocess,warm,epoch]
+python benchmarks/bench.py [--corpus data/TESS] [--repeats 3] [--only preprocess,scaling,prediction]
 """
 
 import argparse
@@ -39,21 +39,6 @@ from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
 import json
 preprocess_data(make_params(json.loads(sys.argv[1])))
-"""
-EPOCHS = """
-import sys, time
-from ser_lib import model
-import numpy as np
-from ser_lib.params import Params
-keras, n_frames = model.keras, int(sys.argv[1])
-rng = np.random.default_rng(0)
-X, y = rng.standard_normal((512, n_frames, 15)).astype("float32"), np.eye(7)[rng.integers(0, 7, 512)]
-model.set_seed(0)
-network = model.build_model(X, 7, Params())
-network.fit(X, y, batch_size=32, epochs=1, verbose=0)
-start = time.perf_counter()
-history = network.fit(X, y, batch_size=32, epochs=4, verbose=0)
-print((time.perf_counter() - start) / 4, history.history["loss"][-1])
 """
 
 
@@ -245,28 +230,13 @@ def bench_prediction(bench: Bench, folder: Path, files: list[Path]) -> None:
     )
 
 
-def bench_epoch(bench: Bench, n_frames: int) -> None:
-    """Seconds per training epoch of 512 clips: TensorFlow as it comes, and as model.py sets it up."""
-    losses = set()
-
-    def epoch(keep: str) -> float:
-        environment = os.environ | {"TF_CPU_ALLOCATOR_USE_BFC": keep}
-        call = [sys.executable, "-c", EPOCHS, str(n_frames)]
-        seconds, loss = subprocess.run(call, check=True, capture_output=True, text=True, env=environment).stdout.split()
-        losses.add(loss)
-        return float(seconds)
-
-    bench.compare("training epoch", lambda: epoch("false"), lambda: epoch("true"))
-    bench.note("losses after five epochs that differ", number=len(losses) - 1)
-
-
 def main() -> None:
     """Run the benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = "data/TESS" if Path("data/TESS").is_dir() else "data/demo"
     parser.add_argument("--corpus", type=Path, default=Path(default))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", default="preprocess,scaling,prediction,epoch")
+    parser.add_argument("--only", default="preprocess,scaling,prediction")
     options = parser.parse_args()
     name = "DEMO" if options.corpus.name == "demo" else "TESS"
     clips, _ = find_clips(name, options.corpus)
@@ -282,8 +252,6 @@ def main() -> None:
             bench_scaling(bench, name, files, place / "scaling")
         if "prediction" in chosen:
             bench_prediction(bench, place / "bundle", files)
-        if "epoch" in chosen:
-            bench_epoch(bench, 142)
     environment = describe_environment()
     about = {"cpu": environment.cpu, "cores": environment.cores, "python": platform.python_version()}
     about |= {"corpus": name, "clips": len(files), "commit": environment.commit, "dirty": environment.dirty}

@@ -26,9 +26,6 @@ def _without_native_notes() -> Iterator[None]:
         os.close(nowhere)
 
 
-# Fresh memory for every operation costs more than many of them; TensorFlow then keeps what it has.
-os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
-
 with _without_native_notes():
     import keras
     import tensorflow as tf

@@ -52,7 +52,7 @@ class Params(BaseModel):
     )
     DENOISE: bool = Field(True, description="reduce noise by spectral gating")
     DENOISE_REFERENCE: bool = Field(
-        False, description="reduce noise after padding, by noisereduce's own defaults; seven times slower"
+        False, description="reduce noise after padding, by noisereduce's own defaults; twice as slow"
     )
 
     TEST_FRACTION: Number = Field(0.15, gt=0, lt=1, description="share of the clips in the test set")
