@@ -57,11 +57,15 @@ def compare_runs(records: Sequence[Record]) -> Comparison:
 def _parameter_table(records: Sequence[Record]) -> pd.DataFrame:
     names = dict.fromkeys(name for record in records for name in record.params)
     rows = {
-        name: [str(record.params.get(name, "")) for record in records]
+        name: [_text(record.params.get(name, "")) for record in records]
         for name in names
         if name not in _OWN and len({str(record.params.get(name, "")) for record in records}) > 1
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=[record.name for record in records])
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _metric_table(records: Sequence[Record]) -> pd.DataFrame:
