@@ -5,8 +5,8 @@ thrown out last-used first. With each array goes its SHA-256: what is damaged is
 Nothing here can fail a run: where the file cannot be used, nothing is kept.
 """
 
+import atexit
 import contextlib
-import functools
 import hashlib
 import io
 import json
@@ -25,11 +25,13 @@ _PATIENCE = 30.0
 """Seconds to wait for another process that writes."""
 _STALE = 3600.0
 """Seconds after which a use is noted again: noting is writing."""
-_TABLE = """
-CREATE TABLE IF NOT EXISTS entries (
-    key TEXT PRIMARY KEY, used REAL NOT NULL, size INTEGER NOT NULL, sha256 BLOB NOT NULL, array BLOB NOT NULL
+_PREPARE = (
+    "PRAGMA auto_vacuum = INCREMENTAL",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = OFF",  # a power cut may damage the file, a killed process does not
+    "CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, used REAL NOT NULL, size INTEGER NOT NULL, "
+    "sha256 BLOB NOT NULL, array BLOB NOT NULL)",
 )
-"""
 
 
 def key_of(**parts: object) -> str:
@@ -104,25 +106,39 @@ class Cache:
         except (sqlite3.OperationalError, OSError):  # locked, full, read-only, no folder
             return []
         except sqlite3.DatabaseError:
-            _connection.cache_clear()
+            _close(path)
             for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
                 path.with_name(name).unlink(missing_ok=True)
             return []
 
 
-@functools.cache
+_connections: dict[Path, sqlite3.Connection] = {}
+
+
 def _connection(path: Path) -> sqlite3.Connection:
-    """Connection of this process. After a power cut the file may be damaged, after a killed process it is not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
-    for statement in (
-        "PRAGMA auto_vacuum = INCREMENTAL",
-        "PRAGMA journal_mode = WAL",
-        "PRAGMA synchronous = OFF",
-        _TABLE,
-    ):
-        connection.execute(statement)
-    return connection
+    """Connection of this process, opened once."""
+    if path not in _connections:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        try:
+            for statement in _PREPARE:
+                connection.execute(statement)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        _connections[path] = connection
+    return _connections[path]
+
+
+def _close(path: Path) -> None:
+    if path in _connections:
+        _connections.pop(path).close()
+
+
+@atexit.register
+def _close_all() -> None:
+    for path in list(_connections):
+        _close(path)
 
 
 def open_cache() -> Cache:

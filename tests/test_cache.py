@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import io
 import sqlite3
@@ -9,7 +10,7 @@ import numpy as np
 import platformdirs
 import pytest
 
-from ser_lib.cache import Cache, _connection, key_of, open_cache
+from ser_lib.cache import Cache, _close, key_of, open_cache
 from ser_lib.errors import ParameterError
 
 
@@ -18,8 +19,9 @@ def cache(tmp_path):
     return Cache(tmp_path / "cache", limit=10**9)
 
 
-def database(cache):
-    return sqlite3.connect(cache.folder / "clips.sqlite", isolation_level=None)
+def query(cache, statement, *values):
+    with contextlib.closing(sqlite3.connect(cache.folder / "clips.sqlite", isolation_level=None)) as connection:
+        return connection.execute(statement, values).fetchall()
 
 
 KEY = key_of(step="a", clip="b")
@@ -45,8 +47,8 @@ def test_key_is_of_every_part_and_of_no_order():
 
 
 def change_array(cache, change):
-    (content,) = database(cache).execute("SELECT array FROM entries").fetchone()
-    database(cache).execute("UPDATE entries SET array = ?", (change(bytearray(content)),))
+    [(content,)] = query(cache, "SELECT array FROM entries")
+    query(cache, "UPDATE entries SET array = ?", change(bytearray(content)))
 
 
 @pytest.mark.parametrize("position", [0, 40, 150, -1])
@@ -74,18 +76,15 @@ def test_entry_with_pickled_objects_is_not_loaded(cache):
     np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     cache.write(KEY, ARRAY)
     content = stream.getvalue()
-    database(cache).execute("UPDATE entries SET array = ?, sha256 = ?", (content, hashlib.sha256(content).digest()))
+    query(cache, "UPDATE entries SET array = ?, sha256 = ?", content, hashlib.sha256(content).digest())
     assert cache.read(KEY) is None
 
 
 @pytest.mark.parametrize("damage", [lambda raw: b"no database" * 500, lambda raw: raw[:100] + bytes(len(raw) - 100)])
 def test_damaged_file_is_thrown_away_and_made_again(cache, damage):
     cache.write(KEY, ARRAY)
-    connection = database(cache)
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    _connection.cache_clear()
     path = cache.folder / "clips.sqlite"
+    _close(path)
     path.write_bytes(damage(path.read_bytes()))
     assert cache.read(KEY) is None
     cache.write(KEY, ARRAY)
@@ -106,7 +105,7 @@ def test_least_recently_used_goes_first(cache):
     keys = [key_of(number=number) for number in range(4)]
     for age, key in enumerate(keys):
         cache.write(key, ARRAY)
-        database(cache).execute("UPDATE entries SET used = ? WHERE key = ?", (1000 + age, key))
+        query(cache, "UPDATE entries SET used = ? WHERE key = ?", 1000 + age, key)
     cache.read(keys[0])  # the oldest, but used again
     size = 128 + ARRAY.nbytes  # numpy's header and the values
     Cache(cache.folder, limit=2 * size).shrink()
@@ -121,8 +120,7 @@ def test_room_is_given_back(cache):
     for number in range(50):
         cache.write(key_of(number=number), np.zeros(10_000))
     Cache(cache.folder, limit=0).shrink()
-    connection = database(cache)
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    query(cache, "PRAGMA wal_checkpoint(TRUNCATE)")
     assert (cache.folder / "clips.sqlite").stat().st_size < 100_000
 
 

@@ -2,7 +2,7 @@ import os
 import resource
 import shutil
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import librosa
 import numpy as np
@@ -486,10 +486,10 @@ def test_other_code_processes_everything_again(params, counted, monkeypatch, cha
 def test_damaged_entries_are_made_again(params, counted, tmp_path):
     data = preprocess_data(params)
     counted()
-    database = sqlite3.connect(tmp_path / "cache" / "clips.sqlite", isolation_level=None)
-    assert database.execute("SELECT count(*) FROM entries").fetchone() == (16,)  # lengths and analysis of each clip
-    for key, content in database.execute("SELECT key, array FROM entries").fetchall():
-        database.execute("UPDATE entries SET array = ? WHERE key = ?", (flip(content, 140), key))
+    with closing(sqlite3.connect(tmp_path / "cache" / "clips.sqlite", isolation_level=None)) as database:
+        assert database.execute("SELECT count(*) FROM entries").fetchone() == (16,)  # lengths and analysis of each clip
+        for key, content in database.execute("SELECT key, array FROM entries").fetchall():
+            database.execute("UPDATE entries SET array = ? WHERE key = ?", (flip(content, 140), key))
     forget(params)
     same(preprocess_data(params), data)
     assert counted()["analysed"] == NAMES
@@ -498,8 +498,8 @@ def test_damaged_entries_are_made_again(params, counted, tmp_path):
 def test_cache_is_kept_within_its_limit(params, monkeypatch, tmp_path):
     monkeypatch.setenv("SER_CACHE_GB", "0.0001")
     preprocess_data(params)
-    database = sqlite3.connect(tmp_path / "cache" / "clips.sqlite")
-    (size,) = database.execute("SELECT sum(length(array)) FROM entries").fetchone()
+    with closing(sqlite3.connect(tmp_path / "cache" / "clips.sqlite")) as database:
+        (size,) = database.execute("SELECT sum(length(array)) FROM entries").fetchone()
     assert 0 < size <= 100_000
 
 
