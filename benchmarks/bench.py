@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 
 from ser_lib.bundle import load_bundle, save_bundle
@@ -30,14 +31,13 @@ from ser_lib.manifest import describe_environment
 from ser_lib.params import Params
 from ser_lib.predict import predict_emotion_from_file
 from ser_lib.settings import AudioSettings
-from ser_lib.store import ProcessedData, write_text
+from ser_lib.store import SPLIT_FILE, ProcessedData, write_text
 
 HERE = Path(__file__).resolve().parent
 PREPROCESS = """
-import sys
+import json, sys
 from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
-import json
 preprocess_data(make_params(json.loads(sys.argv[1])))
 """
 
@@ -69,11 +69,11 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def run(*command: object, cache: Path | None = None, **environment: str) -> float:
+def run(*command: object, cache: Path | None = None) -> float:
     """Run a command; seconds from its start to its end."""
     own = {"SER_CACHE": str(cache)} if cache else {}
     start = time.perf_counter()
-    subprocess.run([str(word) for word in command], check=True, capture_output=True, env=os.environ | own | environment)
+    subprocess.run([str(word) for word in command], check=True, capture_output=True, env=os.environ | own)
     return time.perf_counter() - start
 
 
@@ -89,7 +89,7 @@ class Corpus:
     def add(self, files: list[Path]) -> None:
         """Link more files."""
         for file in files:
-            (self.clips / f"{file.parent.name}").mkdir(exist_ok=True)
+            (self.clips / file.parent.name).mkdir(exist_ok=True)
             (self.clips / file.parent.name / file.name).symlink_to(file.resolve())
 
     def forget(self) -> None:
@@ -113,7 +113,7 @@ def bench_preprocess(bench: Bench, corpus: Corpus, later: list[Path]) -> None:
     """From wav files to features: cold, nothing changed, one setting changed, ten clips more."""
     bench.compare("preprocess cold", corpus.usual, lambda: corpus.preprocess(cold=True))
     agree = corpus.preprocess(DENOISE_REFERENCE=True)
-    bench.note("preprocess cold with noisereduce's defaults", seconds=agree, largest_difference=_difference(corpus))
+    bench.note("noisereduce's defaults, lengths kept", seconds=agree, largest_difference=_difference(corpus))
     corpus.preprocess(cold=True)
     bench.note("nothing changed", seconds=statistics.median(corpus.preprocess() for _ in range(bench.repeats)))
     bench.note("N_MFCC changed", seconds=corpus.preprocess(N_MFCC=20))
@@ -187,9 +187,7 @@ def make_bundle(folder: Path, file: Path) -> None:
     folder.mkdir(parents=True)
     save_model(model, folder / params.MODEL_WEIGHTS_FILE)
     export_onnx(model, folder / params.MODEL_ONNX_FILE)
-    write_text(folder / "split.csv", "")
-    import pandas as pd
-
+    write_text(folder / SPLIT_FILE, "")
     data = ProcessedData(X, np.zeros(1), pd.DataFrame({"corpus": ["DEMO"]}), pd.DataFrame(), settings, "")
     save_bundle(data, params)
 

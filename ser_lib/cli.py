@@ -200,15 +200,16 @@ def _bundle_folder(run: str, backend: Backend) -> Path:
     """Folder of a run's bundle: the record (ONNX alone), `OUTPUT_DIR`, or the folder that `run` names itself."""
     from ser_lib.records import private_values, record_folder, reports_folder
 
-    private = private_values(run) if run else {}
-    folders = [record_folder(run), Path(run).absolute()] if run else []
-    if backend == "keras" and private:
-        folders.remove(record_folder(run))
-    folders[-1:-1] = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
+    folders = []
+    if run:
+        private = private_values(run)
+        recorded = [] if backend == "keras" and private else [record_folder(run)]
+        own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
+        folders = [*recorded, *own, Path(run).absolute()]
     for folder in folders:
         if (folder / BUNDLE_FILE).is_file():
             return folder
-    if run and any(folder.is_dir() for folder in folders):
+    if any(folder.is_dir() for folder in folders):
         raise RunError(f"`--run` must be a run that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")
     known = sorted(file.parent.name for file in reports_folder().glob(f"*/{BUNDLE_FILE}"))
     known = ", ".join(known) or "none yet; `make all` makes one"

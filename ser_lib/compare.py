@@ -56,11 +56,8 @@ def compare_runs(records: Sequence[Record]) -> Comparison:
 
 def _parameter_table(records: Sequence[Record]) -> pd.DataFrame:
     names = dict.fromkeys(name for record in records for name in record.params)
-    rows = {
-        name: [_text(record.params.get(name, "")) for record in records]
-        for name in names
-        if name not in _OWN and len({str(record.params.get(name, "")) for record in records}) > 1
-    }
+    shown = {name: [_text(record.params.get(name, "")) for record in records] for name in names}
+    rows = {name: values for name, values in shown.items() if name not in _OWN and len(set(values)) > 1}
     return pd.DataFrame.from_dict(rows, orient="index", columns=[record.name for record in records])
 
 

@@ -41,9 +41,8 @@ def _settled(exported: onnx.ModelProto) -> onnx.ModelProto:
         outputs = _rename_outputs(node, inputs, names, final=graph.output[0].name)
         settled = onnx.helper.make_node(node.op_type, inputs, outputs, name=outputs[0], domain=node.domain or None)
         settled.attribute.extend(sorted(node.attribute, key=lambda attribute: attribute.name))
-        depths[outputs[0]] = 1 + max((depths.get(name, 0) for name in inputs), default=0)
         nodes[outputs[0]] = settled  # two nodes that compute the same become one
-        depths |= dict.fromkeys(outputs, depths[outputs[0]])
+        depths |= dict.fromkeys(outputs, 1 + max((depths.get(name, 0) for name in inputs), default=0))
     return onnx.helper.make_model(
         onnx.helper.make_graph(
             [nodes[name] for name in sorted(nodes, key=lambda name: (depths[name], name))],

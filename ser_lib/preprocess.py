@@ -10,7 +10,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from ser_lib import work
-from ser_lib.cache import open_cache
+from ser_lib.cache import Cache, open_cache
 from ser_lib.corpora import Clip, Skipped, find_clips
 from ser_lib.errors import AudioError, DatasetError, StageError
 from ser_lib.params import Params
@@ -85,17 +85,18 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
     cache = open_cache()
     paths = [params.dataset_path / clip.file for clip in clips]
     tasks = [(path, clip.sha256, settings, cache) for path, clip in zip(paths, clips, strict=True)]
-    known = [work.lengths_key(clip.sha256, settings) in cache for clip in clips]
-    measured = list(_each(work.measure, tasks, known, params.N_JOBS, "Processing"))
+    keys = [work.lengths_key(clip.sha256, settings) for clip in clips]
+    measured = list(_each(work.measure, tasks, keys, cache, params.N_JOBS, "Processing"))
     usable = [number for number, lengths in enumerate(measured) if not _failed(lengths)]
     longest = max((measured[number][2] for number in usable), default=1)
     settings = settings.model_copy(update={"target_length": settings.target_length or longest})
 
     tasks = [(paths[number], clips[number].sha256, settings, cache, measured[number][2]) for number in usable]
-    known = [work.analysis_key(sha256, settings, n_samples) in cache for _, sha256, _, _, n_samples in tasks]
+    keys = [work.analysis_key(sha256, settings, n_samples) for _, sha256, _, _, n_samples in tasks]
     X = np.empty((len(usable), settings.n_frames, len(settings.feature_names)), dtype=np.float32)
     rows = []
-    for number, result in zip(usable, _each(work.features, tasks, known, params.N_JOBS, "Collecting"), strict=True):
+    results = _each(work.features, tasks, keys, cache, params.N_JOBS, "Collecting")
+    for number, result in zip(usable, results, strict=True):
         if _failed(result):
             measured[number] = result
         else:
@@ -121,11 +122,14 @@ def _lengths(sampling_rate: int, n_samples: int, n_trimmed: int, common_rate: in
     }
 
 
-def _each(function: Callable, tasks: list[tuple], known: list[bool], n_jobs: int, what: str) -> Iterator:
+def _each(
+    function: Callable, tasks: list[tuple], keys: list[str], cache: Cache, n_jobs: int, what: str
+) -> Iterator[tuple | np.ndarray | AudioError]:
     """Results of `function(*task)` for every task, in order; an `AudioError` is a result as well.
 
-    What is `known` to the cache is read here, the rest is computed in parallel.
+    What the cache has under the task's key is read here, the rest is computed in parallel.
     """
+    known = [key in cache for key in keys]
     missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
     computed = Parallel(n_jobs=n_jobs if len(missing) > _BATCH else 1, batch_size=_BATCH, return_as="generator")(
         missing
@@ -135,7 +139,7 @@ def _each(function: Callable, tasks: list[tuple], known: list[bool], n_jobs: int
             yield function(*task) if is_known else next(computed)
             bar.update(1)
             if number % _SHRINK_EVERY == 0:
-                task[3].shrink()
+                cache.shrink()
 
 
 def _skipped_table(skipped: list[Skipped]) -> pd.DataFrame:

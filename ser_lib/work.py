@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_lib.audio import load_audio, trim_steps
+from ser_lib.audio import load_audio, load_trimmed, trim_steps
 from ser_lib.cache import Cache, key_of
 from ser_lib.errors import AudioError
 from ser_lib.features import analyse_trimmed, stands_alone, to_features
@@ -79,8 +79,7 @@ def features(path: Path, sha256: str, settings: AudioSettings, cache: Cache, n_s
     if analysis is None:
         _keep_memory()
         try:
-            trimmed = trim_steps(*load_audio(path), settings)["trimmed"]
-            analysis = analyse_trimmed(trimmed, settings)
+            analysis = analyse_trimmed(load_trimmed(path, settings), settings)
         except AudioError as error:
             return error
         cache.write(key, analysis)

@@ -5,18 +5,13 @@ import pytest
 import scipy.fft
 import soundfile
 import soxr
+from test_audio import settings
 
 from ser_lib.audio import finish_steps
 from ser_lib.errors import AudioError
 from ser_lib.features import analyse_trimmed, extract_features, process_audio_file, to_features
-from ser_lib.settings import AudioSettings
 
 RATE = 24414
-
-
-def settings(**changes):
-    values = {"sampling_rate": RATE, "frame_length": 2048, "hop_length": 512, "n_mfcc": 13, "trim_top_db": 30.0}
-    return AudioSettings(**(values | {"denoise": True, "denoise_reference": False, "target_length": RATE} | changes))
 
 
 def sine(frequency, n_samples=RATE, amplitude=0.5):

@@ -380,7 +380,11 @@ def counted(monkeypatch):
         calls["analysed"].append(calls["decoded"][-1])
         return features.analyse_trimmed(trimmed, settings)
 
+    def load_trimmed(path, settings):
+        return audio.trim_steps(*load(path), settings)["trimmed"]
+
     monkeypatch.setattr(work, "load_audio", load)
+    monkeypatch.setattr(work, "load_trimmed", load_trimmed)
     monkeypatch.setattr(work, "analyse_trimmed", analyse)
 
     def since() -> dict:
