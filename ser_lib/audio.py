@@ -109,14 +109,14 @@ def normalize_volume(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def trim_silence(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """Cut what is quieter than the loudest frame by more than `trim_top_db` dB off both ends (librosa)."""
-    trimmed, _ = librosa.effects.trim(
-        signal,
-        top_db=settings.trim_top_db,
-        frame_length=settings.frame_length,
-        hop_length=settings.hop_length,
-    )
-    return trimmed
+    """Cut what is quieter than the loudest frame by more than `trim_top_db` dB off both ends.
+
+    The result is that of `librosa.effects.trim`, from the same functions of librosa: the module `librosa.effects`
+    brings scikit-learn and pandas with it, a quarter of what a process imports before its first clip.
+    """
+    rms = librosa.feature.rms(y=signal, frame_length=settings.frame_length, hop_length=settings.hop_length)[0]
+    loud = np.flatnonzero(librosa.amplitude_to_db(rms, ref=np.max, top_db=None) > -settings.trim_top_db)
+    return signal[loud[0] * settings.hop_length : (loud[-1] + 1) * settings.hop_length]
 
 
 def fix_length(signal: np.ndarray, *, target_length: int) -> np.ndarray:
