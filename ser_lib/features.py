@@ -1,6 +1,6 @@
-"""Signal → features: RMS, zero-crossing rate and MFCC of every frame.
+"""Signal → features: RMS, zero-crossing rate and MFCC of every frame, or the log-mel spectrogram.
 
-The values are librosa's. One framing of the signal serves all three, where librosa frames it three times,
+The values are librosa's. One framing of the signal serves all of them, where librosa frames it each time,
 and the mel filters, which are nearly empty, are kept sparse; `docs/speed.md` has the measurements.
 """
 
@@ -15,10 +15,9 @@ import scipy.sparse
 from ser_lib.audio import finish_steps, load_trimmed
 from ser_lib.settings import AudioSettings
 
-_N_MELS = 128
 _SMALLEST_POWER = 1e-10
 _DYNAMIC_RANGE = 80.0
-"""dB below the clip's loudest band that a band is cut off at; with the two above, librosa's defaults."""
+"""dB below the clip's loudest band that a band is cut off at; with the one above, librosa's defaults."""
 
 
 def analyse(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
@@ -29,11 +28,11 @@ def analyse(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     signal : np.ndarray [shape=(target_length,)], float32
         Samples at `settings.sampling_rate` Hz.
     settings : AudioSettings
-        Frame length and hop length.
+        Frame length, hop length and mel bands.
 
     Returns
     -------
-    np.ndarray [shape=(n_frames, 2 + 128)], float32
+    np.ndarray [shape=(n_frames, 2 + n_mels)], float32
         Columns: RMS (share of full scale), zero-crossing rate (share of the frame's samples), and the power in each
         mel band in dB, at most 80 dB below the loudest.
     """
@@ -41,7 +40,7 @@ def analyse(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     mean_power = np.einsum("ij,ij->i", frames, frames) / np.float32(settings.frame_length)
     spectrum = scipy.fft.rfft(frames * _window(settings.frame_length), axis=1)
     power = spectrum.real**2 + spectrum.imag**2
-    mel = (_mel_filters(settings.sampling_rate, settings.frame_length) @ power.T).T
+    mel = (_mel_filters(settings) @ power.T).T
     decibels = 10 * np.log10(np.maximum(mel, _SMALLEST_POWER))
     log_mel = np.maximum(decibels, decibels.max() - _DYNAMIC_RANGE)
     return np.column_stack([np.sqrt(mean_power), _zero_crossing_rate(signal, settings), log_mel])
@@ -73,19 +72,47 @@ def _window(frame_length: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def _mel_filters(sampling_rate: int, frame_length: int) -> scipy.sparse.csr_array:
-    filters = librosa.filters.mel(sr=sampling_rate, n_fft=frame_length, n_mels=_N_MELS)
+def _mel_filters(settings: AudioSettings) -> scipy.sparse.csr_array:
+    filters = librosa.filters.mel(
+        sr=settings.sampling_rate,
+        n_fft=settings.frame_length,
+        n_mels=settings.n_mels,
+        fmin=settings.mel_fmin,
+        fmax=settings.mel_fmax,
+    )
     return scipy.sparse.csr_array(filters)
 
 
 def to_features(analysis: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """Features [shape=(n_frames, 2 + n_mfcc)], float32, from an analysis of any number of frames.
+    """Features [shape=(n_frames, n_features)], float32, from an analysis of any number of frames.
 
     Where frames are missing the last one is repeated: it is one of padding.
     """
     rows = np.minimum(np.arange(settings.n_frames), len(analysis) - 1)
+    if settings.features == "logmel":
+        return _level_log_mel(analysis)[rows]
     cepstrum = scipy.fft.dct(analysis[:, 2:], axis=1, type=2, norm="ortho")
     return np.column_stack([analysis[:, :2], cepstrum[:, : settings.n_mfcc]])[rows]
+
+
+def _level_log_mel(analysis: np.ndarray) -> np.ndarray:
+    """Log-mel power [shape=(n_frames, n_mels)] in dB above the clip's mean over bands and frames with sound."""
+    log_mel = analysis[:, 2:]
+    return log_mel - log_mel[analysis[:, 0] > 0].mean()
+
+
+def pool(analysis: np.ndarray) -> np.ndarray:
+    """Summarise the frames with sound of an analysis, for models that take one vector for each clip.
+
+    Returns
+    -------
+    np.ndarray [shape=(3 * n_mels,)], float32
+        Of each band of the log-mel spectrogram (dB above the clip's mean): mean, standard deviation, and standard
+        deviation of the difference from one frame to the next (dB).
+    """
+    log_mel = _level_log_mel(analysis)[analysis[:, 0] > 0]
+    change = np.diff(log_mel, axis=0) if len(log_mel) > 1 else np.zeros_like(log_mel)
+    return np.concatenate([log_mel.mean(axis=0), log_mel.std(axis=0), change.std(axis=0)])
 
 
 def stands_alone(n_samples: int, settings: AudioSettings) -> bool:
@@ -117,12 +144,13 @@ def extract_features(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     signal : np.ndarray [shape=(target_length,)], float32
         Samples at `settings.sampling_rate` Hz.
     settings : AudioSettings
-        Frame length, hop length and number of coefficients.
+        What the features are, and all that they depend on.
 
     Returns
     -------
-    np.ndarray [shape=(n_frames, 2 + n_mfcc)], float32
-        Columns: RMS (share of full scale), zero-crossing rate (share of the frame's samples), MFCC.
+    np.ndarray [shape=(n_frames, n_features)], float32
+        Columns for `mfcc`: RMS (share of full scale), zero-crossing rate (share of the frame's samples), MFCC.
+        For `logmel`: power in each mel band in dB above the clip's mean.
     """
     return to_features(analyse(signal, settings), settings)
 
@@ -132,7 +160,7 @@ def process_audio_file(path: str | Path, settings: AudioSettings) -> np.ndarray:
 
     Returns
     -------
-    np.ndarray [shape=(n_frames, 2 + n_mfcc)], float32
+    np.ndarray [shape=(n_frames, n_features)], float32
 
     Raises
     ------

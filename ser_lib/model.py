@@ -34,6 +34,10 @@ with _without_native_notes():
 from ser_lib.params import Params
 
 tf.get_logger().setLevel("ERROR")
+_CNN_FILTERS, _CNN_DROPOUT = (24, 48, 96, 128), 0.1
+"""Filters of each block of the convolutional network, and the share of its values dropped after each."""
+_RISING = 0.3
+"""Share of the steps in which the rate of a one-cycle schedule rises."""
 
 
 def set_seed(seed: int) -> None:
@@ -59,8 +63,8 @@ def feature_statistics(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return frames.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
 
 
-def build_model(X_train: np.ndarray, n_classes: int, params: Params) -> keras.Model:
-    """Build and compile the bidirectional LSTM.
+def build_model(X_train: np.ndarray, n_classes: int, params: Params, *, n_steps: int = 1) -> keras.Model:
+    """Build and compile the model that `MODEL`, `POOLING` and the other parameters ask for.
 
     Standardisation is a layer of the model, fitted on the training set alone. It is a `Rescaling` layer
     because a `Normalization` layer exports to an ONNX graph that does not run. Layers have names of their own:
@@ -71,27 +75,75 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params) -> keras.Mo
     X_train : np.ndarray [shape=(n_clips, n_frames, n_features)]
     n_classes : int
     params : Params
-        `STANDARDIZE`, `LSTM_UNITS`, `DENSE_UNITS`, `DROPOUT_RATE` and `LEARNING_RATE`.
+    n_steps : int
+        Training steps in all, which `SCHEDULE: one_cycle` is laid over.
     """
-    model = keras.Sequential(name="ser_bilstm")
-    model.add(keras.Input(shape=X_train.shape[1:], name="features"))
+    features = keras.Input(shape=X_train.shape[1:], name="features")
+    hidden = features
     if params.STANDARDIZE:
         mean, deviation = feature_statistics(X_train)
         rescaling = layers.Rescaling((1 / deviation).tolist(), offset=(-mean / deviation).tolist(), name="standardize")
-        model.add(rescaling)
-    model.add(layers.Bidirectional(layers.LSTM(params.LSTM_UNITS, return_sequences=True, name="lstm"), name="bilstm_1"))
-    model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout_1"))
-    model.add(layers.Bidirectional(layers.LSTM(params.LSTM_UNITS, name="lstm"), name="bilstm_2"))
-    model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout_2"))
-    model.add(layers.Dense(params.DENSE_UNITS, activation="relu", name="dense"))
-    model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout_3"))
-    model.add(layers.Dense(n_classes, activation="softmax", name="emotions"))
+        hidden = rescaling(hidden)
+    hidden = {"bilstm": _bilstm, "cnn": _cnn}[params.MODEL](hidden, params)
+    probabilities = layers.Dense(n_classes, activation="softmax", name="emotions")(hidden)
+    model = keras.Model(features, probabilities, name=f"ser_{params.MODEL}")
     model.compile(
-        optimizer=keras.optimizers.Adam(params.LEARNING_RATE, name="adam"),
-        loss="categorical_crossentropy",
+        optimizer=_optimizer(params, n_steps),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=params.LABEL_SMOOTHING),
         metrics=["accuracy"],
     )
     return model
+
+
+def _bilstm(hidden: keras.KerasTensor, params: Params) -> keras.KerasTensor:
+    """Two bidirectional LSTM layers, pooled over time, and a dense layer."""
+    for number in (1, 2):
+        whole = number == 1 or params.POOLING != "last"
+        lstm = layers.LSTM(params.LSTM_UNITS, return_sequences=whole, name="lstm")
+        hidden = layers.Bidirectional(lstm, name=f"bilstm_{number}")(hidden)
+        hidden = layers.Dropout(params.DROPOUT_RATE, name=f"dropout_{number}")(hidden)
+    hidden = _pool(hidden, params.POOLING)
+    hidden = layers.Dense(params.DENSE_UNITS, activation="relu", name="dense")(hidden)
+    return layers.Dropout(params.DROPOUT_RATE, name="dropout_3")(hidden)
+
+
+def _cnn(hidden: keras.KerasTensor, params: Params) -> keras.KerasTensor:
+    """Four blocks of 3 × 3 convolution over time and frequency, the mean over frequency, pooled over time."""
+    hidden = layers.Reshape((*hidden.shape[1:], 1), name="image")(hidden)
+    for number, n_filters in enumerate(_CNN_FILTERS, start=1):
+        hidden = layers.Conv2D(n_filters, 3, padding="same", use_bias=False, name=f"convolution_{number}")(hidden)
+        hidden = layers.BatchNormalization(name=f"batch_norm_{number}")(hidden)
+        hidden = layers.ReLU(name=f"relu_{number}")(hidden)
+        hidden = layers.MaxPooling2D(2, name=f"pool_{number}")(hidden)
+        hidden = layers.Dropout(_CNN_DROPOUT, name=f"dropout_{number}")(hidden)
+    frames, bands, n_filters = hidden.shape[1:]
+    hidden = layers.AveragePooling2D((1, bands), name="mean_over_frequency")(hidden)
+    hidden = layers.Reshape((frames, n_filters), name="frames")(hidden)
+    return layers.Dropout(params.DROPOUT_RATE, name="dropout_5")(_pool(hidden, params.POOLING))
+
+
+def _pool(hidden: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
+    """One vector for each clip from [shape=(n_clips, n_frames, n)]; `last` is what the LSTM gives by itself."""
+    if pooling == "mean_max":
+        mean = layers.GlobalAveragePooling1D(name="mean")(hidden)
+        return layers.Concatenate(name="mean_max")([mean, layers.GlobalMaxPooling1D(name="max")(hidden)])
+    if pooling == "attention":
+        weights = layers.Softmax(axis=1, name="attention")(layers.Dense(1, name="score")(hidden))
+        return layers.Flatten(name="attended")(layers.Dot(axes=1, name="weigh")([weights, hidden]))
+    return hidden
+
+
+def _optimizer(params: Params, n_steps: int) -> keras.optimizers.Optimizer:
+    """Adam, or AdamW where weights decay; at one rate, or rising for 3 of 10 steps and falling to zero (one cycle)."""
+    rate = params.LEARNING_RATE
+    if params.SCHEDULE == "one_cycle":
+        rising = max(1, int(_RISING * n_steps))
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 25, max(1, n_steps - rising), warmup_target=rate, warmup_steps=rising, name="one_cycle"
+        )
+    if params.WEIGHT_DECAY:
+        return keras.optimizers.AdamW(rate, weight_decay=params.WEIGHT_DECAY, name="adamw")
+    return keras.optimizers.Adam(rate, name="adam")
 
 
 def model_parts(model: keras.Model) -> dict[str, bytes]:

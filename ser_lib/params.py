@@ -9,13 +9,18 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ser_lib.errors import ParameterError
 
+AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain")
+"""What `AUGMENT` may name: hide bands and frames; scale and move the frequency axis; speed; place in time; slope of
+the spectrum; level."""
+_CNN_BANDS = 16
+"""Bands that four poolings by two leave one of."""
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
@@ -45,7 +50,13 @@ class Params(BaseModel):
     SAMPLING_RATE: int = Field(24414, ge=4000, le=192000, description="Hz; every clip is resampled to it")
     FRAME_LENGTH: int = Field(2048, ge=64, le=65536, multiple_of=2, description="samples in one analysis frame; even")
     HOP_LENGTH: int = Field(512, ge=16, description="samples from one frame to the next")
+    FEATURES: Literal["mfcc", "logmel"] = Field(
+        "mfcc", description="what a model sees: mfcc (with RMS and zero-crossing rate) or logmel"
+    )
     N_MFCC: int = Field(13, ge=1, le=128, description="number of mel-frequency cepstral coefficients")
+    N_MELS: int = Field(128, ge=1, le=512, description="bands of the mel spectrogram, of which MFCC are made too")
+    MEL_FMIN: Number = Field(0.0, ge=0, description="Hz; lower end of the lowest band")
+    MEL_FMAX: Number | None = Field(None, gt=0, description="Hz; upper end of the highest; null: half of SAMPLING_RATE")
     TRIM_TOP_DB: Number = Field(30.0, gt=0, le=120, description="dB below the loudest frame that count as silence")
     TARGET_LENGTH: int | None = Field(
         None, ge=64, le=10_000_000, description="samples per clip; null: the longest clip after trimming"
@@ -55,14 +66,39 @@ class Params(BaseModel):
         False, description="reduce noise after padding, by noisereduce's own defaults; twice as slow"
     )
 
+    NORMALIZE_PER_SPEAKER: bool = Field(
+        False, description="standardise with each speaker's own statistics, of test speakers too"
+    )
+
+    SPLIT: Literal["random", "text", "speaker", "speaker_text", "folds"] = Field(
+        "random", description="what no two sets share: random, text, speaker, speaker_text, folds (of speakers)"
+    )
+    TEST_SPEAKERS: list[str] = Field([], description="speakers of the test set, for SPLIT speaker and speaker_text")
+    N_FOLDS: int | None = Field(None, ge=2, le=1000, description="folds of speakers; null: one for each speaker")
+    FOLD: int = Field(0, ge=0, le=999, description="fold that is the test set, counted from 0")
+    SPLIT_FILE: str | None = Field(
+        None, min_length=1, description="CSV of clip and set to use instead; null: split by SPLIT"
+    )
     TEST_FRACTION: Number = Field(0.15, gt=0, lt=1, description="share of the clips in the test set")
     VALIDATION_FRACTION: Number = Field(0.15, gt=0, lt=1, description="share of the clips in the validation set")
 
     STANDARDIZE: bool = Field(True, description="standardise features with the training set's mean and deviation")
+    MODEL: Literal["bilstm", "cnn"] = Field("bilstm", description="recurrent network, or convolutional one on logmel")
+    POOLING: Literal["last", "mean_max", "attention"] = Field(
+        "last", description="how frames become one vector: last state of the LSTM, mean_max or attention"
+    )
     LSTM_UNITS: int = Field(64, ge=1, le=4096, description="units in each direction of each LSTM layer")
     DENSE_UNITS: int = Field(64, ge=1, le=65536, description="units of the dense layer")
     DROPOUT_RATE: Number = Field(0.3, ge=0, lt=1, description="share of units dropped while training")
     LEARNING_RATE: Number = Field(0.001, gt=0, le=1, description="learning rate that Adam starts with")
+    SCHEDULE: Literal["plateau", "one_cycle"] = Field(
+        "plateau", description="plateau: best epoch kept; one_cycle: rate up to LEARNING_RATE and to 0, last epoch kept"
+    )
+    WEIGHT_DECAY: Number = Field(0.0, ge=0, le=1, description="decay of the weights at each step (AdamW); 0: Adam")
+    LABEL_SMOOTHING: Number = Field(0.0, ge=0, lt=1, description="share of a label that is spread over all emotions")
+    AUGMENT: list[str] = Field(
+        [], description="variations of logmel in training: mask, warp, shift, stretch, position, tilt, gain"
+    )
     BATCH_SIZE: int = Field(32, ge=1, le=1_000_000, description="clips per training step")
     EPOCHS: int = Field(50, ge=1, le=1_000_000, description="passes through the training set, at most")
     REDUCE_LR_PATIENCE: int = Field(
@@ -72,6 +108,10 @@ class Params(BaseModel):
     EARLY_STOPPING_PATIENCE: int = Field(
         10, ge=0, le=10_000, description="epochs without lower loss before training stops"
     )
+
+    BOOTSTRAP_SAMPLES: int = Field(2000, ge=100, le=1_000_000, description="resamples of the test set for intervals")
+    BASELINES: bool = Field(True, description="measure simple models on the same split, too")
+    ROBUSTNESS: bool = Field(True, description="measure the test set with noise, gain, telephone band and MP3, too")
 
     EXAMPLE_AUDIO_FILE: str | None = Field(
         None, min_length=1, description="audio file to predict; null: a clip of the test set"
@@ -108,6 +148,16 @@ class Params(BaseModel):
             raise ValueError(
                 f"`HOP_LENGTH` must be at most `FRAME_LENGTH` ({self.FRAME_LENGTH}). Got {self.HOP_LENGTH}."
             )
+        self._check_model()
+        if self.N_MFCC > self.N_MELS:
+            raise ValueError(f"`N_MFCC` must be at most `N_MELS` ({self.N_MELS}). Got {self.N_MFCC}.")
+        highest = self.SAMPLING_RATE / 2 if self.MEL_FMAX is None else self.MEL_FMAX
+        if highest > self.SAMPLING_RATE / 2:
+            raise ValueError(
+                f"`MEL_FMAX` must be at most half of `SAMPLING_RATE` ({self.SAMPLING_RATE / 2:g}). Got {highest:g}."
+            )
+        if highest <= self.MEL_FMIN:
+            raise ValueError(f"`MEL_FMIN` must be below `MEL_FMAX` ({highest:g}). Got {self.MEL_FMIN:g}.")
         if self.N_JOBS == 0:
             raise ValueError("`N_JOBS` must be at least 1, or -1 for one process per core. Got 0.")
         if self.DENOISE and self.SAMPLING_RATE < 5120:
@@ -118,6 +168,20 @@ class Params(BaseModel):
         if held_out >= 1:
             raise ValueError(f"`TEST_FRACTION` + `VALIDATION_FRACTION` must be below 1. Got {held_out:g}.")
         return self
+
+    def _check_model(self) -> None:
+        wrong = set(self.AUGMENT) - set(AUGMENTATIONS)
+        if wrong:
+            raise ValueError(f"`AUGMENT` must name some of {', '.join(AUGMENTATIONS)}. Got {', '.join(sorted(wrong))}.")
+        if self.AUGMENT and self.FEATURES != "logmel":
+            raise ValueError(f"`AUGMENT` needs `FEATURES: logmel`. Got {self.FEATURES}.")
+        if self.MODEL == "cnn" and (self.FEATURES != "logmel" or self.N_MELS < _CNN_BANDS):
+            raise ValueError(
+                f"`MODEL: cnn` needs `FEATURES: logmel` and `N_MELS` of at least {_CNN_BANDS}. "
+                f"Got {self.FEATURES} and {self.N_MELS}."
+            )
+        if self.MODEL == "cnn" and self.POOLING == "last":
+            raise ValueError("`POOLING` must be mean_max or attention with `MODEL: cnn`. Got last.")
 
     @property
     def output_dir(self) -> Path:
@@ -188,7 +252,8 @@ def _explain(detail: Mapping[str, Any]) -> str:
 
 def unknown_parameter(name: str) -> str:
     """Sentence that refuses `name` and points to the parameter that it resembles most."""
-    near = difflib.get_close_matches(name.upper(), Params.model_fields, n=1, cutoff=0.5)
+    near = [field for field in Params.model_fields if len(name) > 3 and field.startswith(f"{name.upper()}_")]
+    near += difflib.get_close_matches(name.upper(), Params.model_fields, n=1, cutoff=0.5)
     advice = f"Did you mean `{near[0]}`?" if near else "`ser params` lists them all."
     return f"`{name}` is not a parameter. {advice}"
 

@@ -42,7 +42,7 @@ def preprocess_data(params: Params) -> ProcessedData:
     data = stored or _process_all(clips, settings, fingerprint, params)
     skipped = pd.concat([_skipped_table(left_out), data.skipped], ignore_index=True)
     write_csv(params.output_dir / "skipped.csv", skipped)
-    _check_skipped(skipped, sum(left.duplicate for left in left_out), len(data.clips), params.MAX_SKIPPED)
+    _check_skipped(skipped, sum(not left.fault for left in left_out), len(data.clips), params.MAX_SKIPPED)
     if data.clips.empty:
         raise DatasetError(f"No clip can be used. The first: {data.skipped.file[0]}: {data.skipped.reason[0]}.")
     if stored is not None:
@@ -147,8 +147,8 @@ def _skipped_table(skipped: list[Skipped]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["file", "reason"], dtype=str)
 
 
-def _check_skipped(skipped: pd.DataFrame, n_duplicates: int, n_usable: int, max_skipped: float) -> None:
-    faults = len(skipped) - n_duplicates
+def _check_skipped(skipped: pd.DataFrame, n_harmless: int, n_usable: int, max_skipped: float) -> None:
+    faults = len(skipped) - n_harmless
     share = faults / (faults + n_usable)
     if share > max_skipped:
         named = "; ".join(f"{row.file}: {row.reason}" for row in skipped.head(3).itertuples())

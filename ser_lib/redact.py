@@ -10,7 +10,7 @@ from typing import Any
 
 from ser_lib.params import Params, project_root, resolve, shown
 
-PATH_PARAMETERS = ("DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE", "EXAMPLE_AUDIO_FILE")
+PATH_PARAMETERS = ("DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE", "SPLIT_FILE", "EXAMPLE_AUDIO_FILE")
 """Parameters that may hold a path of the machine."""
 
 

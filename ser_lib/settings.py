@@ -18,7 +18,11 @@ class AudioSettings(BaseModel):
     sampling_rate: int = Field(ge=4000, le=192000)
     frame_length: int = Field(ge=64, le=65536, multiple_of=2)
     hop_length: int = Field(ge=16, le=65536)
+    features: Literal["mfcc", "logmel"]
     n_mfcc: int = Field(ge=1, le=128)
+    n_mels: int = Field(ge=1, le=512)
+    mel_fmin: float = Field(ge=0)
+    mel_fmax: float | None = Field(default=None, gt=0)
     trim_top_db: float = Field(gt=0, le=120)
     denoise: bool
     denoise_reference: bool
@@ -31,7 +35,11 @@ class AudioSettings(BaseModel):
             sampling_rate=params.SAMPLING_RATE,
             frame_length=params.FRAME_LENGTH,
             hop_length=params.HOP_LENGTH,
+            features=params.FEATURES,
             n_mfcc=params.N_MFCC,
+            n_mels=params.N_MELS,
+            mel_fmin=params.MEL_FMIN,
+            mel_fmax=params.MEL_FMAX,
             trim_top_db=params.TRIM_TOP_DB,
             denoise=params.DENOISE,
             denoise_reference=params.DENOISE_REFERENCE,
@@ -46,4 +54,6 @@ class AudioSettings(BaseModel):
     @property
     def feature_names(self) -> list[str]:
         """Names of the features, in the order of their columns."""
+        if self.features == "logmel":
+            return [f"logmel_{i + 1}" for i in range(self.n_mels)]
         return ["rms", "zcr", *(f"mfcc_{i + 1}" for i in range(self.n_mfcc))]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ser_lib.augment import augment
 from ser_lib.bundle import load_onnx, save_bundle
 from ser_lib.errors import StageError
 from ser_lib.model import (
@@ -48,14 +49,14 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     X_train, y_train, _ = sets["train"]
     X_validation, y_validation, _ = sets["validation"]
     set_seed(params.SEED)
-    model = build_model(X_train, y_train.shape[1], params)
+    batches = Batches(X_train, y_train, params)
+    model = build_model(X_train, y_train.shape[1], params, n_steps=params.EPOCHS * len(batches))
     folder = params.output_dir
     with whole_file(folder / params.MODEL_WEIGHTS_FILE) as best, _EpochBar(params.EPOCHS) as epoch_bar:
         fitted = model.fit(
-            X_train,
-            y_train,
+            batches,
             validation_data=(X_validation, y_validation),
-            batch_size=params.BATCH_SIZE,
+            validation_batch_size=64,
             epochs=params.EPOCHS,
             callbacks=[*make_callbacks(best, params), epoch_bar],
             verbose=0,
@@ -68,6 +69,33 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
     _save(model, history, data, params)
     return model, history
+
+
+class Batches(keras.utils.PyDataset):
+    """Training clips in batches, in another order and varied anew by `AUGMENT` in each epoch."""
+
+    def __init__(self, X: np.ndarray, y: np.ndarray, params: Params) -> None:
+        super().__init__()
+        self._X, self._y, self._size, self._names = X, y, params.BATCH_SIZE, params.AUGMENT
+        self._rng = np.random.default_rng(params.SEED)
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return -(-len(self._X) // self._size)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Features and one-hot labels of a batch; the same ones however often and in whatever order they are asked."""
+        rows = self._order[number * self._size : (number + 1) * self._size]
+        X = self._X[rows]
+        if self._names:
+            X = augment(X, self._names, np.random.default_rng([self._epoch, number]))
+        return X, self._y[rows]
+
+    def on_epoch_end(self) -> None:
+        """Shuffle the clips, and choose the variations of the next epoch."""
+        self._order = self._rng.permutation(len(self._X))
+        self._epoch = int(self._rng.integers(2**32))
 
 
 def make_callbacks(best: str, params: Params) -> list[keras.callbacks.Callback]:

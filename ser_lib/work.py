@@ -22,7 +22,7 @@ PIPELINE_VERSION = 2
 """Raised whenever the same file and settings would give other features."""
 _LIBRARIES = ("av", "librosa", "noisereduce", "numpy", "pydub", "scipy", "soundfile", "soxr")
 _LENGTHS_DEPEND_ON = {"sampling_rate", "frame_length", "hop_length", "trim_top_db"}
-_ANALYSIS_DEPENDS_ON = {*_LENGTHS_DEPEND_ON, "denoise", "denoise_reference"}
+_ANALYSIS_DEPENDS_ON = {*_LENGTHS_DEPEND_ON, "n_mels", "mel_fmin", "mel_fmax", "denoise", "denoise_reference"}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Names of options in glibc's malloc.h."""
 

@@ -70,7 +70,7 @@ def test_other_names_are_refused_with_the_reason(stem, reason, tmp_path):
     write(tmp_path, "OAF_bar_sad.wav", f"{stem}.wav" if stem else "x.wav")
     clips, skipped = find_clips("TESS", tmp_path)
     assert [clip.text for clip in clips] == ["bar"]
-    assert [(left.file, left.duplicate) for left in skipped] == [(f"{stem or 'x'}.wav", False)]
+    assert [(left.file, left.fault) for left in skipped] == [(f"{stem or 'x'}.wav", True)]
     assert reason in skipped[0].reason
 
 
@@ -125,7 +125,7 @@ def test_nested_second_copy_is_counted_once(tmp_path):
     clips, skipped = find_clips("TESS", tmp_path)
     assert [clip.file for clip in clips] == files
     assert sorted(left.file for left in skipped) == nested
-    assert all(left.duplicate for left in skipped)
+    assert all(not left.fault for left in skipped)
     assert "same content as OAF_sad/OAF_back_sad.wav" in {left.reason for left in skipped}
 
 
@@ -133,7 +133,7 @@ def test_same_content_under_two_names_is_counted_once(tmp_path):
     write(tmp_path, "OAF_back_sad.wav", "OAF_bar_happy.wav", content=b"the same")
     clips, skipped = find_clips("TESS", tmp_path)
     assert [clip.clip for clip in clips] == ["TESS/OAF_back_sad"]
-    assert [(left.file, left.duplicate) for left in skipped] == [("OAF_bar_happy.wav", True)]
+    assert [(left.file, left.fault) for left in skipped] == [("OAF_bar_happy.wav", False)]
 
 
 def test_other_content_under_the_same_name_is_left_out_and_named(tmp_path):
@@ -141,7 +141,7 @@ def test_other_content_under_the_same_name_is_left_out_and_named(tmp_path):
     write(tmp_path, "b/OAF_back_sad.wav", content=b"two")
     clips, skipped = find_clips("TESS", tmp_path)
     assert [clip.file for clip in clips] == ["OAF_back_sad.wav"]
-    assert [(left.file, left.duplicate) for left in skipped] == [("b/OAF_back_sad.wav", False)]
+    assert [(left.file, left.fault) for left in skipped] == [("b/OAF_back_sad.wav", True)]
     assert "OAF_back_sad.wav" in skipped[0].reason
 
 
@@ -200,7 +200,7 @@ def test_real_names_give_every_clip_once(tess, tmp_path, nested):
     assert len({clip.clip for clip in clips}) == len(clips) == 2798
     assert len({clip.text for clip in clips}) == 200
     assert len(skipped) == (2798 if nested else 0)
-    assert all(left.duplicate for left in skipped)
+    assert all(not left.fault for left in skipped)
 
 
 def test_demo_has_tess_layout(demo_folder):

@@ -1,7 +1,8 @@
 """The corpora: which files belong to one, and what a file's name says.
 
 A corpus is a module with `NAME`, `ABOUT` (one sentence for people), `LICENCE`, `WHERE` (how to get it),
-`read_name(stem)` and, where the project can make the files itself, `make(folder)`.
+`read_name(stem)` (speaker, emotion, text and, where a text is said more than once, which time) and, where the
+project can make the files itself, `make(folder)`.
 """
 
 import hashlib
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from ser_lib.corpora import demo, tess
-from ser_lib.errors import DatasetError, ParameterError
+from ser_lib.corpora import demo, emodb, tess
+from ser_lib.errors import DatasetError, NoCounterpartError, ParameterError
 
-CORPORA: dict[str, ModuleType] = {module.NAME: module for module in (demo, tess)}
+CORPORA: dict[str, ModuleType] = {module.NAME: module for module in (demo, tess, emodb)}
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that is left out. A `duplicate` is no fault of the corpus and is not counted as one."""
+    """A file that is left out; a second copy, or an emotion that is none of the seven, is no `fault` of the corpus."""
 
     file: str
     reason: str
-    duplicate: bool = False
+    fault: bool = True
 
 
 def get_corpus(name: str) -> ModuleType:
@@ -76,14 +77,15 @@ def find_clips(name: str, folder: Path) -> tuple[list[Clip], list[Skipped]]:
             skipped.append(Skipped(ascii(file)[1:-1], "its name holds characters that cannot be printed"))
             continue
         try:
-            speaker, emotion, text = corpus.read_name(path.stem)
+            speaker, emotion, text, *take = corpus.read_name(path.stem)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except (ValueError, OSError) as error:
-            skipped.append(Skipped(file, getattr(error, "strerror", None) or str(error)))
+            reason = getattr(error, "strerror", None) or str(error)
+            skipped.append(Skipped(file, reason, fault=not isinstance(error, NoCounterpartError)))
             continue
-        clip = f"{name}/{speaker}_{text}_{emotion}"
+        clip = f"{name}/{'_'.join([speaker, text, emotion, *take])}"
         if digest in first_with:
-            skipped.append(Skipped(file, f"same content as {first_with[digest]}", duplicate=True))
+            skipped.append(Skipped(file, f"same content as {first_with[digest]}", fault=False))
         elif clip in clips:
             skipped.append(Skipped(file, f"another recording of the clip in {clips[clip].file}"))
         else:

@@ -1,0 +1,61 @@
+"""Random variations of log-mel spectrograms, for training alone.
+
+Each takes spectrograms [shape=(n_clips, n_frames, n_mels)] in dB above their clip's mean, and gives as many of the
+same shape. They imitate what changes from one voice and room to the next and leaves the emotion as it is.
+
+References
+----------
+Park et al., "SpecAugment: a simple data augmentation method for automatic speech recognition", Interspeech 2019 (mask).
+Jaitly and Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition", ICML workshop on deep learning
+for audio, speech and language, 2013 (warp).
+"""
+
+import numpy as np
+
+_MASKS, _MASKED_BANDS, _MASKED_FRAMES = 2, 0.15, 0.12
+"""Masks of each kind in a clip, and the largest share of the bands or frames that one hides."""
+_WARP, _SHIFT, _STRETCH, _POSITION = 0.12, 0.05, 0.2, 0.12
+"""Largest change of scale, and largest move as a share of the axis."""
+_TILT, _GAIN = 6.0, 6.0
+"""dB, from the middle to either end of the bands; dB."""
+
+
+def augment(X: np.ndarray, names: list[str], rng: np.random.Generator) -> np.ndarray:
+    """Vary every clip of `X` [shape=(n_clips, n_frames, n_mels)] at random in each way that is named."""
+    size = (len(X), 1)
+    n_frames, n_mels = X.shape[1:]
+    scale = 1 + _WARP * rng.uniform(-1, 1, size) * ("warp" in names)
+    move = n_mels * _SHIFT * rng.uniform(-1, 1, size) * ("shift" in names)
+    speed = (1 + _STRETCH) ** (rng.uniform(-1, 1, size) * ("stretch" in names))
+    start = n_frames * _POSITION * rng.uniform(-1, 1, size) * ("position" in names)
+    if {"stretch", "position"} & set(names):
+        X = _resample_axis(X, (np.arange(n_frames) - start) * speed, axis=1)
+    if {"warp", "shift"} & set(names):
+        X = _resample_axis(X, np.arange(n_mels) * scale + move, axis=2)
+    slope = np.linspace(-1, 1, n_mels) * (_TILT * rng.uniform(-1, 1, size) * ("tilt" in names))
+    level = _GAIN * rng.uniform(-1, 1, size) * ("gain" in names)
+    X = X + (slope + level)[:, np.newaxis].astype(np.float32)
+    if "mask" in names:
+        for _ in range(_MASKS):
+            X[_stretch_of(n_frames, _MASKED_FRAMES, len(X), rng)] = 0
+            X.swapaxes(1, 2)[_stretch_of(n_mels, _MASKED_BANDS, len(X), rng)] = 0
+    return X
+
+
+def _resample_axis(X: np.ndarray, positions: np.ndarray, *, axis: int) -> np.ndarray:
+    """Values at `positions` [shape=(n_clips, n)] along an axis, between neighbours linearly; the ends go on."""
+    last = X.shape[axis] - 1
+    positions = np.clip(positions, 0, last)
+    below = np.minimum(positions.astype(np.int64), last - 1) if last else np.zeros_like(positions, dtype=np.int64)
+    share = (positions - below).astype(np.float32)
+    below, share = (np.expand_dims(part, 3 - axis) for part in (below, share))
+    above = np.minimum(below + 1, last)
+    return np.take_along_axis(X, below, axis) * (1 - share) + np.take_along_axis(X, above, axis) * share
+
+
+def _stretch_of(length: int, share: float, n_clips: int, rng: np.random.Generator) -> np.ndarray:
+    """Mark [shape=(n_clips, length)] a stretch of at most `share` of `length` in each clip."""
+    size = rng.integers(0, int(share * length) + 1, (n_clips, 1))
+    first = rng.integers(0, length - size + 1)
+    places = np.arange(length)
+    return (places >= first) & (places < first + size)
