@@ -188,8 +188,8 @@ def make_bundle(folder: Path, file: Path) -> None:
     save_model(model, folder / params.MODEL_WEIGHTS_FILE)
     export_onnx(model, folder / params.MODEL_ONNX_FILE)
     write_text(folder / SPLIT_FILE, "")
-    data = ProcessedData(X, np.zeros(1), pd.DataFrame({"corpus": ["DEMO"]}), pd.DataFrame(), settings, "")
-    save_bundle(data, params)
+    data = ProcessedData(X, np.zeros(1), X[:, 0], pd.DataFrame({"corpus": ["DEMO"]}), pd.DataFrame(), settings, "")
+    save_bundle(data, params, temperature=1.0)
 
 
 def bench_prediction(bench: Bench, folder: Path, files: list[Path]) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ser_lib.calibrate import calibrate
 from ser_lib.errors import BundleError
 from ser_lib.labels import EMOTIONS
+from ser_lib.normalize import Statistics, find_statistics, normalize
 from ser_lib.params import Params, resolve, shown
 from ser_lib.settings import AudioSettings, Backend
 from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, ProcessedData, file_hash, require, write_text
@@ -29,7 +31,7 @@ class BundleInfo(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: int = Field(2, ge=2, le=2)
+    format: int = Field(3, ge=3, le=3)
     onnx: str = Field(pattern=r"^[^/\\]+\.onnx$")
     onnx_sha256: str
     keras: str = Field(pattern=r"^[^/\\]+\.keras$")
@@ -37,6 +39,8 @@ class BundleInfo(BaseModel):
     emotions: list[str]
     features: list[str]
     settings: AudioSettings
+    temperature: float = Field(gt=0)
+    speakers: dict[str, Statistics]
     corpora: list[str] = Field(min_length=1)
     data_fingerprint: str
     split_sha256: str
@@ -51,14 +55,36 @@ class Bundle:
     ----------
     info : BundleInfo
     probabilities : callable
-        Probabilities [shape=(n_clips, n_classes)] of features [shape=(n_clips, n_frames, n_features)], both float32.
+        Probabilities [shape=(n_clips, n_classes)] of features [shape=(n_clips, n_frames, n_features)], both float32;
+        at the temperature of the bundle.
     """
 
     info: BundleInfo
     probabilities: Callable[[np.ndarray], np.ndarray]
 
+    def features(self, path: str | Path, *, speaker: str | None = None) -> np.ndarray:
+        """Features [shape=(n_frames, n_features)] of a file, made as those that trained the model.
 
-def save_bundle(data: ProcessedData, params: Params) -> BundleInfo:
+        A `speaker` counts where the model was trained with `NORMALIZE_PER_SPEAKER`; None is a voice it never met.
+
+        Raises
+        ------
+        AudioError
+            If the file cannot be used.
+        BundleError
+            If the speaker is not known.
+        """
+        from ser_lib.features import process_audio_file  # librosa, which stored features do not need
+
+        return self.normalized(process_audio_file(path, self.info.settings), speaker=speaker)
+
+    def normalized(self, X: np.ndarray, *, speaker: str | None) -> np.ndarray:
+        """Features [shape=(..., n_features)] less their speaker's statistics, if the model wants them so."""
+        known = self.info.speakers
+        return normalize(X, find_statistics(known, speaker)) if known else X
+
+
+def save_bundle(data: ProcessedData, params: Params, *, temperature: float) -> BundleInfo:
     """Write `bundle.json` beside the models in `OUTPUT_DIR`, which `data` and the split there trained."""
     folder = params.output_dir
     info = BundleInfo(
@@ -69,6 +95,8 @@ def save_bundle(data: ProcessedData, params: Params) -> BundleInfo:
         emotions=list(EMOTIONS),
         features=data.settings.feature_names,
         settings=data.settings,
+        temperature=temperature,
+        speakers=data.speakers,
         corpora=sorted(set(data.clips["corpus"])),
         data_fingerprint=data.fingerprint,
         split_sha256=file_hash(folder / SPLIT_FILE),
@@ -108,7 +136,7 @@ def load_bundle(folder: str | Path, *, backend: Backend = "onnx") -> Bundle:
             f"{expected[0]} and {expected[1][0]} emotions. The model takes {shapes[0]} "
             f"and gives {shapes[1][0]}. Run 03_train again."
         )
-    return Bundle(info, probabilities)
+    return Bundle(info, lambda X: calibrate(probabilities(X), info.temperature))
 
 
 def load_onnx(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[tuple, tuple]]:

@@ -8,7 +8,6 @@ import numpy as np
 
 from ser_lib.bundle import Bundle
 from ser_lib.errors import AudioError, StageError
-from ser_lib.features import process_audio_file
 from ser_lib.labels import SHOWN_AS
 from ser_lib.params import Params, resolve, shown
 from ser_lib.store import require, write_csv
@@ -45,8 +44,10 @@ class Prediction:
         return "\n".join([*lines, *(f"  {emotion:<10} {probability:7.2%}" for emotion, probability in ranked)])
 
 
-def predict_emotion_from_file(path: str | Path, bundle: Bundle) -> Prediction:
+def predict_emotion_from_file(path: str | Path, bundle: Bundle, *, speaker: str | None = None) -> Prediction:
     """Predict the emotion of an audio file; the bundle's settings decide how it is processed.
+
+    `speaker` names one of the voices in training to a model with `NORMALIZE_PER_SPEAKER`; see `Bundle.features`.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def predict_emotion_from_file(path: str | Path, bundle: Bundle) -> Prediction:
     """
     path = Path(path)
     try:
-        features = process_audio_file(path, bundle.info.settings)
+        features = bundle.features(path, speaker=speaker)
     except AudioError as error:
         raise AudioError(f"{path.name} cannot be used: {error}.") from None
     return to_prediction(path.name, bundle.probabilities(features[np.newaxis])[0], bundle)

@@ -13,6 +13,7 @@ from ser_lib import work
 from ser_lib.cache import Cache, open_cache
 from ser_lib.corpora import Clip, Skipped, find_clips
 from ser_lib.errors import AudioError, DatasetError, StageError
+from ser_lib.normalize import normalize, speaker_statistics
 from ser_lib.params import Params
 from ser_lib.progress import progress_bar
 from ser_lib.settings import AudioSettings
@@ -94,20 +95,43 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
     tasks = [(paths[number], clips[number].sha256, settings, cache, measured[number][2]) for number in usable]
     keys = [work.analysis_key(sha256, settings, n_samples) for _, sha256, _, _, n_samples in tasks]
     X = np.empty((len(usable), settings.n_frames, len(settings.feature_names)), dtype=np.float32)
-    rows = []
+    rows, pooled = [], []
     results = _each(work.features, tasks, keys, cache, params.N_JOBS, "Collecting")
     for number, result in zip(usable, results, strict=True):
         if _failed(result):
             measured[number] = result
         else:
-            X[len(rows)] = result
+            X[len(rows)], vector = result
+            pooled.append(vector)
             rows.append(asdict(clips[number]) | _lengths(*measured[number], settings.sampling_rate))
     cache.shrink()
     unusable = [Skipped(clip.file, str(one)) for clip, one in zip(clips, measured, strict=True) if _failed(one)]
     table = pd.DataFrame(rows, columns=None if rows else ["clip", "emotion"])
-    return ProcessedData(
-        X[: len(rows)], to_labels(table["emotion"]), table, _skipped_table(unusable), settings, fingerprint
+    data = ProcessedData(
+        X=X[: len(rows)],
+        y=to_labels(table["emotion"]),
+        pooled=np.array(pooled, dtype=np.float32),
+        clips=table,
+        skipped=_skipped_table(unusable),
+        settings=settings,
+        fingerprint=fingerprint,
     )
+    return _normalize_speakers(data) if rows and settings.normalize_per_speaker else data
+
+
+def _normalize_speakers(data: ProcessedData) -> ProcessedData:
+    """Take each speaker's own mean and deviation out of the features and out of the pooled ones."""
+    settings, speakers = data.settings, data.clips["speaker"].to_numpy(dtype=str)
+    n_samples = data.clips["trimmed_seconds"].to_numpy() * settings.sampling_rate
+    n_sound = np.minimum(1 + n_samples.round().astype(np.int64) // settings.hop_length, settings.n_frames)
+    known = speaker_statistics(data.X, n_sound, speakers)
+    pooled, ones = data.pooled[:, np.newaxis], np.ones(len(speakers), dtype=np.int64)
+    known_pooled = speaker_statistics(pooled, ones, speakers)
+    for speaker, statistics in known.items():
+        rows = speakers == speaker
+        data.X[rows] = normalize(data.X[rows], statistics)
+        data.pooled[rows] = normalize(data.pooled[rows], known_pooled[speaker])
+    return replace(data, speakers=known)
 
 
 def _failed(result: object) -> bool:
@@ -124,7 +148,7 @@ def _lengths(sampling_rate: int, n_samples: int, n_trimmed: int, common_rate: in
 
 def _each(
     function: Callable, tasks: list[tuple], keys: list[str], cache: Cache, n_jobs: int, what: str
-) -> Iterator[tuple | np.ndarray | AudioError]:
+) -> Iterator[tuple | AudioError]:
     """Results of `function(*task)` for every task, in order; an `AudioError` is a result as well.
 
     What the cache has under the task's key is read here, the rest is computed in parallel.

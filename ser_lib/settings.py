@@ -26,6 +26,7 @@ class AudioSettings(BaseModel):
     trim_top_db: float = Field(gt=0, le=120)
     denoise: bool
     denoise_reference: bool
+    normalize_per_speaker: bool
     target_length: int | None = Field(default=None, ge=1, le=10_000_000)
 
     @classmethod
@@ -43,6 +44,7 @@ class AudioSettings(BaseModel):
             trim_top_db=params.TRIM_TOP_DB,
             denoise=params.DENOISE,
             denoise_reference=params.DENOISE_REFERENCE,
+            normalize_per_speaker=params.NORMALIZE_PER_SPEAKER,
             target_length=params.TARGET_LENGTH,
         )
 

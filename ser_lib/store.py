@@ -7,14 +7,16 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from ser_lib.errors import StageError
 from ser_lib.labels import EMOTIONS, LABELS
+from ser_lib.normalize import Statistics
 from ser_lib.params import Params, shown
 from ser_lib.settings import AudioSettings
 
@@ -29,6 +31,9 @@ BUNDLE_FILE = "bundle.json"
 """What a model was trained with; beside the model."""
 
 
+_SPEAKERS = TypeAdapter(dict[str, Statistics])
+
+
 @dataclass(frozen=True)
 class ProcessedData:
     """What preprocessing makes of a corpus.
@@ -38,6 +43,8 @@ class ProcessedData:
     X : np.ndarray [shape=(n_clips, n_frames, n_features)], float32
     y : np.ndarray [shape=(n_clips,)], int64
         Labels.
+    pooled : np.ndarray [shape=(n_clips, 3 * n_mels)], float32
+        One vector for each clip (`features.pool`), for the models that the network is compared with.
     clips : pd.DataFrame
         One row per clip: clip (id), corpus, speaker, emotion, text, file (below `DATASET_PATH`), sha256 of the
         file, sampling_rate (Hz), seconds and trimmed_seconds (before and after trimming).
@@ -47,14 +54,18 @@ class ProcessedData:
         With the target length (samples) that was used.
     fingerprint : str
         SHA-256 over the contents of the corpus and the settings asked for.
+    speakers : dict
+        With `NORMALIZE_PER_SPEAKER`, what each speaker's features were normalised by; empty without.
     """
 
     X: np.ndarray
     y: np.ndarray
+    pooled: np.ndarray
     clips: "pd.DataFrame"
     skipped: "pd.DataFrame"
     settings: AudioSettings
     fingerprint: str
+    speakers: dict[str, Statistics] = field(default_factory=dict)
 
 
 @contextmanager
@@ -149,9 +160,11 @@ def save_processed(path: Path, data: ProcessedData) -> None:
             file,
             X=data.X,
             y=data.y,
+            pooled=data.pooled,
             target_length=data.settings.target_length,
             settings=data.settings.model_dump_json(),
             fingerprint=data.fingerprint,
+            speakers=_SPEAKERS.dump_json(data.speakers).decode(),
             **tables,
         )
 
@@ -177,10 +190,12 @@ def load_processed(path: Path) -> ProcessedData:
             return ProcessedData(
                 X=file["X"],
                 y=file["y"],
+                pooled=file["pooled"],
                 clips=_table(file, "clips."),
                 skipped=_table(file, "skipped."),
                 settings=AudioSettings.model_validate_json(str(file["settings"])),
                 fingerprint=str(file["fingerprint"]),
+                speakers=_SPEAKERS.validate_json(str(file["speakers"])),
             )
     except (AttributeError, KeyError, ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile):
         raise StageError(f"{shown(path)} is damaged. Run 01_preprocess again.") from None

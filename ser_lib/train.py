@@ -7,6 +7,7 @@ import numpy as np
 
 from ser_lib.augment import augment
 from ser_lib.bundle import load_onnx, save_bundle
+from ser_lib.calibrate import fit_temperature
 from ser_lib.errors import StageError
 from ser_lib.model import (
     build_model,
@@ -67,7 +68,9 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
         export_onnx(best_model, partial)
         _check_agreement(best_model, partial, sets["test"][0])
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
+    temperature = fit_temperature(y_validation.argmax(axis=1), predict_probabilities(best_model, X_validation))
     _save(model, history, data, params)
+    save_bundle(data, params, temperature=temperature)
     return model, history
 
 
@@ -99,7 +102,13 @@ class Batches(keras.utils.PyDataset):
 
 
 def make_callbacks(best: str, params: Params) -> list[keras.callbacks.Callback]:
-    """Checkpoint and learning rate by validation accuracy, early stopping by validation loss."""
+    """Which epoch is kept, how the rate changes and when training stops, by `SCHEDULE`.
+
+    `plateau`: checkpoint and learning rate by validation accuracy, early stopping by validation loss. `one_cycle`:
+    the last epoch, since the rate is planned to its end; each epoch's rate is noted.
+    """
+    if params.SCHEDULE == "one_cycle":
+        return [keras.callbacks.ModelCheckpoint(str(best)), _NoteRate()]
     return [
         keras.callbacks.ModelCheckpoint(str(best), monitor="val_accuracy", mode="max", save_best_only=True),
         keras.callbacks.ReduceLROnPlateau(
@@ -111,8 +120,21 @@ def make_callbacks(best: str, params: Params) -> list[keras.callbacks.Callback]:
     ]
 
 
-def best_epoch(history: dict[str, list[float]]) -> int:
-    """Number of the epoch, counted from 1, whose model was kept: the first with the best validation accuracy."""
+class _NoteRate(keras.callbacks.Callback):
+    """Adds the learning rate to the history, as the callback that lowers it does elsewhere."""
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        """Note the rate at the end of the epoch."""
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+
+def best_epoch(history: dict[str, list[float]], params: Params) -> int:
+    """Number of the epoch, counted from 1, whose model was kept: that with the best validation accuracy, or the last.
+
+    `SCHEDULE` decides which: `plateau` keeps the first of the best, `one_cycle` the last.
+    """
+    if params.SCHEDULE == "one_cycle":
+        return len(history["loss"])
     return int(np.argmax(history["val_accuracy"])) + 1
 
 
@@ -134,7 +156,6 @@ def _save(model: keras.Model, history: dict[str, list[float]], data: ProcessedDa
         partial.write_bytes(parts["model.weights.h5"])
     write_text(folder / params.MODEL_JSON_FILE, json.dumps(json.loads(parts["config.json"]), indent=2) + "\n")
     write_json(folder / "history.json", {name: np.array(values) for name, values in history.items()})
-    save_bundle(data, params)
 
 
 class _EpochBar(keras.callbacks.Callback):

@@ -15,10 +15,10 @@ import numpy as np
 from ser_lib.audio import load_audio, load_trimmed, trim_steps
 from ser_lib.cache import Cache, key_of
 from ser_lib.errors import AudioError
-from ser_lib.features import analyse_trimmed, stands_alone, to_features
+from ser_lib.features import analyse_trimmed, pool, stands_alone, to_features
 from ser_lib.settings import AudioSettings
 
-PIPELINE_VERSION = 2
+PIPELINE_VERSION = 3
 """Raised whenever the same file and settings would give other features."""
 _LIBRARIES = ("av", "librosa", "noisereduce", "numpy", "pydub", "scipy", "soundfile", "soxr")
 _LENGTHS_DEPEND_ON = {"sampling_rate", "frame_length", "hop_length", "trim_top_db"}
@@ -72,8 +72,10 @@ def measure(path: Path, sha256: str, settings: AudioSettings, cache: Cache) -> t
     return tuple(lengths.tolist())
 
 
-def features(path: Path, sha256: str, settings: AudioSettings, cache: Cache, n_samples: int) -> np.ndarray | AudioError:
-    """Features [shape=(n_frames, 2 + n_mfcc)] of a file that has `n_samples` samples after trimming."""
+def features(
+    path: Path, sha256: str, settings: AudioSettings, cache: Cache, n_samples: int
+) -> tuple[np.ndarray, np.ndarray] | AudioError:
+    """Features [shape=(n_frames, n_features)], and pooled ones, of a file of `n_samples` samples after trimming."""
     key = analysis_key(sha256, settings, n_samples)
     analysis = cache.read(key)
     if analysis is None:
@@ -83,7 +85,7 @@ def features(path: Path, sha256: str, settings: AudioSettings, cache: Cache, n_s
         except AudioError as error:
             return error
         cache.write(key, analysis)
-    return to_features(analysis, settings)
+    return to_features(analysis, settings), pool(analysis)
 
 
 @functools.cache

@@ -17,6 +17,7 @@ RATE = 24414
 
 def settings(**changes):
     values = {"sampling_rate": RATE, "frame_length": 2048, "hop_length": 512, "n_mfcc": 13, "trim_top_db": 30.0}
+    values |= {"features": "mfcc", "n_mels": 128, "mel_fmin": 0.0, "normalize_per_speaker": False}
     return AudioSettings(**(values | {"denoise": True, "denoise_reference": False, "target_length": RATE} | changes))
 
 

@@ -14,9 +14,13 @@ SETTINGS = AudioSettings(
     sampling_rate=24414,
     frame_length=64,
     hop_length=16,
+    features="mfcc",
     n_mfcc=1,
+    n_mels=128,
+    mel_fmin=0.0,
     trim_top_db=30.0,
     denoise=False,
+    normalize_per_speaker=False,
     denoise_reference=False,
     target_length=16,
 )
@@ -35,7 +39,7 @@ def processed(labels):
     clips = pd.DataFrame({"clip": names, "corpus": "TESS", "speaker": "OAF", "emotion": [EMOTIONS[i] for i in labels]})
     clips["text"] = [f"{number:03}" for number in range(len(labels))]
     X = np.arange(len(labels) * 2 * 3, dtype=np.float32).reshape(-1, 2, 3)
-    return ProcessedData(X, labels, clips, pd.DataFrame(columns=["file", "reason"], dtype=str), SETTINGS, "f")
+    return ProcessedData(X, labels, X[:, 0], clips, pd.DataFrame(columns=["file", "reason"], dtype=str), SETTINGS, "f")
 
 
 @pytest.fixture

@@ -19,9 +19,13 @@ SETTINGS = AudioSettings(
     sampling_rate=24414,
     frame_length=64,
     hop_length=16,
+    features="mfcc",
     n_mfcc=2,
+    n_mels=128,
+    mel_fmin=0.0,
     trim_top_db=30.0,
     denoise=False,
+    normalize_per_speaker=False,
     denoise_reference=False,
     target_length=80,
 )  # 1 + 80 // 16 = 6 frames of 4 features
@@ -34,7 +38,7 @@ def tiny_data(seed: int = 1) -> store.ProcessedData:
     clips = pd.DataFrame({"clip": [f"DEMO/ESA_word{i}_{EMOTIONS[label]}" for i, label in enumerate(labels)]})
     clips = clips.assign(corpus="DEMO", speaker="ESA", emotion=[EMOTIONS[label] for label in labels], text="word")
     skipped = pd.DataFrame({"file": ["bad.wav"], "reason": ["the file is empty"]})
-    return store.ProcessedData(X.astype(np.float32), labels, clips, skipped, SETTINGS, "fingerprint")
+    return store.ProcessedData(X.astype(np.float32), labels, X[:, 0].astype(np.float32), clips, skipped, SETTINGS, "fingerprint")
 
 
 def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:

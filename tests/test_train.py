@@ -190,7 +190,7 @@ def test_callbacks_watch_what_the_issue_says():
 
 
 def test_best_epoch_is_the_first_of_equals():
-    assert best_epoch({"val_accuracy": [0.1, 0.5, 0.3, 0.5]}) == 2
+    assert best_epoch({"val_accuracy": [0.1, 0.5, 0.3, 0.5]}, make_params({})) == 2
 
 
 TRAIN_AGAIN = f"""
