@@ -78,59 +78,61 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params, *, n_steps:
     n_steps : int
         Training steps in all, which `SCHEDULE: one_cycle` is laid over.
     """
-    features = keras.Input(shape=X_train.shape[1:], name="features")
-    hidden = features
+    model = keras.Sequential(name=f"ser_{params.MODEL}")
+    model.add(keras.Input(shape=X_train.shape[1:], name="features"))
     if params.STANDARDIZE:
         mean, deviation = feature_statistics(X_train)
         rescaling = layers.Rescaling((1 / deviation).tolist(), offset=(-mean / deviation).tolist(), name="standardize")
-        hidden = rescaling(hidden)
-    hidden = {"bilstm": _bilstm, "cnn": _cnn}[params.MODEL](hidden, params)
-    probabilities = layers.Dense(n_classes, activation="softmax", name="emotions")(hidden)
-    model = keras.Model(features, probabilities, name=f"ser_{params.MODEL}")
+        model.add(rescaling)
+    {"bilstm": _add_bilstm, "cnn": _add_cnn}[params.MODEL](model, params)
+    model.add(layers.Dense(n_classes, activation="softmax", name="emotions"))
+    smoothed = keras.losses.CategoricalCrossentropy(label_smoothing=params.LABEL_SMOOTHING)
     model.compile(
         optimizer=_optimizer(params, n_steps),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=params.LABEL_SMOOTHING),
+        loss=smoothed if params.LABEL_SMOOTHING else "categorical_crossentropy",
         metrics=["accuracy"],
     )
     return model
 
 
-def _bilstm(hidden: keras.KerasTensor, params: Params) -> keras.KerasTensor:
+def _add_bilstm(model: keras.Sequential, params: Params) -> None:
     """Two bidirectional LSTM layers, pooled over time, and a dense layer."""
     for number in (1, 2):
         whole = number == 1 or params.POOLING != "last"
         lstm = layers.LSTM(params.LSTM_UNITS, return_sequences=whole, name="lstm")
-        hidden = layers.Bidirectional(lstm, name=f"bilstm_{number}")(hidden)
-        hidden = layers.Dropout(params.DROPOUT_RATE, name=f"dropout_{number}")(hidden)
-    hidden = _pool(hidden, params.POOLING)
-    hidden = layers.Dense(params.DENSE_UNITS, activation="relu", name="dense")(hidden)
-    return layers.Dropout(params.DROPOUT_RATE, name="dropout_3")(hidden)
+        model.add(layers.Bidirectional(lstm, name=f"bilstm_{number}"))
+        model.add(layers.Dropout(params.DROPOUT_RATE, name=f"dropout_{number}"))
+    if params.POOLING != "last":
+        model.add(_pooling(model.output_shape[1:], params.POOLING))
+    model.add(layers.Dense(params.DENSE_UNITS, activation="relu", name="dense"))
+    model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout_3"))
 
 
-def _cnn(hidden: keras.KerasTensor, params: Params) -> keras.KerasTensor:
+def _add_cnn(model: keras.Sequential, params: Params) -> None:
     """Four blocks of 3 × 3 convolution over time and frequency, the mean over frequency, pooled over time."""
-    hidden = layers.Reshape((*hidden.shape[1:], 1), name="image")(hidden)
+    model.add(layers.Reshape((*model.output_shape[1:], 1), name="image"))
     for number, n_filters in enumerate(_CNN_FILTERS, start=1):
-        hidden = layers.Conv2D(n_filters, 3, padding="same", use_bias=False, name=f"convolution_{number}")(hidden)
-        hidden = layers.BatchNormalization(name=f"batch_norm_{number}")(hidden)
-        hidden = layers.ReLU(name=f"relu_{number}")(hidden)
-        hidden = layers.MaxPooling2D(2, name=f"pool_{number}")(hidden)
-        hidden = layers.Dropout(_CNN_DROPOUT, name=f"dropout_{number}")(hidden)
-    frames, bands, n_filters = hidden.shape[1:]
-    hidden = layers.AveragePooling2D((1, bands), name="mean_over_frequency")(hidden)
-    hidden = layers.Reshape((frames, n_filters), name="frames")(hidden)
-    return layers.Dropout(params.DROPOUT_RATE, name="dropout_5")(_pool(hidden, params.POOLING))
+        model.add(layers.Conv2D(n_filters, 3, padding="same", use_bias=False, name=f"convolution_{number}"))
+        model.add(layers.MaxPooling2D(2, name=f"pool_{number}"))  # early, for a quarter of the work after it
+        model.add(layers.BatchNormalization(name=f"batch_norm_{number}"))
+        model.add(layers.ReLU(name=f"relu_{number}"))
+        model.add(layers.Dropout(_CNN_DROPOUT, name=f"dropout_{number}"))
+    _, frames, bands, n_filters = model.output_shape
+    model.add(layers.AveragePooling2D((1, bands), name="mean_over_frequency"))
+    model.add(layers.Reshape((frames, n_filters), name="frames"))
+    model.add(_pooling((frames, n_filters), params.POOLING))
+    model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout_5"))
 
 
-def _pool(hidden: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
-    """One vector for each clip from [shape=(n_clips, n_frames, n)]; `last` is what the LSTM gives by itself."""
+def _pooling(shape: tuple[int, int], pooling: str) -> keras.Model:
+    """One vector for each clip from frames of `shape` (n_frames, n): mean and maximum, or a weighted mean."""
+    frames = keras.Input(shape=shape, name="frames")
     if pooling == "mean_max":
-        mean = layers.GlobalAveragePooling1D(name="mean")(hidden)
-        return layers.Concatenate(name="mean_max")([mean, layers.GlobalMaxPooling1D(name="max")(hidden)])
-    if pooling == "attention":
-        weights = layers.Softmax(axis=1, name="attention")(layers.Dense(1, name="score")(hidden))
-        return layers.Flatten(name="attended")(layers.Dot(axes=1, name="weigh")([weights, hidden]))
-    return hidden
+        ways = [layers.GlobalAveragePooling1D(name="mean")(frames), layers.GlobalMaxPooling1D(name="max")(frames)]
+        return keras.Model(frames, layers.Concatenate(name="concatenate")(ways), name="mean_max")
+    weights = layers.Softmax(axis=1, name="weights")(layers.Dense(1, name="score")(frames))
+    mean = layers.Flatten(name="flatten")(layers.Dot(axes=1, name="weigh")([weights, frames]))
+    return keras.Model(frames, mean, name="attention")
 
 
 def _optimizer(params: Params, n_steps: int) -> keras.optimizers.Optimizer:

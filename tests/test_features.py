@@ -9,7 +9,7 @@ from test_audio import settings
 
 from ser_lib.audio import finish_steps
 from ser_lib.errors import AudioError
-from ser_lib.features import analyse_trimmed, extract_features, process_audio_file, to_features
+from ser_lib.features import analyse, analyse_trimmed, extract_features, pool, process_audio_file, to_features
 
 RATE = 24414
 
@@ -144,3 +144,74 @@ def test_unusable_file_is_refused(tmp_path):
     (tmp_path / "a.wav").write_text("no audio")
     with pytest.raises(AudioError, match="cannot be decoded"):
         process_audio_file(tmp_path / "a.wav", settings())
+
+
+LOGMEL = {"features": "logmel", "n_mels": 40, "mel_fmin": 50.0, "mel_fmax": 8000.0, "frame_length": 1024}
+
+
+def noisy_tone(seconds=1.0):
+    n_samples = round(seconds * RATE)
+    noise = np.random.default_rng(0).standard_normal(n_samples).astype(np.float32)
+    return sine(300, n_samples) + np.float32(0.1) * noise
+
+
+def librosas_log_mel(signal):
+    mel = librosa.feature.melspectrogram(
+        y=signal, sr=RATE, n_fft=1024, hop_length=512, n_mels=40, fmin=50.0, fmax=8000.0, pad_mode="constant"
+    )
+    return librosa.power_to_db(mel).T
+
+
+def test_log_mel_is_librosas_less_the_clips_mean():
+    signal = noisy_tone()
+    expected = librosas_log_mel(signal)
+    features = extract_features(signal, settings(**LOGMEL))
+    assert (features.shape, features.dtype) == ((48, 40), np.float32)
+    np.testing.assert_allclose(features, expected - expected.mean(), rtol=0, atol=1e-3)
+
+
+def test_log_mel_does_not_change_with_the_level():
+    chosen = settings(**LOGMEL)
+    quiet, loud = (extract_features(np.float32(gain) * noisy_tone(), chosen) for gain in (0.01, 1))
+    np.testing.assert_allclose(quiet, loud, rtol=0, atol=1e-3)
+
+
+def test_padding_does_not_change_the_log_mel_of_the_clip():
+    signal = noisy_tone(0.5)
+    short, long = (
+        extract_features(np.pad(signal, (0, size - len(signal))), settings(**LOGMEL, target_length=size))
+        for size in (RATE, 3 * RATE)
+    )
+    np.testing.assert_allclose(long[: len(short)], short, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(long[len(short) :], np.broadcast_to(short[-1], long[len(short) :].shape))
+
+
+def test_names_of_log_mel_are_its_bands():
+    chosen = settings(**LOGMEL)
+    assert chosen.feature_names == [f"logmel_{band}" for band in range(1, 41)]
+
+
+def test_pooled_are_mean_deviation_and_deviation_of_the_change():
+    signal, chosen = noisy_tone(0.5), settings(**LOGMEL)
+    level = librosas_log_mel(signal)
+    level = level - level.mean()
+    by_hand = [
+        [sum(band) / len(band) for band in level.T],
+        [np.sqrt(sum((value - sum(band) / len(band)) ** 2 for value in band) / len(band)) for band in level.T],
+        [np.std([b - a for a, b in zip(band, band[1:], strict=False)]) for band in level.T],
+    ]
+    unpadded = chosen.model_copy(update={"target_length": len(signal)})
+    np.testing.assert_allclose(pool(analyse(signal, unpadded)), np.concatenate(by_hand), rtol=0, atol=2e-3)
+
+
+def test_pooled_features_leave_padding_out():
+    signal, chosen = noisy_tone(0.5), settings(**LOGMEL)
+    padded = chosen.model_copy(update={"target_length": 3 * RATE})
+    shorter = chosen.model_copy(update={"target_length": RATE})
+    vectors = [pool(analyse(np.pad(signal, (0, size.target_length - len(signal))), size)) for size in (shorter, padded)]
+    np.testing.assert_allclose(*vectors, rtol=0, atol=1e-4)
+
+
+def test_pooling_a_single_frame_shows_no_change():
+    vector = pool(analyse(noisy_tone(0.015), settings(**LOGMEL, target_length=366)))
+    np.testing.assert_array_equal(vector[40:], 0)

@@ -13,11 +13,12 @@ import pytest
 from test_store import run_python, tiny_data
 
 from ser_lib import store, train
-from ser_lib.bundle import load_bundle
+from ser_lib.bundle import load_bundle, load_onnx
 from ser_lib.errors import StageError
-from ser_lib.model import build_model, feature_statistics, keras, load_model, predict_probabilities
+from ser_lib.model import build_model, feature_statistics, keras, load_model, predict_probabilities, save_model
+from ser_lib.onnx_export import export_onnx
 from ser_lib.params import make_params
-from ser_lib.train import best_epoch, make_callbacks, train_model
+from ser_lib.train import Batches, best_epoch, make_callbacks, train_model
 
 # Keras 3.15 copies TensorFlow's variables in a way that numpy 2 dislikes.
 pytestmark = pytest.mark.filterwarnings(
@@ -93,6 +94,129 @@ def test_first_layer_standardises_the_training_set_alone(trained):
 def test_standardisation_can_be_left_out():
     model = build_model(tiny_data().X, 7, make_params(SMALL | {"STANDARDIZE": False}))
     assert type(model.layers[0]).__name__ == "Bidirectional"
+
+
+LOGMEL = {"FEATURES": "logmel", "N_MELS": 32}
+
+
+def spectrograms(n_clips=6):
+    return np.random.default_rng(0).standard_normal((n_clips, 48, 32)).astype(np.float32)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean_max", "attention"])
+def test_recurrent_network_pools_its_frames(pooling):
+    model = build_model(spectrograms(), 7, make_params(SMALL | LOGMEL | {"POOLING": pooling}))
+    kinds = [layer.name for layer in model.layers]
+    assert (pooling in kinds) is (pooling != "last")
+    assert model.get_layer("bilstm_2").output.shape == ((None, 8) if pooling == "last" else (None, 48, 8))
+    width = {"last": 8, "mean_max": 16, "attention": 8}[pooling]
+    assert model.get_layer("dense").input.shape == (None, width)
+
+
+@pytest.mark.parametrize(("pooling", "width"), [("mean_max", 256), ("attention", 128)])
+def test_convolutional_network_has_four_blocks(pooling, width):
+    model = build_model(spectrograms(), 7, make_params(LOGMEL | {"MODEL": "cnn", "POOLING": pooling}))
+    blocks = [model.get_layer(f"convolution_{number}") for number in (1, 2, 3, 4)]
+    assert [block.filters for block in blocks] == [24, 48, 96, 128]
+    assert all(block.kernel_size == (3, 3) for block in blocks)
+    assert model.get_layer("frames").output.shape == (None, 3, 128)  # 48 frames, halved four times
+    assert model.get_layer("emotions").input.shape == (None, width)
+
+
+def pooled_by_keras(pooling, frames):
+    model = build_model(spectrograms(), 7, make_params(LOGMEL | {"MODEL": "cnn", "POOLING": pooling}))
+    layer = model.get_layer(pooling)
+    return np.asarray(layer(frames)), layer
+
+
+def test_mean_max_is_the_mean_beside_the_maximum():
+    frames = np.random.default_rng(1).standard_normal((2, 3, 128)).astype(np.float32)
+    pooled, _ = pooled_by_keras("mean_max", frames)
+    np.testing.assert_allclose(pooled, np.hstack([frames.mean(axis=1), frames.max(axis=1)]), atol=1e-6)
+
+
+def test_attention_is_a_mean_weighted_by_the_softmax_of_a_score():
+    frames = np.random.default_rng(1).standard_normal((2, 3, 128)).astype(np.float32)
+    pooled, layer = pooled_by_keras("attention", frames)
+    kernel, bias = layer.get_layer("score").get_weights()
+    powers = np.exp(frames @ kernel + bias)
+    expected = (powers / powers.sum(axis=1, keepdims=True) * frames).sum(axis=1)
+    np.testing.assert_allclose(pooled, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"MODEL": "bilstm", "POOLING": "mean_max"},
+        {"MODEL": "bilstm", "POOLING": "attention"},
+        {"MODEL": "cnn", "POOLING": "mean_max"},
+        {"MODEL": "cnn", "POOLING": "attention"},
+    ],
+    ids=lambda choice: "-".join(choice.values()),
+)
+def test_every_model_is_the_same_after_saving_and_as_onnx(choice, tmp_path):
+    X = spectrograms(70)
+    model = build_model(X, 7, make_params(SMALL | LOGMEL | choice))
+    save_model(model, tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    expected = predict_probabilities(model, X)
+    np.testing.assert_array_equal(predict_probabilities(loaded, X), expected)
+    export_onnx(loaded, tmp_path / "model.onnx")
+    given, shapes = load_onnx(tmp_path / "model.onnx")
+    assert shapes == ((48, 32), (7,))
+    np.testing.assert_allclose(given(X), expected, rtol=0, atol=1e-6)
+
+
+def test_labels_are_smoothed_as_asked():
+    y = np.eye(7, dtype=np.float32)[:6]
+    model = build_model(spectrograms(), 7, make_params(SMALL | LOGMEL | {"LABEL_SMOOTHING": 0.1}))
+    probabilities = predict_probabilities(model, spectrograms()).astype(np.float64)
+    expected = -((0.9 * y + 0.1 / 7) * np.log(probabilities)).sum(axis=1).mean()
+    assert model.evaluate(spectrograms(), y, verbose=0)[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_rate_of_one_cycle_rises_for_three_tenths_and_falls_to_nothing():
+    choice = {"SCHEDULE": "one_cycle", "LEARNING_RATE": 0.01, "WEIGHT_DECAY": 0.02}
+    optimizer = build_model(spectrograms(), 7, make_params(SMALL | LOGMEL | choice), n_steps=100).optimizer
+    assert isinstance(optimizer, keras.optimizers.AdamW)
+    assert optimizer.weight_decay == 0.02
+    rate = keras.optimizers.schedules.deserialize(optimizer.get_config()["learning_rate"])
+    rates = np.array([float(rate(step)) for step in range(101)])
+    assert rates[0] == pytest.approx(0.01 / 25)
+    assert rates.argmax() == 30
+    assert rates[30] == pytest.approx(0.01)
+    assert rates[65] == pytest.approx(0.005, rel=1e-3)  # half of the cosine
+    assert rates[100] == pytest.approx(0, abs=1e-6)
+
+
+def test_batches_hold_every_clip_once_an_epoch_in_an_order_of_their_own():
+    X, y = np.arange(70, dtype=np.float32).reshape(70, 1, 1), np.arange(70)
+    batches = Batches(X, y, make_params({"BATCH_SIZE": 32}))
+    assert len(batches) == 3
+    orders = []
+    for _ in range(2):
+        parts = [batches[number] for number in (2, 0, 1)]
+        assert [len(labels) for _, labels in parts] == [6, 32, 32]
+        assert all(np.array_equal(features.ravel(), labels) for features, labels in parts)
+        orders.append(np.concatenate([labels for _, labels in parts]).tolist())
+        assert sorted(orders[-1]) == list(range(70))
+        batches.on_epoch_end()
+    assert orders[0] != orders[1]
+    assert orders[0] != list(range(70))
+
+
+def test_batches_are_varied_anew_in_each_epoch_and_repeat_with_the_seed():
+    def two_epochs(seed):
+        batches = Batches(spectrograms(), np.eye(7)[:6], make_params(LOGMEL | {"AUGMENT": ["gain"], "SEED": seed}))
+        first = batches[0][0]
+        np.testing.assert_array_equal(batches[0][0], first)
+        batches.on_epoch_end()
+        return np.sort(first.mean(axis=(1, 2))), np.sort(batches[0][0].mean(axis=(1, 2)))
+
+    (first, second), again, other = two_epochs(0), two_epochs(0), two_epochs(1)
+    np.testing.assert_array_equal([first, second], again)
+    assert not np.allclose(first, second)
+    assert not np.allclose(first, other[0])
 
 
 def test_every_file_is_there(trained):
@@ -187,6 +311,37 @@ def test_callbacks_watch_what_the_issue_says():
     assert (early_stopping.monitor, early_stopping.patience) == ("val_loss", 7)
     assert early_stopping.restore_best_weights
     assert (checkpoint.mode, reduce_rate.mode) == ("max", "max")
+
+
+def test_one_cycle_keeps_the_last_epoch(project):
+    params = make_params(SMALL | {"SCHEDULE": "one_cycle"})
+    write_tiny_data(params)
+    model, history = train_model(params)
+    kept = load_model(params.output_dir / "best_model.keras")
+    assert digest(kept) == digest(model)
+    assert {len(values) for values in history.values()} == {6}
+    assert best_epoch(history, params) == 6
+    assert max(history["learning_rate"]) <= 0.02
+    assert history["learning_rate"][-1] < 0.002
+
+
+def test_bundle_has_the_temperature_of_the_validation_set(trained):
+    bundle, raw = load_bundle(trained.folder), load_model(trained.folder / "best_model.keras")
+    probabilities = predict_probabilities(raw, trained.X_val).astype(np.float64)
+    labels = trained.y_val.argmax(axis=1)
+    rows = np.arange(len(labels))
+    targets = np.full_like(probabilities, 1 / (len(labels) + 2) / 6)
+    targets[rows, labels] = (len(labels) + 1) / (len(labels) + 2)
+
+    def cross_entropy(temperature):
+        powers = probabilities ** (1 / temperature)
+        return -(targets * np.log(powers / powers.sum(axis=1, keepdims=True))).sum()
+
+    found = bundle.info.temperature
+    assert cross_entropy(found) <= min(cross_entropy(found * factor) for factor in (0.9, 0.99, 1.01, 1.1))
+    powers = probabilities ** (1 / found)
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(bundle.probabilities(trained.X_val), expected, rtol=0, atol=1e-5)
 
 
 def test_best_epoch_is_the_first_of_equals():
