@@ -1,87 +1,45 @@
-"""Model and held-out clips → metrics and predictions. The work behind 04_evaluate.
+"""Model and held-out clips → metrics, predictions and how they compare. The work behind 04_evaluate.
 
-Accuracy is the share of clips whose most probable emotion is the true one, loss the mean negative natural
-logarithm of the true emotion's probability. Confusion matrices have true emotions in rows.
+What each metric means stands in `ser_lib/metrics.py`. Everything is measured with the bundle's probabilities, after
+temperature scaling unless a name says otherwise.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from sklearn import metrics
 
+from ser_lib import metrics, work
+from ser_lib.baselines import predict_baselines
 from ser_lib.bundle import Bundle
-from ser_lib.errors import BundleError
+from ser_lib.cache import open_cache
+from ser_lib.calibrate import calibrate
+from ser_lib.degrade import CONDITIONS
+from ser_lib.errors import AudioError, BundleError, StageError
 from ser_lib.labels import EMOTIONS
+from ser_lib.parallel import each
 from ser_lib.params import Params
-from ser_lib.store import SPLIT_FILE, file_hash, load_sets, read_array, write_csv, write_json
+from ser_lib.store import (
+    SPLIT_FILE,
+    ProcessedData,
+    file_hash,
+    load_processed,
+    load_sets,
+    load_split,
+    read_array,
+    read_json,
+    to_labels,
+    write_csv,
+    write_json,
+)
+
+METRICS_FILE = "metrics.json"
+"""All that is measured; in `OUTPUT_DIR`."""
+_NO_ANSWER = len(EMOTIONS)
+"""Stands for the prediction of a clip that cannot be used; it is never right."""
 
 
-def validate(y_true: np.ndarray, probabilities: np.ndarray) -> None:
-    """Check that labels [shape=(n,)] and probabilities [shape=(n, n_classes)] can be compared.
-
-    Raises
-    ------
-    ValueError
-        If there is no clip, the lengths differ, or a label has no column.
-    """
-    if len(y_true) == 0:
-        raise ValueError("There must be at least one clip to evaluate. Got none.")
-    if probabilities.ndim != 2 or len(y_true) != len(probabilities):
-        raise ValueError(f"Each of the {len(y_true)} labels needs a row of probabilities. Got {probabilities.shape}.")
-    if y_true.min() < 0 or y_true.max() >= probabilities.shape[1]:
-        raise ValueError(f"Labels must be 0 to {probabilities.shape[1] - 1}. Got {y_true.min()} to {y_true.max()}.")
-
-
-def accuracy(y_true: np.ndarray, probabilities: np.ndarray) -> float:
-    """Share of clips whose most probable emotion is the true one."""
-    return float(metrics.accuracy_score(y_true, probabilities.argmax(axis=1)))
-
-
-def uar(y_true: np.ndarray, probabilities: np.ndarray) -> float:
-    """Unweighted average recall: the mean of the recalls of the emotions that have clips."""
-    return float(np.mean(list(accuracy_per_class(y_true, probabilities).values())))
-
-
-def loss(y_true: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean categorical cross-entropy, in nats."""
-    columns = np.arange(probabilities.shape[1])
-    sums = probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
-    return float(metrics.log_loss(y_true, probabilities / sums, labels=columns))
-
-
-def accuracy_per_class(y_true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Share of each emotion's clips that are recognised (its recall); emotions without a clip are left out."""
-    present = np.unique(y_true)
-    recalls = metrics.recall_score(y_true, probabilities.argmax(axis=1), labels=present, average=None)
-    return {EMOTIONS[label]: float(recall) for label, recall in zip(present, recalls, strict=True)}
-
-
-def confusion_matrix(y_true: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Counts [shape=(n_classes, n_classes)]: true emotion in rows, predicted one in columns."""
-    columns = np.arange(probabilities.shape[1])
-    return metrics.confusion_matrix(y_true, probabilities.argmax(axis=1), labels=columns)
-
-
-def evaluate(y_true: np.ndarray, probabilities: np.ndarray) -> dict:
-    """All metrics of one set.
-
-    Parameters
-    ----------
-    y_true : np.ndarray [shape=(n,)]
-        Labels.
-    probabilities : np.ndarray [shape=(n, n_classes)]
-    """
-    validate(y_true, probabilities)
-    return {
-        "n_clips": len(y_true),
-        "accuracy": accuracy(y_true, probabilities),
-        "uar": uar(y_true, probabilities),
-        "loss": loss(y_true, probabilities),
-        "per_class": accuracy_per_class(y_true, probabilities),
-        "confusion_matrix": confusion_matrix(y_true, probabilities).tolist(),
-    }
-
-
-def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict[str, dict], pd.DataFrame]:
+def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
     """Evaluate the best model on the validation set and on the test set.
 
     Writes `metrics.json` and `test_predictions.csv` into `OUTPUT_DIR`.
@@ -89,7 +47,9 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict[str, dict], pd.
     Returns
     -------
     metrics : dict
-        `validation` and `test`, each with n_clips, accuracy, loss, per_class and confusion_matrix.
+        `validation` and `test`, each with what `metrics.evaluate` gives, `intervals` of the headlines and
+        `ece_uncalibrated`; `temperature`; `speakers` and `texts` of the test set, and how many of them are `known`
+        from training; `bootstrap`: what was drawn.
     predictions : pd.DataFrame
         One row per test clip: clip, speaker, text, true, predicted and a probability `p_<emotion>` for each emotion.
 
@@ -99,7 +59,6 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict[str, dict], pd.
         If the saved test set is not that of the split, or the model was trained on others.
     """
     data, sets = load_sets(params)
-    X_validation, y_validation, _ = sets["validation"]
     X_expected, y_expected, clips = sets["test"]
     X_test = read_array(params.output_dir / params.X_TEST_FILE, "02_split")
     y_test = read_array(params.output_dir / params.Y_TEST_FILE, "02_split")
@@ -107,18 +66,49 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict[str, dict], pd.
     for name, (array, expected) in saved.items():
         if not np.array_equal(array, expected):
             raise BundleError(f"{name} is not the test set of {SPLIT_FILE}. Run 02_split again.")
+    _check_model(bundle, data, params)
+    probabilities = {name: bundle.probabilities(sets[name][0]) for name in ("test", "validation")}
+    results = {
+        name: _evaluate_set(sets[name][2], one, bundle.info.temperature, params) for name, one in probabilities.items()
+    }
+    results["temperature"] = bundle.info.temperature
+    results |= _describe(sets["train"][2], clips, params)
+    predictions = prediction_table(clips, probabilities["test"])
+    write_json(params.output_dir / METRICS_FILE, results)
+    write_csv(params.output_dir / "test_predictions.csv", predictions)
+    return results, predictions
+
+
+def _check_model(bundle: Bundle, data: ProcessedData, params: Params) -> None:
     split_sha256 = file_hash(params.output_dir / SPLIT_FILE)
     if (data.fingerprint, split_sha256) != (bundle.info.data_fingerprint, bundle.info.split_sha256):
         raise BundleError("The model was trained on other features, or on another split. Run 03_train again.")
-    probabilities = bundle.probabilities(X_test)
-    results = {
-        "test": evaluate(y_test.argmax(axis=1), probabilities),
-        "validation": evaluate(y_validation.argmax(axis=1), bundle.probabilities(X_validation)),
+
+
+def _evaluate_set(clips: pd.DataFrame, probabilities: np.ndarray, temperature: float, params: Params) -> dict:
+    y_true = to_labels(clips["emotion"])
+    resampled = _resample(clips, probabilities.argmax(axis=1), params)
+    return metrics.evaluate(y_true, probabilities) | {
+        "ece_uncalibrated": metrics.ece(y_true, calibrate(probabilities, 1 / temperature)),
+        "intervals": {name: metrics.interval(values) for name, values in resampled.items()},
     }
-    predictions = prediction_table(clips, probabilities)
-    write_json(params.output_dir / "metrics.json", results)
-    write_csv(params.output_dir / "test_predictions.csv", predictions)
-    return results, predictions
+
+
+def _resample(clips: pd.DataFrame, y_pred: np.ndarray, params: Params) -> dict[str, np.ndarray]:
+    clusters, _ = metrics.choose_clusters(clips["speaker"], clips["text"])
+    y_true, n_samples = to_labels(clips["emotion"]), params.BOOTSTRAP_SAMPLES
+    return metrics.resample(y_true, y_pred, clusters, n_samples=n_samples, seed=params.SEED)
+
+
+def _describe(train: pd.DataFrame, test: pd.DataFrame, params: Params) -> dict:
+    """Count who and what is in the test set, how much of it training met, and what the bootstrap draws."""
+    clusters, kind = metrics.choose_clusters(test["speaker"], test["text"])
+    tested = {"speakers": "speaker", "texts": "text"}
+    return {
+        **{name: test[column].nunique() for name, column in tested.items()},
+        "known": {name: len({*test[column]} & {*train[column]}) for name, column in tested.items()},
+        "bootstrap": {"cluster": kind, "clusters": int(clusters.max()) + 1, "samples": params.BOOTSTRAP_SAMPLES},
+    }
 
 
 def prediction_table(clips: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
@@ -127,3 +117,109 @@ def prediction_table(clips: pd.DataFrame, probabilities: np.ndarray) -> pd.DataF
     table["predicted"] = [EMOTIONS[label] for label in probabilities.argmax(axis=1)]
     rounded = probabilities.astype(np.float64).round(6)
     return table.assign(**{f"p_{emotion}": rounded[:, label] for label, emotion in enumerate(EMOTIONS)})
+
+
+def evaluate_calibration(bundle: Bundle, params: Params) -> dict[str, dict[str, np.ndarray]]:
+    """Confidence and accuracy on the test set `before` and `after` temperature scaling (`calibration_bins`)."""
+    y_true = read_array(params.output_dir / params.Y_TEST_FILE, "02_split").argmax(axis=1)
+    after = bundle.probabilities(read_array(params.output_dir / params.X_TEST_FILE, "02_split"))
+    before = calibrate(after, 1 / bundle.info.temperature)
+    return {"before": metrics.calibration_bins(y_true, before), "after": metrics.calibration_bins(y_true, after)}
+
+
+def evaluate_baselines(predictions: pd.DataFrame, params: Params) -> dict[str, dict]:
+    """Measure `baselines.BASELINES` on the test set, fitted on the training set; nothing without `params.BASELINES`.
+
+    Adds `baselines` to `metrics.json`.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        What the model says of the test set, from `evaluate_model`.
+    params : Params
+
+    Returns
+    -------
+    dict
+        Name → what `metrics.evaluate_labels` gives, `intervals` of the headlines, and `lead`: the 95 % interval of
+        how far the model's UAR is above this one's, over the same resamples.
+    """
+    if not params.BASELINES:
+        return {}
+    data = load_processed(params.processed_data_file)
+    split = load_split(params, data.clips)
+    train, test = split == "train", split == "test"
+    of_model = _resample(data.clips[test], to_labels(predictions["predicted"]), params)
+    results = {}
+    for name, y_pred in predict_baselines(data.pooled[train], data.y[train], data.pooled[test]).items():
+        resampled = _resample(data.clips[test], y_pred, params)
+        results[name] = metrics.evaluate_labels(data.y[test], y_pred) | {
+            "intervals": {headline: metrics.interval(values) for headline, values in resampled.items()},
+            "lead": metrics.interval(of_model["uar"] - resampled["uar"]),
+        }
+    _add(params, baselines=results)
+    return results
+
+
+def evaluate_robustness(bundle: Bundle, params: Params) -> dict[str, dict]:
+    """Measure the model on the test set under `degrade.CONDITIONS`; nothing without `params.ROBUSTNESS`.
+
+    The clips are decoded again, degraded, and go the way of any file. A clip of which a condition leaves nothing
+    that can be used counts as a mistake. Adds `robustness` to `metrics.json`.
+
+    Returns
+    -------
+    dict
+        Condition → accuracy, uar and the number of `unusable` clips.
+
+    Raises
+    ------
+    StageError
+        If a clip is not in `DATASET_PATH` as it was processed.
+    """
+    if not params.ROBUSTNESS:
+        return {}
+    data = load_processed(params.processed_data_file)
+    _check_model(bundle, data, params)
+    clips = data.clips[load_split(params, data.clips) == "test"]
+    _check_files(clips, params)
+    cache = open_cache()
+    rows = [(params.dataset_path / row.file, row.sha256) for row in clips.itertuples()]
+    tasks = [(*row, data.settings, cache, condition) for condition in CONDITIONS for row in rows]
+    keys = [work.degraded_key(sha256, settings, condition) for _, sha256, settings, _, condition in tasks]
+    found = each(work.degraded_features, tasks, keys, cache, params.N_JOBS, "Degrading")
+    results = {condition: _evaluate_degraded(bundle, clips, found) for condition in CONDITIONS}
+    next(found, None)  # lets the bar end
+    cache.shrink()
+    _add(params, robustness=results)
+    return results
+
+
+def _check_files(clips: pd.DataFrame, params: Params) -> None:
+    for clip in clips.itertuples():
+        path = params.dataset_path / clip.file
+        if not path.is_file() or file_hash(path) != clip.sha256:
+            state = "has changed" if path.is_file() else "is missing"
+            raise StageError(
+                f"`DATASET_PATH` must hold the test clips as they were processed: {clip.file} {state}. "
+                f"Run 01_preprocess again, or set ROBUSTNESS to false."
+            )
+
+
+def _evaluate_degraded(bundle: Bundle, clips: pd.DataFrame, found: Iterable[np.ndarray | AudioError]) -> dict:
+    """Take as many results as there are clips, and measure them."""
+    y_pred, X, usable = np.full(len(clips), _NO_ANSWER), [], []
+    for number, (speaker, features) in enumerate(zip(clips["speaker"], found, strict=False)):
+        if not isinstance(features, AudioError):
+            X.append(bundle.normalized(features, speaker=speaker))
+            usable.append(number)
+    if usable:
+        y_pred[usable] = bundle.probabilities(np.array(X)).argmax(axis=1)
+    y_true = to_labels(clips["emotion"])
+    figures = {"accuracy": metrics.accuracy(y_true, y_pred), "uar": metrics.uar(y_true, y_pred)}
+    return figures | {"unusable": len(clips) - len(usable)}
+
+
+def _add(params: Params, **results: dict) -> None:
+    path = params.output_dir / METRICS_FILE
+    write_json(path, read_json(path) | results)

@@ -95,13 +95,22 @@ def plot_history(history: Mapping[str, list[float]], *, axes: np.ndarray | None 
     return axes
 
 
-def plot_confusion_matrix(matrix: np.ndarray, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Heatmap of counts [shape=(n_classes, n_classes)]: true emotion in rows, predicted one in columns."""
+def plot_confusion_matrix(matrix: np.ndarray, *, shares: bool = False, title: str = "", ax: Axes | None = None) -> Axes:
+    """Heatmap of counts [shape=(n_classes, n_classes)]: true emotion in rows, predicted one in columns.
+
+    With `shares`, each row is divided by its sum. Emotions without a clip that nothing was taken for are left out.
+    """
     ax = ax or plt.subplots(figsize=(5.4, 4.6), layout="constrained")[1]
-    names = [SHOWN_AS[emotion] for emotion in EMOTIONS]
+    matrix = np.asarray(matrix)
+    shown = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)) if matrix.any() else np.arange(len(matrix))
+    names = [SHOWN_AS[EMOTIONS[label]] for label in shown]
+    values = matrix[np.ix_(shown, shown)]
+    if shares:
+        values = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
     sns.heatmap(
-        np.asarray(matrix), annot=True, fmt="d", cmap="Blues", square=True, ax=ax,
-        xticklabels=names, yticklabels=names, cbar_kws={"label": "clips"},
+        values, annot=True, fmt=".2f" if shares else "d", cmap="Blues", square=True, ax=ax, vmin=0,
+        vmax=1 if shares else None, xticklabels=names, yticklabels=names,
+        cbar_kws={"label": "share of the true emotion's clips" if shares else "clips"},
     )  # fmt: skip
     ax.set(xlabel="predicted emotion", ylabel="true emotion", title=title)
     ax.tick_params(axis="x", rotation=45)
@@ -114,6 +123,42 @@ def plot_accuracy_per_class(per_class: Mapping[str, float], *, ax: Axes | None =
     shown = {SHOWN_AS[emotion]: share for emotion, share in per_class.items()}
     ax = _plot_shares(shown, ax)
     ax.set(ylabel="emotion", xlabel="share recognised")
+    return ax
+
+
+def plot_headlines(results: Mapping[str, Mapping], *, ax: Axes | None = None) -> Axes:
+    """UAR and accuracy of each model with their intervals; a value of `results` has uar, accuracy and intervals."""
+    ax = ax or plt.subplots(figsize=(7, 0.8 + 0.5 * len(results)), layout="constrained")[1]
+    rows = np.arange(len(results))
+    for offset, metric, label in ((-0.12, "uar", "UAR"), (0.12, "accuracy", "accuracy")):
+        values = np.array([one[metric] for one in results.values()])
+        low, high = np.array([one["intervals"][metric] for one in results.values()]).T
+        errors = np.maximum([values - low, high - values], 0)
+        ax.errorbar(values, rows + offset, xerr=errors, fmt="o", capsize=3, label=label)
+    ax.set(xlabel="share, with 95 % interval", xlim=(-0.02, 1.02), yticks=rows, yticklabels=list(results))
+    ax.set_ylim(len(results) - 0.5, -0.5)
+    ax.legend(title=None, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    return ax
+
+
+def plot_reliability(bins: Mapping[str, np.ndarray], *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Accuracy over mean confidence of bins (`metrics.calibration_bins`); areas show how many clips a bin has."""
+    ax = ax or plt.subplots(figsize=(4.4, 4), layout="constrained")[1]
+    filled = bins["clips"] > 0
+    clips, confidence, accuracy = (bins[name][filled] for name in ("clips", "confidence", "accuracy"))
+    ax.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="as sure as right")
+    ax.scatter(confidence, accuracy, s=20 + 280 * clips / clips.sum(), alpha=0.7, label="clips of one bin")
+    ax.set(xlabel="confidence (probability)", ylabel="share right", xlim=(0, 1.05), ylim=(-0.05, 1.05), title=title)
+    ax.legend(loc="upper left")
+    return ax
+
+
+def plot_robustness(uars: Mapping[str, float], *, chance: float, ax: Axes | None = None) -> Axes:
+    """UAR under each condition, beside that of a guess."""
+    ax = _plot_shares(uars, ax)
+    ax.axvline(chance, color="grey", linestyle="--", linewidth=1, label="guessing")
+    ax.set(xlabel="UAR", ylabel="condition")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return ax
 
 

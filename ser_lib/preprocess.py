@@ -2,27 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 
 from ser_lib import work
-from ser_lib.cache import Cache, open_cache
+from ser_lib.cache import open_cache
 from ser_lib.corpora import Clip, Skipped, find_clips
 from ser_lib.errors import AudioError, DatasetError, StageError
 from ser_lib.normalize import normalize, speaker_statistics
+from ser_lib.parallel import each as _each
 from ser_lib.params import Params
-from ser_lib.progress import progress_bar
 from ser_lib.settings import AudioSettings
 from ser_lib.store import ProcessedData, load_processed, save_processed, to_labels, write_csv
-
-_BATCH = 16
-"""Clips per task of a worker."""
-_SHRINK_EVERY = 2000
-"""Clips after which the cache is brought back to its limit."""
 
 
 def preprocess_data(params: Params) -> ProcessedData:
@@ -144,26 +137,6 @@ def _lengths(sampling_rate: int, n_samples: int, n_trimmed: int, common_rate: in
         "seconds": n_samples / sampling_rate,
         "trimmed_seconds": n_trimmed / common_rate,
     }
-
-
-def _each(
-    function: Callable, tasks: list[tuple], keys: list[str], cache: Cache, n_jobs: int, what: str
-) -> Iterator[tuple | AudioError]:
-    """Results of `function(*task)` for every task, in order; an `AudioError` is a result as well.
-
-    What the cache has under the task's key is read here, the rest is computed in parallel.
-    """
-    known = [key in cache for key in keys]
-    missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
-    computed = Parallel(n_jobs=n_jobs if len(missing) > _BATCH else 1, batch_size=_BATCH, return_as="generator")(
-        missing
-    )
-    with progress_bar(len(tasks), what, "clips") as bar:
-        for number, (task, is_known) in enumerate(zip(tasks, known, strict=True), start=1):
-            yield function(*task) if is_known else next(computed)
-            bar.update(1)
-            if number % _SHRINK_EVERY == 0:
-                cache.shrink()
 
 
 def _skipped_table(skipped: list[Skipped]) -> pd.DataFrame:

@@ -7,10 +7,10 @@ import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import jinja2
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError, model_validator
 
 from ser_lib.corpora import CORPORA
 from ser_lib.errors import ParameterError, RunError
@@ -74,8 +74,23 @@ class Record:
     @cached_property
     def metrics(self) -> dict[str, dict]:
         """`metrics.json`: set → metric → value."""
+        return {name: values for name, values in self.evaluation.items() if name in ("test", "validation")}
+
+    @cached_property
+    def baselines(self) -> dict[str, dict]:
+        """`metrics.json`: baseline → metric → value, on the test set."""
+        return self.evaluation.get("baselines", {})
+
+    @cached_property
+    def robustness(self) -> dict[str, dict]:
+        """`metrics.json`: condition → metric → value, on the test set."""
+        return self.evaluation.get("robustness", {})
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """All of `metrics.json`: the sets, and what `evaluate_model` says of them together."""
         stored = self._json("metrics.json", _METRICS)
-        return {name: values.model_dump(exclude_none=True) for name, values in stored.items()}
+        return stored.model_dump(exclude_none=True, exclude_unset=True) if stored else {}
 
     @cached_property
     def history(self) -> dict[str, list[float]]:
@@ -136,24 +151,78 @@ class Record:
             raise _damaged(path) from None
 
 
-class _SetMetrics(BaseModel):
-    """Metrics of one set, as far as pages show them."""
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=0)]
+
+
+class _Interval(RootModel[tuple[_Share, _Share]]):
+    @model_validator(mode="after")
+    def _check_order(self) -> "_Interval":
+        if self.root[0] > self.root[1]:
+            raise ValueError("an interval goes from its lower end to its upper end")
+        return self
+
+
+class _Scores(BaseModel):
+    """Metrics that need no probabilities; records made before they were stored lack some."""
 
     n_clips: int
-    accuracy: float = Field(ge=0, le=1)
-    uar: float | None = Field(None, ge=0, le=1)
-    loss: float
+    accuracy: _Share
+    uar: _Share | None = None
+    macro_f1: _Share | None = None
     per_class: dict[str, float] = Field(min_length=1)
+    precision: dict[str, _Share] | None = None
     confusion_matrix: list[list[int]]
+    intervals: dict[Literal["accuracy", "uar", "macro_f1"], _Interval] | None = None
 
     @model_validator(mode="after")
-    def _check_matrix(self) -> "_SetMetrics":
+    def _check_matrix(self) -> "_Scores":
         if {len(self.confusion_matrix)} != {len(row) for row in self.confusion_matrix}:
             raise ValueError("a confusion matrix is square")
         return self
 
 
-_METRICS = TypeAdapter(dict[Literal["validation", "test"], _SetMetrics])
+class _SetMetrics(_Scores):
+    """Metrics of the model on one set, as far as pages show them."""
+
+    loss: float
+    ece: _Share | None = None
+    ece_uncalibrated: _Share | None = None
+
+
+class _BaselineMetrics(_Scores):
+    lead: tuple[float, float]
+
+
+class _Condition(BaseModel):
+    accuracy: _Share
+    uar: _Share
+    unusable: _Count
+
+
+class _Bootstrap(BaseModel):
+    cluster: Literal["speaker and text", "clip"]
+    clusters: _Count
+    samples: _Count
+
+
+class _Metrics(BaseModel):
+    """`metrics.json`; a key that is there must hold what it promises, so None is a default but no value."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    validation: _SetMetrics = None
+    test: _SetMetrics = None
+    temperature: float = Field(None, gt=0)
+    speakers: _Count = None
+    texts: _Count = None
+    known: dict[Literal["speakers", "texts"], _Count] = None
+    bootstrap: _Bootstrap = None
+    baselines: dict[str, _BaselineMetrics] = Field(default_factory=dict)
+    robustness: dict[str, _Condition] = Field(default_factory=dict)
+
+
+_METRICS = TypeAdapter(_Metrics)
 _HISTORY = TypeAdapter(dict[str, list[float]])
 
 

@@ -1,4 +1,4 @@
-"""What is done to one clip, and what of it is kept in the cache: the work of `preprocess_data`'s processes.
+"""What is done to one clip, and what of it is kept in the cache: the work of parallel processes.
 
 Kept are a clip's lengths, and its analysis, from which features of any number of coefficients are made in no time.
 Neither depends on the other clips: see `features.stands_alone`.
@@ -14,6 +14,7 @@ import numpy as np
 
 from ser_lib.audio import load_audio, load_trimmed, trim_steps
 from ser_lib.cache import Cache, key_of
+from ser_lib.degrade import DEGRADE_VERSION, degrade
 from ser_lib.errors import AudioError
 from ser_lib.features import analyse_trimmed, pool, stands_alone, to_features
 from ser_lib.settings import AudioSettings
@@ -44,6 +45,12 @@ def analysis_key(sha256: str, settings: AudioSettings, n_samples: int) -> str:
     if not stands_alone(n_samples, settings):
         values["target_length"] = settings.target_length
     return _key("analysis", sha256, values)
+
+
+def degraded_key(sha256: str, settings: AudioSettings, condition: str) -> str:
+    """Name in the cache of the analysis of a clip under a condition of `degrade.CONDITIONS`."""
+    values = settings.model_dump(include={*_ANALYSIS_DEPENDS_ON, "target_length"})
+    return _key(f"{condition} {DEGRADE_VERSION}", sha256, values)
 
 
 def _key(step: str, sha256: str, settings: dict) -> str:
@@ -86,6 +93,23 @@ def features(
             return error
         cache.write(key, analysis)
     return to_features(analysis, settings), pool(analysis)
+
+
+def degraded_features(
+    path: Path, sha256: str, settings: AudioSettings, cache: Cache, condition: str
+) -> np.ndarray | AudioError:
+    """Features [shape=(n_frames, n_features)] of a file under a condition of `degrade.CONDITIONS`."""
+    key = degraded_key(sha256, settings, condition)
+    analysis = cache.read(key)
+    if analysis is None:
+        _keep_memory()
+        try:
+            degraded = degrade(*load_audio(path), condition=condition, sha256=sha256)
+            analysis = analyse_trimmed(trim_steps(*degraded, settings)["trimmed"], settings)
+        except AudioError as error:
+            return error
+        cache.write(key, analysis)
+    return to_features(analysis, settings)
 
 
 @functools.cache

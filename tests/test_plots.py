@@ -114,6 +114,59 @@ def test_heatmap_annotations_are_the_matrix():
     assert [tick.get_text() for tick in ax.get_yticklabels()] == names
 
 
+def test_confusion_in_shares_of_each_row():
+    matrix = np.zeros((7, 7), dtype=int)
+    matrix[0, :2], matrix[6, 6] = (3, 1), 5
+    ax = plots.plot_confusion_matrix(matrix, shares=True)
+    names = ["neutral", "happy", "surprised"]  # nothing is happy, but one clip was taken for it
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == names
+    assert [float(text.get_text()) for text in ax.texts] == [0.75, 0.25, 0, 0, 0, 0, 0, 0, 1]
+    assert ax.figure.axes[-1].get_ylabel() == "share of the true emotion's clips"
+
+
+def test_empty_confusion_matrix_shows_all_emotions():
+    assert len(plots.plot_confusion_matrix(np.zeros((7, 7), dtype=int)).texts) == 49
+
+
+HEADLINES = {
+    "network": {"uar": 0.8, "accuracy": 0.9, "intervals": {"uar": [0.7, 0.85], "accuracy": [0.8, 1.0]}},
+    "svm": {"uar": 0.5, "accuracy": 0.5, "intervals": {"uar": [0.4, 0.6], "accuracy": [0.5, 0.5]}},
+}
+BINS = {
+    "clips": np.array([0, 3, 1]),
+    "confidence": np.array([0, 0.5, 0.9]),
+    "accuracy": np.array([0, 1 / 3, 1]),
+}
+
+
+def test_headlines_have_their_intervals():
+    ax = plots.plot_headlines(HEADLINES)
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["network", "svm"]
+    uar, accuracy = ax.containers
+    assert uar.lines[0].get_xdata().tolist() == [0.8, 0.5]
+    ends = [segment[:, 0].tolist() for segment in uar.lines[2][0].get_segments()]
+    assert ends == [pytest.approx([0.7, 0.85]), pytest.approx([0.4, 0.6])]
+    assert accuracy.get_label() == "accuracy"
+    assert ax.get_xlabel() == "share, with 95 % interval"
+    assert ax.yaxis_inverted()
+
+
+def test_reliability_shows_the_bins_that_have_clips():
+    ax = plots.plot_reliability(BINS, title="after")
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), [[0.5, 1 / 3], [0.9, 1]])
+    sizes = ax.collections[0].get_sizes()
+    assert sizes[0] > sizes[1]
+    assert ax.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert (labels(ax), ax.get_title()) == (("confidence (probability)", "share right"), "after")
+
+
+def test_robustness_as_bars_beside_a_guess():
+    ax = plots.plot_robustness({"as recorded": 0.75, "telephone": 0.25}, chance=0.125)
+    assert [bar.get_width() for bar in ax.patches] == [0.75, 0.25]
+    assert ax.lines[0].get_xdata() == [0.125, 0.125]
+    assert labels(ax) == ("UAR", "condition")
+
+
 def test_accuracy_per_class_as_bars():
     ax = plots.plot_accuracy_per_class({"fear": 0.25, "ps": 1.0})
     assert [bar.get_width() for bar in ax.patches] == [0.25, 1]
@@ -141,6 +194,9 @@ def test_probabilities_as_bars():
         lambda ax: plots.plot_split(pd.DataFrame({"emotion": ["sad"], "set": ["train"]}), ax=ax),
         lambda ax: plots.plot_confusion_matrix(np.eye(7, dtype=int), ax=ax),
         lambda ax: plots.plot_accuracy_per_class({"sad": 1.0}, ax=ax),
+        lambda ax: plots.plot_headlines(HEADLINES, ax=ax),
+        lambda ax: plots.plot_reliability(BINS, ax=ax),
+        lambda ax: plots.plot_robustness({"telephone": 0.5}, chance=0.1, ax=ax),
         lambda ax: plots.plot_probabilities({"sad": 1.0}, ax=ax),
     ],
 )

@@ -1,0 +1,33 @@
+"""One function on many clips, in parallel, with what the cache has read here."""
+
+from collections.abc import Callable, Iterator
+
+from joblib import Parallel, delayed
+
+from ser_lib.cache import Cache
+from ser_lib.progress import progress_bar
+
+_BATCH = 16
+"""Clips per task of a worker."""
+_SHRINK_EVERY = 2000
+"""Clips after which the cache is brought back to its limit."""
+
+
+def each(
+    function: Callable, tasks: list[tuple], keys: list[str], cache: Cache, n_jobs: int, what: str
+) -> Iterator[object]:
+    """Results of `function(*task)` for every task, in order; an `AudioError` is a result as well.
+
+    What the cache has under the task's key is read here, the rest is computed in parallel.
+    """
+    known = [key in cache for key in keys]
+    missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
+    computed = Parallel(n_jobs=n_jobs if len(missing) > _BATCH else 1, batch_size=_BATCH, return_as="generator")(
+        missing
+    )
+    with progress_bar(len(tasks), what, "clips") as bar:
+        for number, (task, is_known) in enumerate(zip(tasks, known, strict=True), start=1):
+            yield function(*task) if is_known else next(computed)
+            bar.update(1)
+            if number % _SHRINK_EVERY == 0:
+                cache.shrink()

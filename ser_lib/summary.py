@@ -1,0 +1,118 @@
+"""Metrics and predictions of `evaluate_model` → the tables and sentences that people read.
+
+Each sentence is made from the figures, so that it is true of every split, corpus and model.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from ser_lib.labels import EMOTIONS, SHOWN_AS
+
+
+def headline_table(results: Mapping[str, Mapping]) -> pd.DataFrame:
+    """Headlines with their intervals, as people read them; loss and calibration error where all have them."""
+    columns = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro-F1"}
+    more = {"loss": "loss (nats)", "ece": "calibration error"}
+    rows = {}
+    for name, values in results.items():
+        row: dict[str, object] = {"clips": values["n_clips"]}
+        for key, column in columns.items():
+            low, high = values["intervals"][key]
+            row[column] = f"{values[key]:.3f} [{low:.3f}, {high:.3f}]"
+        rows[name] = row | {column: f"{values[key]:.3f}" for key, column in more.items() if key in values}
+    return pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns")
+
+
+def tell_scope(results: Mapping) -> str:
+    """Say what the intervals of `evaluate_model`'s metrics cover, and what they do not."""
+    drawn, n, known = results["bootstrap"], results["speakers"], results["known"]
+    what = {"clip": "clips", "speaker and text": "pairs of speaker and text"}[drawn["cluster"]]
+    who = {1: "one speaker", 2: "two speakers"}.get(n, f"{n} speakers")
+    other = {1: "another voice", 2: "a third"}.get(n, "any other")
+    return (
+        f"Intervals: 95 % of {drawn['samples']:,} resamples of the test set's {drawn['clusters']} {what}. "
+        f"It has {who}: the intervals say nothing of {other}. "
+        f"Training has met {known['speakers']} of {n} test speakers and {known['texts']} of {results['texts']} texts."
+    )
+
+
+def tell_best(model: Mapping, baselines: Mapping[str, Mapping]) -> str:
+    """Say whether the model is better than the best baseline, and whether this test set can tell."""
+    if not baselines:
+        return "Baselines were not asked for (BASELINES)."
+    name = max(baselines, key=lambda one: baselines[one]["uar"])
+    uar, (low, high) = baselines[name]["uar"], baselines[name]["lead"]
+    order = "above" if model["uar"] > uar else "below" if model["uar"] < uar else "equal to"
+    verdict = (
+        "the network earns its place" if low > 0
+        else "the simpler model is the better one" if high < 0
+        else "this test set does not tell which is better"
+    )  # fmt: skip
+    return (
+        f"The network's UAR, {model['uar']:.3f}, is {order} that of the best baseline, {name}, {uar:.3f}. "
+        f"95 % interval of the difference: [{low:+.3f}, {high:+.3f}], so {verdict}."
+    )
+
+
+def tell_calibration(results: Mapping) -> str:
+    """Say what temperature scaling did to the calibration error on the test set."""
+    before, after, temperature = results["test"]["ece_uncalibrated"], results["test"]["ece"], results["temperature"]
+    sure = "too sure" if temperature > 1 else "not sure enough"
+    gain = "lowers" if after < before else "does not lower"
+    return (
+        f"On the validation set the network is {sure}: temperature {temperature:.2f}. That {gain} "
+        f"the calibration error on the test set: {before:.3f} before, {after:.3f} after."
+    )
+
+
+def tell_robustness(test: Mapping, robustness: Mapping[str, Mapping]) -> str:
+    """Say which condition costs most and which least."""
+    if not robustness:
+        return "Robustness was not asked for (ROBUSTNESS)."
+    worst, *_, best = sorted(robustness, key=lambda condition: robustness[condition]["uar"])
+    unusable = sum(values["unusable"] for values in robustness.values())
+    return (
+        f"UAR as recorded: {test['uar']:.3f}. It is lowest with {worst} ({robustness[worst]['uar']:.3f}) and highest "
+        f"with {best} ({robustness[best]['uar']:.3f}); guessing gives {1 / len(test['per_class']):.3f}."
+        + (f" {unusable} clips could not be used and count as mistakes." if unusable else "")
+    )
+
+
+def robustness_table(test: Mapping, robustness: Mapping[str, Mapping]) -> pd.DataFrame:
+    """Accuracy and UAR as recorded and under each condition."""
+    rows = {"as recorded": test, **robustness}
+    return pd.DataFrame.from_dict(
+        {name: {"accuracy": values["accuracy"], "UAR": values["uar"]} for name, values in rows.items()}, orient="index"
+    )
+
+
+def class_table(values: Mapping) -> pd.DataFrame:
+    """Emotions of a set, the least recognised first, and what each is most often taken for."""
+    rows = []
+    for emotion, recall in values["per_class"].items():
+        counts = np.array(values["confusion_matrix"][EMOTIONS.index(emotion)])
+        wrong = np.where(np.arange(len(counts)) == EMOTIONS.index(emotion), 0, counts)
+        taken_for = f"{SHOWN_AS[EMOTIONS[wrong.argmax()]]} ({wrong.max()})" if wrong.any() else ""
+        rows.append((SHOWN_AS[emotion], counts.sum(), recall, values["precision"][emotion], taken_for))
+    table = pd.DataFrame(rows, columns=["emotion", "clips", "recall", "precision", "most often taken for"])
+    return table.sort_values("recall", kind="stable").reset_index(drop=True)
+
+
+def mistake_table(predictions: pd.DataFrame, *, n: int = 10) -> pd.DataFrame:
+    """The `n` mistakes with the highest confidence: clip, true, predicted, confidence."""
+    wrong = predictions[predictions["true"] != predictions["predicted"]]
+    table = wrong[["clip"]].assign(true=wrong["true"].map(SHOWN_AS), predicted=wrong["predicted"].map(SHOWN_AS))
+    table["confidence"] = wrong.filter(regex="^p_").max(axis=1)
+    return table.sort_values("confidence", ascending=False, kind="stable").head(n).reset_index(drop=True)
+
+
+def accuracy_table(predictions: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Clips, right ones and accuracy for each value of `column` (speaker, text), the lowest accuracy first."""
+    right = predictions["true"] == predictions["predicted"]
+    table = right.groupby(predictions[column]).agg(["size", "sum", "mean"])
+    table.columns = ["clips", "right", "accuracy"]
+    return table.reset_index().sort_values(
+        ["accuracy", "clips"], ascending=[True, False], kind="stable", ignore_index=True
+    )
