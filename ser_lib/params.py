@@ -167,7 +167,21 @@ class Params(BaseModel):
         held_out = self.TEST_FRACTION + self.VALIDATION_FRACTION
         if held_out >= 1:
             raise ValueError(f"`TEST_FRACTION` + `VALIDATION_FRACTION` must be below 1. Got {held_out:g}.")
+        self._check_split()
         return self
+
+    def _check_split(self) -> None:
+        by_speaker = self.SPLIT in ("speaker", "speaker_text")
+        if self.TEST_SPEAKERS and not by_speaker:
+            raise ValueError(f"`TEST_SPEAKERS` needs `SPLIT` to be speaker or speaker_text. Got {self.SPLIT}.")
+        if by_speaker and not self.TEST_SPEAKERS and self.SPLIT_FILE is None:
+            raise ValueError(
+                f"`TEST_SPEAKERS` must name the speakers of the test set with `SPLIT: {self.SPLIT}`. Got none."
+            )
+        if self.SPLIT != "folds" and (self.N_FOLDS is not None or self.FOLD != 0):
+            raise ValueError(f"`N_FOLDS` and `FOLD` need `SPLIT` to be folds. Got {self.SPLIT}.")
+        if self.N_FOLDS is not None and self.FOLD >= self.N_FOLDS:
+            raise ValueError(f"`FOLD` must be below `N_FOLDS` ({self.N_FOLDS}). Got {self.FOLD}.")
 
     def _check_model(self) -> None:
         wrong = set(self.AUGMENT) - set(AUGMENTATIONS)

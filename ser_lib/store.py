@@ -27,6 +27,10 @@ SETS = ("train", "validation", "test")
 """The three sets of a split."""
 SPLIT_FILE = "split.csv"
 """Which clip is in which set; in `OUTPUT_DIR`."""
+LEAKAGE_FILE = "leakage.json"
+"""What the test and validation clips have in common with training clips; in `OUTPUT_DIR`."""
+UNUSED = "unused"
+"""What stands for a set in a split where a clip is in none."""
 BUNDLE_FILE = "bundle.json"
 """What a model was trained with; beside the model."""
 
@@ -208,7 +212,7 @@ def _table(file: np.lib.npyio.NpzFile, prefix: str) -> "pd.DataFrame":
 
 
 def load_split(params: Params, clips: "pd.DataFrame") -> np.ndarray:
-    """Set of each clip (`train`, `validation` or `test`), in the order of `clips`.
+    """Set of each clip (`train`, `validation` or `test`; `unused` for a clip in none), in the order of `clips`.
 
     Raises
     ------
@@ -220,7 +224,7 @@ def load_split(params: Params, clips: "pd.DataFrame") -> np.ndarray:
     path = require(params.output_dir / SPLIT_FILE, "02_split")
     try:
         split = pd.read_csv(path, dtype=str, keep_default_na=False)
-        fits = split["clip"].tolist() == clips["clip"].tolist() and set(split["set"]) == set(SETS)
+        fits = split["clip"].tolist() == clips["clip"].tolist() and set(split["set"]) - {UNUSED} == set(SETS)
     except (ValueError, KeyError):
         fits = False
     if not fits:

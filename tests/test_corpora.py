@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from ser_lib.corpora import demo, find_clips, get_corpus
+from ser_lib.corpora import demo, emodb, find_clips, get_corpus
 from ser_lib.corpora import tess as tess_corpus
 from ser_lib.errors import DatasetError, ParameterError, SerError
 from ser_lib.labels import EMOTIONS
+
+REPO = Path(__file__).resolve().parent.parent
+MANIFEST = REPO.parent / "shared" / "corpora" / "manifest.json"
 
 
 def write(folder, *files, content=None):
@@ -317,3 +321,101 @@ def test_killed_making_is_not_taken_for_a_corpus(tmp_path, demo_folder):
     assert not (tmp_path / "demo").exists()
     demo.make(tmp_path / "demo", n_words=8)
     assert hashes(tmp_path / "demo") == hashes(demo_folder)
+
+
+# EMO-DB
+
+
+@pytest.fixture(scope="module")
+def emodb_names():
+    if not MANIFEST.is_file():
+        pytest.skip(f"no names of EMO-DB: {MANIFEST} is missing")
+    return [name for name in json.loads(MANIFEST.read_text()) if name.startswith("EMODB/")]
+
+
+# 2 digits of speaker, 3 characters of text, a letter of emotion, one of version: the corpus's own documentation
+@pytest.mark.parametrize(
+    ("stem", "speaker", "emotion", "text", "version"),
+    [
+        ("03a01Fa", "03", "happy", "a01", "a"),  # Freude
+        ("03a01Nc", "03", "neutral", "a01", "c"),
+        ("08b02Wd", "08", "angry", "b02", "d"),  # Wut
+        ("16a04Eb", "16", "disgust", "a04", "b"),  # Ekel
+        ("09b10Aa", "09", "fear", "b10", "a"),  # Angst
+        ("11b03Td", "11", "sad", "b03", "d"),  # Trauer
+        ("03a01Fa ", "03", "happy", "a01", "a"),
+    ],
+)
+def test_emodb_name_says_speaker_emotion_text_and_version(stem, speaker, emotion, text, version):
+    assert emodb.read_name(stem) == (speaker, emotion, text, version)
+
+
+@pytest.mark.parametrize(
+    ("stem", "reason"),
+    [
+        ("03a01Xa", "unknown emotion 'X' in the name; known: W, E, A, F, T, N, L"),
+        ("03c01Fa", "does not read like 03a01Fa"),
+        ("3a01Fa", "does not read like 03a01Fa"),
+        ("03a01F", "does not read like 03a01Fa"),
+        ("03a01fa", "does not read like 03a01Fa"),
+        ("03a01Faa", "does not read like 03a01Fa"),
+        ("OAF_back_angry", "does not read like 03a01Fa"),
+        ("", "does not read like 03a01Fa"),
+    ],
+)
+def test_other_names_are_no_clips_of_emodb(stem, reason, tmp_path):
+    with pytest.raises(ValueError, match=reason):
+        emodb.read_name(stem)
+    write(tmp_path, "03a02Na.wav", f"{stem or 'x'}.wav")
+    clips, skipped = find_clips("EMODB", tmp_path)
+    assert [clip.clip for clip in clips] == ["EMODB/03_a02_neutral_a"]
+    assert [(left.file, left.fault) for left in skipped] == [(f"{stem or 'x'}.wav", True)]
+
+
+def test_boredom_is_left_out_and_no_fault(tmp_path):
+    write(tmp_path, "wav/03a01Fa.wav", "wav/03a01La.wav")
+    clips, skipped = find_clips("EMODB", tmp_path)
+    assert [(clip.clip, clip.speaker, clip.text) for clip in clips] == [("EMODB/03_a01_happy_a", "03", "a01")]
+    (left,) = skipped
+    assert (left.file, left.fault) == ("wav/03a01La.wav", False)
+    assert left.reason == "boredom has no counterpart among the seven emotions"
+
+
+def test_versions_of_a_sentence_are_clips_of_their_own(tmp_path):
+    write(tmp_path, "03a02Wb.wav", "03a02Wc.wav")
+    clips, skipped = find_clips("EMODB", tmp_path)
+    assert [clip.clip for clip in clips] == ["EMODB/03_a02_angry_b", "EMODB/03_a02_angry_c"]
+    assert {clip.text for clip in clips} == {"a02"}
+    assert skipped == []
+
+
+# Counted from the corpus's documentation: 535 recordings, 127 anger, 81 boredom, 46 disgust, 69 fear, 71 happiness,
+# 62 sadness, 79 neutral; by speaker, counted with `ls | cut -c1-2 | sort | uniq -c`, without those in L
+EMODB_EMOTIONS = {"angry": 127, "disgust": 46, "fear": 69, "happy": 71, "sad": 62, "neutral": 79}
+EMODB_SPEAKERS = {"03": 44, "08": 48, "09": 39, "10": 30, "11": 47, "12": 30, "13": 51, "14": 61, "15": 47, "16": 57}
+
+
+def counts_are_those_of_emodb(clips, skipped):
+    assert Counter(clip.emotion for clip in clips) == EMODB_EMOTIONS
+    assert Counter(clip.speaker for clip in clips) == EMODB_SPEAKERS
+    assert {clip.text for clip in clips} == {"a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10"}
+    assert len({clip.clip for clip in clips}) == len(clips) == 535 - 81
+    assert [left.fault for left in skipped] == [False] * 81
+
+
+def test_real_names_of_emodb_give_every_clip_but_boredom(emodb_names, tmp_path):
+    write(tmp_path, *emodb_names)
+    counts_are_those_of_emodb(*find_clips("EMODB", tmp_path))
+
+
+def test_files_of_emodb_are_all_different():
+    folder = REPO / "data" / "EMODB"
+    if not folder.is_dir():
+        pytest.skip("no EMO-DB: data/EMODB is missing")
+    counts_are_those_of_emodb(*find_clips("EMODB", folder))
+
+
+def test_missing_emodb_says_where_to_get_it(tmp_path):
+    message = refusal("EMODB", tmp_path / "nowhere")
+    assert "http://emodb.bilderbar.info" in message
+    assert "data/EMODB" in message
