@@ -1,91 +1,205 @@
-"""Which features, models and variations carry over to a voice that was never heard: the table in docs/transfer.md."""
+"""Which features, networks and variations carry over to a voice that was never heard: the tables of docs/transfer.md.
+
+Every candidate is trained on one actress of TESS and tested on the other, in both directions, with several seeds;
+20 epochs of the one-cycle schedule, the last one kept, so that nothing is chosen on the test speaker.
+
+python benchmarks/ablation.py                        # every candidate, seeds 0, 1 and 2: two hours on two cores
+python benchmarks/ablation.py "mask alone" --seeds 0
+python benchmarks/ablation.py --table                # what was measured so far, as Markdown
+
+Reads data/TESS and data/EMODB; writes build/ablation/runs.jsonl, and each run's probabilities beside it.
+"""
 
 import argparse
 import json
+import statistics
 import time
+from pathlib import Path
 
+import librosa
+import numpy as np
+from joblib import Parallel, delayed
 from sklearn.metrics import recall_score
 
+from ser_lib.audio import load_trimmed, resample
+from ser_lib.features import analyse_trimmed, to_features
+from ser_lib.labels import EMOTIONS
 from ser_lib.model import build_model, predict_probabilities, set_seed
-from ser_lib.params import make_params
+from ser_lib.params import AUGMENTATIONS, make_params
 from ser_lib.preprocess import preprocess_data
-from ser_lib.store import one_hot
+from ser_lib.settings import AudioSettings
+from ser_lib.store import ProcessedData, one_hot
 from ser_lib.train import Batches
 
-LOGMEL = {
-    "FEATURES": "logmel",
-    "N_MELS": 80,
-    "MEL_FMIN": 50.0,
-    "MEL_FMAX": 8000.0,
-    "FRAME_LENGTH": 1024,
-    "HOP_LENGTH": 512,
-    "TARGET_LENGTH": 71680,
-    "DENOISE": False,
-}
-CNN = LOGMEL | {
-    "MODEL": "cnn",
-    "POOLING": "mean_max",
-    "DROPOUT_RATE": 0.4,
-    "LABEL_SMOOTHING": 0.1,
-    "SCHEDULE": "one_cycle",
-    "WEIGHT_DECAY": 0.01,
-    "LEARNING_RATE": 4.0e-3,
-    "EPOCHS": 20,
-}
-ALL = ["mask", "warp", "shift", "stretch", "position", "tilt", "gain"]
+FOLDER = Path("build/ablation")
+BASE = {
+    "FEATURES": "logmel", "N_MELS": 64, "MEL_FMIN": 50.0, "MEL_FMAX": 8000.0, "FRAME_LENGTH": 1024, "HOP_LENGTH": 768,
+    "TARGET_LENGTH": 71680, "DENOISE": False, "MODEL": "cnn", "POOLING": "mean_max", "DROPOUT_RATE": 0.4,
+    "AUGMENT": list(AUGMENTATIONS), "LABEL_SMOOTHING": 0.1, "SCHEDULE": "one_cycle", "WEIGHT_DECAY": 0.01,
+    "LEARNING_RATE": 4.0e-3, "EPOCHS": 20,
+}  # fmt: skip
+PLAIN = {"EPOCHS": 20, "DROPOUT_RATE": 0.5, "SCHEDULE": "one_cycle"}
 CANDIDATES = {
-    "cnn mask": CNN | {"AUGMENT": ["mask"]},
-    "cnn all": CNN | {"AUGMENT": ALL},
-    "cnn all denoised": CNN | {"AUGMENT": ALL, "DENOISE": True},
+    "log-mel, CNN, all variations": {},
+    "mask alone": {"AUGMENT": ["mask"]},
+    "no variation": {"AUGMENT": []},
+    "normalised per speaker": {"NORMALIZE_PER_SPEAKER": True},
+    "EMO-DB in training, too": {"with": "emodb"},
+    "mean of each band removed (CMN)": {"with": "cmn"},
+    "F0 and voicing as further bands": {"with": "f0"},
+    "attention pooling": {"POOLING": "attention"},
+    "waveforms at 0.9, 1 and 1.1 of the speed": {"with": "speed", "EPOCHS": 7},
+    "noise reduced": {"DENOISE": True},
+    "delta features as further bands": {"with": "delta"},
+    "80 bands, hop 512": {"N_MELS": 80, "HOP_LENGTH": 512},
+    "BiLSTM, mean and maximum": {"MODEL": "bilstm"},
+    "BiLSTM, last state": {"MODEL": "bilstm", "POOLING": "last"},
 }
+"""What differs from `BASE`; `with` names a change that is no parameter."""
 
 
-def data_of(corpus, values):
-    params = make_params(
-        {k: v for k, v in values.items()}
-        | {"CORPORA": [corpus], "DATASET_PATH": f"data/{corpus}", "OUTPUT_DIR": f"build/ablation/{corpus}"}
+def load(corpus: str, params: dict) -> ProcessedData:
+    """Preprocess a corpus, from the cache where it is known."""
+    own = {"CORPORA": [corpus], "DATASET_PATH": f"data/{corpus}", "OUTPUT_DIR": str(FOLDER / corpus)}
+    return preprocess_data(make_params(params | own))
+
+
+def frames_with_sound(data: ProcessedData) -> np.ndarray:
+    """Mark [shape=(n_clips, n_frames)] the frames before the padding."""
+    seconds = data.clips["trimmed_seconds"].to_numpy()
+    n_sound = 1 + seconds * data.settings.sampling_rate // data.settings.hop_length
+    return np.arange(data.X.shape[1]) < n_sound[:, np.newaxis]
+
+
+def without_band_means(data: ProcessedData) -> np.ndarray:
+    """Log-mel less each band's mean over the clip."""
+    sound = frames_with_sound(data)[..., np.newaxis]
+    means = (data.X * sound).sum(axis=1, keepdims=True) / sound.sum(axis=1, keepdims=True)
+    return data.X - means
+
+
+def with_pitch(data: ProcessedData) -> np.ndarray:
+    """Log-mel with eight columns of F0 (semitones from the clip's median, YIN) and eight of voicing."""
+    tracks = Parallel(n_jobs=-1, batch_size=16)(
+        delayed(_pitch)(Path("data/TESS") / file, data.settings) for file in data.clips["file"]
     )
-    return preprocess_data(params), params
+    return np.concatenate([data.X, np.repeat(np.stack(tracks), 8, axis=2)], axis=2)
 
 
-def fit(X, y, params, validation=None):
-    set_seed(params.SEED)
-    batches = Batches(X, one_hot(y), params)
-    model = build_model(X, 7, params, n_steps=params.EPOCHS * len(batches))
-    model.fit(batches, epochs=params.EPOCHS, verbose=0)
-    return model
+def _pitch(path: Path, settings: AudioSettings) -> np.ndarray:
+    signal = load_trimmed(path, settings)
+    f0 = librosa.yin(
+        signal, fmin=80, fmax=600, sr=settings.sampling_rate, frame_length=2048, hop_length=settings.hop_length
+    )
+    rms = librosa.feature.rms(y=signal, frame_length=2048, hop_length=settings.hop_length)[0]
+    voiced = (rms > 0.1 * rms.max()) & (f0 < 590) & (f0 > 85)
+    semitones = np.where(voiced, 12 * np.log2(f0 / np.median(f0[voiced] if voiced.any() else f0)), 0)
+    track = np.zeros((settings.n_frames, 2), dtype=np.float32)
+    track[: len(f0)] = np.stack([semitones, 10.0 * voiced], axis=1)[: settings.n_frames]
+    return track
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*")
+def at_speed(data: ProcessedData, speed: float) -> np.ndarray:
+    """Log-mel of the same clips played faster, pitch and all."""
+    return np.stack(
+        Parallel(n_jobs=-1, batch_size=16)(
+            delayed(_faster)(Path("data/TESS") / file, data.settings, speed) for file in data.clips["file"]
+        )
+    )
+
+
+def _faster(path: Path, settings: AudioSettings, speed: float) -> np.ndarray:
+    rate = settings.sampling_rate
+    signal = resample(load_trimmed(path, settings), rate, target_rate=round(rate / speed))
+    return to_features(analyse_trimmed(signal, settings), settings)
+
+
+def training_set(name: str | None, data: ProcessedData, params: dict) -> tuple[np.ndarray, list]:
+    """Features of TESS, and further clips for training: (features, labels, speaker or None for any)."""
+    if name == "cmn":
+        return without_band_means(data), []
+    if name == "f0":
+        return with_pitch(data), []
+    if name == "delta":
+        return np.concatenate([data.X, 3 * librosa.feature.delta(data.X, axis=1, width=5)], axis=2), []
+    if name == "speed":
+        return data.X, [(at_speed(data, speed), data.y, data.clips["speaker"].to_numpy()) for speed in (0.9, 1.1)]
+    if name == "emodb":
+        emodb = load("EMODB", params)
+        return data.X, [(emodb.X, emodb.y, None)]
+    return data.X, []
+
+
+def run(name: str, seeds: list[int]) -> None:
+    """Train and test a candidate that has not been measured yet."""
+    values = dict(BASE | CANDIDATES[name])
+    changed = values.pop("with", None)
+    data = load("TESS", values)
+    X, further = training_set(changed, data, values)
+    speakers = data.clips["speaker"].to_numpy()
+    for seed in seeds:
+        for source in ("OAF", "YAF"):
+            if any((row["name"], row["seed"], row["train"]) == (name, seed, source) for row in measured()):
+                continue
+            start, params, train = time.monotonic(), make_params(values | {"SEED": seed}), speakers == source
+            parts = [(X[train], data.y[train])]
+            parts += [
+                (more[who == source], y[who == source]) if who is not None else (more, y) for more, y, who in further
+            ]
+            X_train, y_train = (np.concatenate(column) for column in zip(*parts, strict=True))
+            set_seed(seed)
+            batches = Batches(X_train, one_hot(y_train), params)
+            model = build_model(X_train, len(EMOTIONS), params, n_steps=params.EPOCHS * len(batches))
+            model.fit(batches, epochs=params.EPOCHS, verbose=0)
+            probabilities = predict_probabilities(model, X[~train])
+            note(name, seed, source, data.y[~train], probabilities, time.monotonic() - start)
+
+
+def note(name: str, seed: int, source: str, y: np.ndarray, probabilities: np.ndarray, seconds: float) -> None:
+    """Add a run to the table."""
+    recalls = recall_score(y, probabilities.argmax(axis=1), labels=range(len(EMOTIONS)), average=None)
+    row = {"name": name, "seed": seed, "train": source, "uar": round(float(recalls.mean()), 4)}
+    row |= {"recalls": [round(float(recall), 3) for recall in recalls], "seconds": round(seconds)}
+    print(json.dumps(row), flush=True)
+    np.save(FOLDER / f"{name.replace('/', ' ')} {source} {seed}.npy", probabilities)
+    with (FOLDER / "runs.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def measured() -> list[dict]:
+    """Every run so far."""
+    path = FOLDER / "runs.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def main() -> None:
+    """Measure, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="candidates; all of them if none is named")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--directions", default="OAF,YAF")
-    parser.add_argument("--out", default="build/ablation.jsonl")
-    o = parser.parse_args()
-    for name in o.names or CANDIDATES:
-        values = CANDIDATES[name]
-        data, _ = data_of("TESS", values)
-        speakers = data.clips.speaker.to_numpy()
-        for seed in map(int, o.seeds.split(",")):
-            for source in o.directions.split(","):
-                start = time.time()
-                params = make_params(values | {"SEED": seed})
-                train = speakers == source
-                model = fit(data.X[train], data.y[train], params)
-                predicted = predict_probabilities(model, data.X[~train]).argmax(1)
-                recalls = recall_score(data.y[~train], predicted, average=None, labels=range(7))
-                row = {
-                    "name": name,
-                    "seed": seed,
-                    "train": source,
-                    "uar": float(recalls.mean()),
-                    "recalls": recalls.round(3).tolist(),
-                    "s": round(time.time() - start),
-                }
-                print(json.dumps(row), flush=True)
-                with open(o.out, "a") as f:
-                    f.write(json.dumps(row) + "\n")
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    if not options.table:
+        for name in options.names or CANDIDATES:
+            run(name, [int(seed) for seed in options.seeds.split(",")])
+    print_table(measured())
+
+
+def print_table(rows: list[dict]) -> None:
+    """Print mean ± deviation of the UAR in both directions, and the lowest recall of any emotion on average."""
+    print("| candidate | OAF → YAF | YAF → OAF | mean | recall of happy |\n| --- | --- | --- | ---: | --- |")
+    for name in dict.fromkeys(row["name"] for row in rows):
+        cells, means, happy = [], [], []
+        for source in ("OAF", "YAF"):
+            uars = [row["uar"] for row in rows if (row["name"], row["train"]) == (name, source)]
+            happy.append(
+                statistics.fmean(row["recalls"][1] for row in rows if (row["name"], row["train"]) == (name, source))
+            )
+            spread = f" ± {statistics.stdev(uars):.3f}" if len(uars) > 1 else ""
+            cells.append(f"{statistics.fmean(uars):.3f}{spread}")
+            means.append(statistics.fmean(uars))
+        print(f"| {name} | {cells[0]} | {cells[1]} | {statistics.fmean(means):.3f} | {happy[0]:.2f}, {happy[1]:.2f} |")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from ser_lib.errors import ParameterError
 AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain")
 """What `AUGMENT` may name: hide bands and frames; scale and move the frequency axis; speed; place in time; slope of
 the spectrum; level."""
+_OTHER_OUTPUTS = ("bundle.json", "history.json", "leakage.json", "metrics.json")
 _CNN_BANDS = 16
 """Bands that four poolings by two leave one of."""
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
@@ -40,7 +41,7 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    CORPORA: list[str] = Field(["DEMO"], min_length=1, max_length=1, description="corpus to use: DEMO or TESS")
+    CORPORA: list[str] = Field(["DEMO"], min_length=1, max_length=1, description="corpus to use: DEMO, TESS or EMODB")
     DATASET_PATH: str = Field("data/demo", min_length=1, description="folder of the corpus")
     OUTPUT_DIR: str = Field("artifacts/interactive", min_length=1, description="folder that all results go to")
     MAX_SKIPPED: Number = Field(0.01, ge=0, le=1, description="stop if more than this share of clips is unusable")
@@ -79,8 +80,15 @@ class Params(BaseModel):
     SPLIT_FILE: str | None = Field(
         None, min_length=1, description="CSV of clip and set to use instead; null: split by SPLIT"
     )
-    TEST_FRACTION: Number = Field(0.15, gt=0, lt=1, description="share of the clips in the test set")
-    VALIDATION_FRACTION: Number = Field(0.15, gt=0, lt=1, description="share of the clips in the validation set")
+    TEST_FRACTION: Number = Field(
+        0.15, gt=0, lt=1, description="share in the test set of the clips, or of the texts that SPLIT keeps apart"
+    )
+    VALIDATION_FRACTION: Number = Field(
+        0.15,
+        gt=0,
+        lt=1,
+        description="share in the validation set; with SPLIT by speaker, of what is left",
+    )
 
     STANDARDIZE: bool = Field(True, description="standardise features with the training set's mean and deviation")
     MODEL: Literal["bilstm", "cnn"] = Field("bilstm", description="recurrent network, or convolutional one on logmel")
@@ -162,7 +170,7 @@ class Params(BaseModel):
             raise ValueError("`N_JOBS` must be at least 1, or -1 for one process per core. Got 0.")
         if self.DENOISE and self.SAMPLING_RATE < 5120:
             raise ValueError(f"`SAMPLING_RATE` must be at least 5120 with `DENOISE`. Got {self.SAMPLING_RATE}.")
-        if self.MODEL_JSON_FILE in ("bundle.json", "history.json", "metrics.json"):
+        if self.MODEL_JSON_FILE in _OTHER_OUTPUTS:
             raise ValueError(f"`MODEL_JSON_FILE` must not be the name of another output. Got {self.MODEL_JSON_FILE}.")
         held_out = self.TEST_FRACTION + self.VALIDATION_FRACTION
         if held_out >= 1:

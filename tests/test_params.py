@@ -152,6 +152,31 @@ def test_hop_length_is_at_most_frame_length():
     assert make_params({"HOP_LENGTH": 4096, "FRAME_LENGTH": 4096}).HOP_LENGTH == 4096
 
 
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"AUGMENT": ["mask", "echo"], "FEATURES": "logmel"}, "`AUGMENT` must name some of mask, warp, "),
+        ({"AUGMENT": ["mask"]}, "`AUGMENT` needs `FEATURES: logmel`. Got mfcc."),
+        ({"MODEL": "cnn", "POOLING": "mean_max"}, "`MODEL: cnn` needs `FEATURES: logmel` and `N_MELS` of at least 16."),
+        (
+            {"MODEL": "cnn", "FEATURES": "logmel", "N_MELS": 15, "N_MFCC": 13, "POOLING": "mean_max"},
+            "Got logmel and 15.",
+        ),
+        (
+            {"MODEL": "cnn", "FEATURES": "logmel"},
+            "`POOLING` must be mean_max or attention with `MODEL: cnn`. Got last.",
+        ),
+        ({"MODEL": "gru"}, "`MODEL` must be 'bilstm' or 'cnn'. Got 'gru'."),
+        ({"N_MFCC": 20, "N_MELS": 16}, "`N_MFCC` must be at most `N_MELS` (16). Got 20."),
+        ({"MEL_FMIN": 9000.0, "MEL_FMAX": 8000.0}, "`MEL_FMIN` must be below `MEL_FMAX` (8000). Got 9000."),
+        ({"MEL_FMAX": 12208.0}, "`MEL_FMAX` must be at most half of `SAMPLING_RATE` (12207). Got 12208."),
+        ({"MEL_FMIN": 12207.0}, "`MEL_FMIN` must be below `MEL_FMAX` (12207). Got 12207."),
+    ],
+)
+def test_features_and_models_that_do_not_fit_are_refused(values, reason):
+    assert reason in refusal(**values)
+
+
 @pytest.mark.parametrize(("test", "validation"), [(0.5, 0.5), (0.3, 0.7), (0.9, 0.9)])
 def test_fractions_leave_something_to_train_on(test, validation):
     message = refusal(TEST_FRACTION=test, VALIDATION_FRACTION=validation)
@@ -190,7 +215,7 @@ def test_the_two_test_files_differ():
     assert "must differ" in refusal(X_TEST_FILE="y_test.npy")
 
 
-@pytest.mark.parametrize("taken", ["bundle.json", "history.json", "metrics.json"])
+@pytest.mark.parametrize("taken", ["bundle.json", "history.json", "leakage.json", "metrics.json"])
 def test_no_file_takes_the_name_of_another_output(taken):
     assert "`MODEL_JSON_FILE`" in refusal(MODEL_JSON_FILE=taken)
 

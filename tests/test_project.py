@@ -83,7 +83,8 @@ def test_notebook_has_one_parameters_cell_with_help(path):
 @each_notebook
 def test_code_cells_are_short_and_clean(path):
     for cell in code_cells(path):
-        assert len(cell.source.splitlines()) <= 20
+        # the parameters are a table, a line for each, which is as long as there are parameters
+        assert len(cell.source.splitlines()) <= 20 or "parameters" in cell.metadata.get("tags", [])
         assert cell.outputs == []
         assert cell.execution_count is None
 
