@@ -20,7 +20,7 @@ def test_normalised_features_have_no_mean_and_the_deviation_one():
     X = np.random.default_rng(0).normal(3, 4, (3, 50, 2)).astype(np.float32)
     known = speaker_statistics(X, np.array([50, 50, 50]), SPEAKERS)
     for speaker, statistics in known.items():
-        frames = normalize(X[SPEAKERS == speaker], statistics).reshape(-1, 2)
+        frames = normalize(X[speaker == SPEAKERS], statistics).reshape(-1, 2)
         assert frames.dtype == np.float32
         np.testing.assert_allclose(frames.mean(axis=0), 0, atol=1e-6)
         np.testing.assert_allclose(frames.std(axis=0), 1, atol=1e-6)
