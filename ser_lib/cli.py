@@ -2,22 +2,23 @@
 
 import contextlib
 import json
-import re
+import shlex
 import signal
 import sys
 import threading
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ser_lib.errors import RunError, SerError
+from ser_lib.manifest import DONE
 from ser_lib.params import Params, read_values, resolve, shown
 from ser_lib.settings import Backend
 from ser_lib.store import BUNDLE_FILE
 
 if TYPE_CHECKING:
+    from ser_lib.plan import Plan
     from ser_lib.runs import Run
 
 INTERRUPT_AGAIN = 20.0
@@ -31,48 +32,87 @@ app = typer.Typer(
 )
 
 
+Override = Annotated[
+    list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Override a parameter, of all; can be repeated.")
+]
+More = Annotated[
+    list[Path] | None,
+    typer.Option("--with", metavar="FILE", help="Lay another file over each; can be repeated, a later one wins."),
+]
+
+
 @app.command()
 def run(
     params: Annotated[
-        list[Path] | None, typer.Argument(help="Parameter files; a later one wins.  [default: params/demo.yaml]")
+        list[Path] | None, typer.Argument(help="Parameter files, each a run.  [default: params/demo.yaml]")
     ] = None,
-    override: Annotated[
-        list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Override a parameter; can be repeated.")
+    override: Override = None,
+    more: More = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the run; of several runs, what their names begin with.  [default: the file's name; "
+            "with the time, unless there are seeds or folds]"
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run.  [default: the file's name and the time]")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0,1,2", help="A run for each seed, NAME_s0, NAME_s1 and so on.")
+    ] = None,
+    folds: Annotated[
+        bool, typer.Option("--folds", help="A run for each fold of speakers, NAME_f0, NAME_f1 and so on.")
+    ] = False,
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on after the last stage that succeeded.")
     ] = None,
 ) -> None:
-    """Execute the five notebooks and leave a record in reports/."""
-    from ser_lib import runs  # papermill takes a second to import
+    """Execute the five notebooks and leave a record in reports/.
+
+    Seeds and folds are gathered in a study, reports/NAME_study. The same command again goes on where it stopped.
+    """
+    from ser_lib import plan, runs  # papermill takes a second to import
 
     if resume is not None:
-        if params or override or name:
+        if params or override or more or name or seeds or folds:
             raise typer.BadParameter("--resume takes the run's own parameters: give it alone.")
         _execute(runs.resume_run(resume))
+        return
+    files = params or [Path("params/demo.yaml")]
+    asked = plan.plan_files(files, more or [], override or [], name=name, seeds=seeds, folds=folds)
+    if len(asked.runs) == 1 and not asked.study:
+        _execute(runs.start_run(asked.runs[0].values, name=asked.runs[0].name))
     else:
-        files = [path if path.exists() else resolve(path) for path in params or [Path("params/demo.yaml")]]
-        values = read_values(files, override or [])
-        _execute(runs.start_run(values, name=_timed(files[-1].stem) if name is None else name))
+        _execute_all(asked, can_repeat=bool(name or asked.study))
 
 
-def _timed(name: str) -> str:
-    """Name for a run after that of a file, with the time."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._") or "run"
-    return f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+@app.command()
+def protocol(
+    params: Annotated[str, typer.Argument(help="Parameter file, or its name in params/ without .yaml.")],
+    override: Override = None,
+    more: More = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the names of the runs begin with.  [default: the file's name]")
+    ] = None,
+    seeds: Annotated[str, typer.Option(metavar="0,1,2", help="Seeds of each split.")] = "0,1,2",
+) -> None:
+    """Measure a model by how little training and test set share: at random, by text, by speaker.
+
+    Whatever split the file names, each of these is run with each seed, as NAME_random_s0 and so on, and gathered
+    in reports/NAME_protocol. The same command again goes on where it stopped.
+    """
+    from ser_lib import plan
+
+    file = Path(params)
+    if not resolve(file).is_file() and not file.is_file():
+        file = Path("params") / f"{params}.yaml"
+    _execute_all(plan.plan_protocol(file, more or [], override or [], name=name, seeds=seeds), can_repeat=True)
 
 
 def _execute(run: "Run") -> None:
     """Execute a run, say how it went, and bring the site up to date, whatever became of the run."""
-    from ser_lib import report, runs
+    from ser_lib import report
 
-    print(f"Run {run.name}: {', '.join(run.params.CORPORA)} in {shown(run.params.DATASET_PATH)}", flush=True)
-    if run.params.CORPORA == ["DEMO"] and not run.params.dataset_path.exists():
-        print("There is nothing yet: the demo corpus is made there first.", flush=True)
     try:
-        runs.execute_run(run)
-        print(_summary(run.name))
+        _execute_one(run)
     except KeyboardInterrupt:
         print(f"Interrupted. To go on: ser run --resume {run.name}", file=sys.stderr)
         raise
@@ -83,13 +123,65 @@ def _execute(run: "Run") -> None:
     print(f"All runs are in {shown(report.build_site())}.", flush=True)
 
 
+def _execute_one(run: "Run", place: str = "") -> None:
+    """Execute a run and say how it went; `place`: which of several it is."""
+    from ser_lib import runs
+
+    print(f"Run {run.name}{place}: {', '.join(run.params.CORPORA)} in {shown(run.params.DATASET_PATH)}", flush=True)
+    if run.params.CORPORA == ["DEMO"] and not run.params.dataset_path.exists():
+        print("There is nothing yet: the demo corpus is made there first.", flush=True)
+    runs.execute_run(run)
+    print(_summary(run.name), flush=True)
+
+
+def _execute_all(asked: "Plan", *, can_repeat: bool) -> None:
+    """Execute several runs, each whatever became of the others, and show their study.
+
+    `can_repeat`: the same command names the same runs, so that it goes on where it stopped.
+    """
+    from ser_lib import plan, report, studies
+    from ser_lib.records import record_folder
+
+    states = plan.check(asked.runs)  # what is refused, is refused before anything starts
+    if asked.study:
+        studies.write_study(asked.study, asked.title, asked.rows)
+    failed = []
+    for number, planned in enumerate(asked.runs):
+        try:
+            if states[planned.name] == DONE:
+                print(f"Run {planned.name} is done already.", flush=True)
+            else:
+                _execute_one(plan.begin(planned, states[planned.name]), f", {number + 1} of {len(asked.runs)}")
+        except KeyboardInterrupt:
+            rest = ", ".join(later.name for later in asked.runs[number + 1 :])
+            again = f": ser run --resume {planned.name}" + (f"; not begun: {rest}" if rest else "")
+            if can_repeat:
+                again = f", give the same command again: {shlex.join(['ser', *sys.argv[1:]])}"
+            print(f"Interrupted. To go on{again}", file=sys.stderr)
+            raise
+        except (SerError, OSError) as error:
+            failed.append(planned.name)
+            print(f"error: {_one_line(error)}", file=sys.stderr, flush=True)
+    if asked.study:
+        print(f"\n{asked.title}\n\n{studies.write_table(asked.study)}")
+        print(f"The study is in {shown(record_folder(asked.study))}.")
+    print(f"All runs are in {shown(report.build_site())}.", flush=True)
+    if failed:
+        advice = " The same command again takes them up." if can_repeat else ""
+        print(f"Failed: {', '.join(failed)}.{advice}", file=sys.stderr)
+        raise SystemExit(1)
+
+
 def _summary(run: str) -> str:
     from ser_lib.records import figure_text, find_record
 
     record = find_record(run)
     names = ("validation", "test")
     accuracies = ", ".join(f"{name} accuracy {figure_text(record.figure('accuracy', name))}" for name in names)
-    return f"Done: {accuracies}.\nThe executed notebooks are in {shown(record.folder)}."
+    return (
+        f"Done: {accuracies}, test UAR {figure_text(record.figure('uar'))}.\n"
+        f"The executed notebooks are in {shown(record.folder)}."
+    )
 
 
 @app.command()
@@ -123,11 +215,13 @@ def reproduce(
 ) -> None:
     """Run a record's parameters again and hold the new run against it; exit status 1 if they differ."""
     from ser_lib import runs
+    from ser_lib.plan import run_name
     from ser_lib.records import find_record
     from ser_lib.reproduce import hold_against, values_of
 
     record = find_record(run)
-    again = runs.start_run(values_of(record) | read_values([], override or []), name=_timed(f"{record.name}-again"))
+    values = values_of(record) | read_values([], override or [])
+    again = runs.start_run(values, name=run_name(f"{record.name}-again", timed=True))
     _execute(again)
     outcome = hold_against(record, find_record(again.name))
     print(*outcome.lines, sep="\n")
@@ -148,13 +242,14 @@ def list_runs(context: typer.Context) -> None:
     rows = []
     for record in list_records():
         try:
-            rows.append((record.name, record.state, record.started, figure_text(record.figure("accuracy"))))
+            figures = [figure_text(record.figure(metric)) for metric in ("accuracy", "uar")]
+            rows.append((record.name, record.state, record.started, *figures))
         except (SerError, TypeError, ValueError):
-            rows.append((record.name, "damaged", record.started, ""))
-    rows.insert(0, ("run", "state", "started (UTC)", "test accuracy"))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+            rows.append((record.name, "damaged", record.started, "", ""))
+    rows.insert(0, ("run", "state", "started (UTC)", "test accuracy", "test UAR"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @runs_app.command(name="rm")
@@ -229,13 +324,15 @@ def main() -> None:
         signal.signal(number, interrupt)
     try:
         app()
-    except SerError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (SerError, OSError) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(1) from None
-    except OSError as error:
-        named = f"{shown(error.filename)}: " if error.filename else ""
-        print(f"error: {named}{error.strerror or error}", file=sys.stderr)
-        raise SystemExit(1) from None
+
+
+def _one_line(error: SerError | OSError) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    return (f"{shown(error.filename)}: " if error.filename else "") + (error.strerror or str(error))
 
 
 def interrupt(*_signal: object) -> None:

@@ -16,8 +16,8 @@ from scipy.stats import binomtest
 from ser_lib.errors import RunError
 from ser_lib.records import Record, figure_text
 
-_METRICS = ("accuracy", "uar", "loss")
-_SHOWN = {"uar": "UAR"}
+_METRICS = ("accuracy", "uar", "macro_f1", "loss")
+_SHOWN = {"uar": "UAR", "macro_f1": "macro-F1"}
 _OWN = ("OUTPUT_DIR", "PROCESSED_DATA_FILE")
 
 
@@ -70,6 +70,8 @@ def _metric_table(records: Sequence[Record]) -> pd.DataFrame:
     for name in ("test", "validation"):
         for metric in _METRICS:
             values = [record.figure(metric, name) for record in records]
+            if values == [None] * len(values):  # of records made before it was measured
+                continue
             differences = [_signed(value, values[0]) for value in values[1:]]
             rows[f"{name} {_SHOWN.get(metric, metric)}"] = [*(figure_text(value, 4) for value in values), *differences]
     columns = [record.name for record in records]

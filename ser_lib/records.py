@@ -4,28 +4,26 @@ import fcntl
 import re
 import shutil
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import jinja2
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError, model_validator
 
-from ser_lib.corpora import CORPORA
 from ser_lib.errors import ParameterError, RunError
-from ser_lib.labels import SHOWN_AS
 from ser_lib.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ser_lib.params import Params, project_root, read_values, resolve, shown
-from ser_lib.store import write_text
+from ser_lib.store import LEAKAGE_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MODEL_CARD_FILE = "model_card.md"
 _FILES = ("params.yaml", MANIFEST_FILE)
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
+_SHOWN = {"bilstm": "BiLSTM", "cnn": "CNN", "mfcc": "MFCC", "logmel": "log-mel"}
 
 
 def reports_folder() -> Path:
@@ -98,6 +96,12 @@ class Record:
         return self._json("history.json", _HISTORY)
 
     @cached_property
+    def leakage(self) -> dict[str, dict]:
+        """`leakage.json`: set → what its clips have in common with training clips; empty in older records."""
+        stored = self._json(LEAKAGE_FILE, _LEAKAGE)
+        return {name: values.model_dump() for name, values in stored.items()}
+
+    @cached_property
     def predictions(self) -> "pd.DataFrame | None":
         """`test_predictions.csv`."""
         path = self.folder / "test_predictions.csv"
@@ -126,9 +130,33 @@ class Record:
 
     @property
     def split(self) -> str:
-        """The split, in words: shares of training, validation and test."""
-        test, validation = self.params["TEST_FRACTION"], self.params["VALIDATION_FRACTION"]
-        return f"random {1 - test - validation:.0%}/{validation:.0%}/{test:.0%}".replace("%", "")
+        """The split, in words; where clips or texts are drawn, with the shares of training, validation and test."""
+        params = self.params
+        if params["SPLIT_FILE"] is not None:
+            return f"from {Path(params['SPLIT_FILE']).name}"
+        if params["SPLIT"] == "folds":
+            number = f"fold {params['FOLD']}"
+            return number + (f" of {params['N_FOLDS']}" if params["N_FOLDS"] else ", one speaker each")
+        if params["SPLIT"] in ("speaker", "speaker_text"):
+            names = params["TEST_SPEAKERS"]
+            texts = ", text-disjoint" if params["SPLIT"] == "speaker_text" else ""
+            return f"test speaker{'s' if len(names) > 1 else ''} {', '.join(names)}{texts}"
+        test, validation = params["TEST_FRACTION"], params["VALIDATION_FRACTION"]
+        shares = f"{1 - test - validation:.0%}/{validation:.0%}/{test:.0%}".replace("%", "")
+        return f"{'text-disjoint' if params['SPLIT'] == 'text' else params['SPLIT']} {shares}"
+
+    @property
+    def model(self) -> str:
+        """The network and what it sees, in words."""
+        values = [self.params["MODEL"], self.params["FEATURES"]]
+        return " on ".join(_SHOWN.get(str(value), str(value)) for value in values)
+
+    @property
+    def models(self) -> dict[str, dict[str, Any]]:
+        """Metrics of the test set by model: the network's first, then those of the baselines; empty without any."""
+        if "test" not in self.metrics:
+            return {}
+        return {self.model: self.metrics["test"] | {"uar": self.figure("uar")}} | self.baselines
 
     @property
     def state(self) -> str:
@@ -224,6 +252,23 @@ class _Metrics(BaseModel):
 
 _METRICS = TypeAdapter(_Metrics)
 _HISTORY = TypeAdapter(dict[str, list[float]])
+
+
+class _Shared(BaseModel):
+    clips: _Count
+    share: _Share
+
+
+class _Leakage(BaseModel):
+    """What one set has in common with the training set."""
+
+    clips: _Count
+    speaker: _Shared
+    text: _Shared
+    audio: _Shared
+
+
+_LEAKAGE = TypeAdapter(dict[Literal["test", "validation"], _Leakage])
 
 
 def _damaged(path: Path) -> RunError:
@@ -331,25 +376,6 @@ def figure_text(figure: float | None, digits: int = 3) -> str:
     return "" if figure is None else f"{figure:.{digits}f}"
 
 
-def templates(*, escape: bool) -> jinja2.Environment:
-    """Jinja2's environment over `ser_lib/templates`; `escape` for pages, whose values must not become markup."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ser_lib"),
-        autoescape=escape,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": figure_text, "shown_as": lambda emotion: SHOWN_AS.get(emotion, emotion)}
-    return environment
-
-
-def write_model_card(folder: Path) -> None:
-    """Write `model_card.md` into the record of a run that is done."""
-    record = Record(folder, read_manifest(folder))
-    names = record.params["CORPORA"]
-    card = templates(escape=False).get_template(MODEL_CARD_FILE)
-    write_text(
-        folder / MODEL_CARD_FILE,
-        card.render(record=record, corpora=[CORPORA[name] for name in names], epochs=len(record.history["loss"])),
-    )
+def interval_text(interval: Sequence[float], digits: int = 3) -> str:
+    """Show the two ends of an interval."""
+    return " to ".join(figure_text(end, digits) for end in interval)

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import bleach
@@ -21,9 +22,11 @@ from nbconvert import HTMLExporter
 
 from ser_lib import plots
 from ser_lib.errors import RunError
+from ser_lib.pages import MODEL_CARD_FILE, shared_with_training, templates
 from ser_lib.params import shown
-from ser_lib.records import MODEL_CARD_FILE, Record, list_records, reports_folder, templates
+from ser_lib.records import Record, list_records, reports_folder
 from ser_lib.store import write_text
+from ser_lib.studies import HEADINGS, StudyRecord, read_study, study_folders
 
 _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
 {% block html_head %}
@@ -58,24 +61,46 @@ _PROTOCOLS = {"http", "https", "mailto", "data"}
 
 
 def build_site() -> Path:
-    """Write the pages of every record in `reports/`, and return the first page.
+    """Write the pages of every record and every study in `reports/`, and return the first page.
 
     A record that cannot be read is named on the first page with the reason.
     """
     pages = templates(escape=True)
-    records, damaged = [], []
-    for record in list_records():
-        try:
-            _write_run_page(record, pages)
-            records.append(record)
-        except RunError as error:
-            damaged.append(f"{record.name}: {error}")
-        except Exception as error:  # a record may come from anywhere; the others have their pages all the same
-            text = (str(error).splitlines() or [""])[0].encode("ascii", "backslashreplace").decode()
-            damaged.append(f"{record.name}: damaged ({type(error).__name__}: {text})")
+    damaged: list[str] = []
+    records = [record for record in list_records() if _is_written(record.name, damaged, _write_run_page, record, pages)]
+    studies: list[StudyRecord] = []
+    for folder in study_folders():
+        _is_written(folder.name, damaged, _write_study_page, folder, pages, studies)
     first = reports_folder() / "index.html"
-    write_text(first, pages.get_template("index.html").render(records=records, damaged=damaged))
+    page = pages.get_template("index.html")
+    write_text(first, page.render(records=records, studies=studies, damaged=damaged))
     return first
+
+
+def _is_written(name: str, damaged: list[str], write: Callable[..., None], *values: object) -> bool:
+    """Write a page; tell whether it could be, and if not add to `damaged` why."""
+    try:
+        write(*values)
+    except RunError as error:
+        damaged.append(f"{name}: {error}")
+    except Exception as error:  # a record may come from anywhere; the others have their pages all the same
+        text = (str(error).splitlines() or [""])[0].encode("ascii", "backslashreplace").decode()
+        damaged.append(f"{name}: damaged ({type(error).__name__}: {text})")
+    else:
+        return True
+    return False
+
+
+def _write_study_page(folder: Path, pages: jinja2.Environment, studies: list[StudyRecord]) -> None:
+    """Write the page of a study, after those of its runs, and add it to `studies`."""
+    study = read_study(folder)
+    page = pages.get_template("study.html").render(
+        study=study,
+        headings=HEADINGS,
+        linked={record.name for record in study.runs if (record.folder / "index.html").is_file()},
+    )
+    write_text(folder / "index.html", page)
+    studies.append(study)
 
 
 def _write_run_page(record: Record, pages: jinja2.Environment) -> None:
@@ -89,6 +114,7 @@ def _write_run_page(record: Record, pages: jinja2.Environment) -> None:
         matrices=[_matrix_picture(values, name) for name, values in record.metrics.items()],
         history=_picture(plots.plot_history(record.history)[0]) if record.history else "",
         provenance=_provenance(record),
+        shared=shared_with_training(record),
         card=_to_html(card.read_text(encoding="utf-8")) if card.is_file() else "",
     )
     write_text(record.folder / "index.html", page)

@@ -7,10 +7,7 @@ write (unless `OUTPUT_DIR` says otherwise), the parameters with their real paths
 
 import fcntl
 import itertools
-import json
 import logging
-import os
-import re
 import shutil
 import sys
 import time
@@ -20,17 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import papermill
 import yaml
-from jupyter_client import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
-from papermill.exceptions import PapermillExecutionError
-from traitlets import Unicode
-from traitlets.config import Config
 
 from ser_lib.corpora import get_corpus
-from ser_lib.errors import ParameterError, RunError, SerError, StageError
+from ser_lib.errors import ParameterError, RunError, StageError
 from ser_lib.manifest import (
     DONE,
     MANIFEST_FILE,
@@ -42,30 +32,19 @@ from ser_lib.manifest import (
     read_manifest,
     write_manifest,
 )
-from ser_lib.params import Params, load_params, make_params, project_root, resolve, shown
-from ser_lib.progress import FILE_VARIABLE, stage_line
-from ser_lib.records import MODEL_CARD_FILE, RUN_NAME, record_folder, scratch_folder, write_model_card
-from ser_lib.redact import PATH_PARAMETERS, hide_in_notebook, hide_value
-from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, file_hash, whole_file, write_text
+from ser_lib.notebooks import execute_notebook
+from ser_lib.pages import MODEL_CARD_FILE, write_model_card
+from ser_lib.params import Params, load_params, make_params, resolve, shown
+from ser_lib.records import RUN_NAME, record_folder, scratch_folder
+from ser_lib.redact import PATH_PARAMETERS, hide_value
+from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, SPLIT_FILE, file_hash, whole_file, write_text
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 """The notebooks, in the order in which they run."""
 _KEPT = {
-    "skipped.csv", "split.csv", "history.json", BUNDLE_FILE, "metrics.json", "test_predictions.csv", "predictions.csv"
+    "skipped.csv", SPLIT_FILE, LEAKAGE_FILE, "history.json", BUNDLE_FILE, "metrics.json", "test_predictions.csv",
+    "predictions.csv",
 }  # fmt: skip
-
-
-class LoggedKernelManager(AsyncKernelManager):
-    """Starts kernels whose own streams go to a file: notes of dying libraries are nothing for the terminal."""
-
-    log_file = Unicode().tag(config=True)
-    progress_file = Unicode().tag(config=True)
-
-    async def start_kernel(self, **options: Any) -> None:
-        """Start a kernel that tells its progress in the one file, and what its cells do not show in the other."""
-        environment = options.pop("env", os.environ) | {FILE_VARIABLE: self.progress_file}
-        with Path(self.log_file).open("ab") as log:
-            await super().start_kernel(stdout=log, stderr=log, env=environment, **options)
 
 
 @dataclass(frozen=True)
@@ -95,7 +74,7 @@ class Run:
         params, folder = self.params, self.params.output_dir
         return {
             "01_preprocess": [params.processed_data_file, folder / "clips.csv", folder / "skipped.csv"],
-            "02_split": [folder / SPLIT_FILE, folder / params.X_TEST_FILE, folder / params.Y_TEST_FILE],
+            "02_split": [folder / name for name in (SPLIT_FILE, LEAKAGE_FILE, params.X_TEST_FILE, params.Y_TEST_FILE)],
             "03_train": [
                 folder / name
                 for name in (
@@ -112,8 +91,8 @@ class Run:
         }[stage]
 
 
-def start_run(values: Mapping[str, Any], *, name: str) -> Run:
-    """Begin a new run: validate everything, then make its folders.
+def make_run(values: Mapping[str, Any], *, name: str) -> Run:
+    """Name and parameters of a run, validated; nothing is made yet.
 
     Parameters
     ----------
@@ -125,7 +104,7 @@ def start_run(values: Mapping[str, Any], *, name: str) -> Run:
     Raises
     ------
     RunError
-        If the name is not valid or taken.
+        If the name is not valid.
     ParameterError
         If a parameter is refused.
     """
@@ -138,6 +117,18 @@ def start_run(values: Mapping[str, Any], *, name: str) -> Run:
     example = run.params.EXAMPLE_AUDIO_FILE
     if example is not None and not resolve(example).is_file():
         raise ParameterError(f"`EXAMPLE_AUDIO_FILE` must be an audio file. There is none at {example}.")
+    return run
+
+
+def start_run(values: Mapping[str, Any], *, name: str) -> Run:
+    """Begin a new run: validate everything, as `make_run` does, then make its folders.
+
+    Raises
+    ------
+    RunError
+        If the name is taken, too.
+    """
+    run = make_run(values, name=name)
     _make_folders(run)
     return run
 
@@ -236,7 +227,7 @@ def _execute_stage(run: Run, stage: str, manifest: Manifest) -> None:
     if not sys.stderr.isatty():  # where the line of progress does not show
         print(f"  {stage} ...", flush=True)
     try:
-        _execute_notebook(run, stage)
+        execute_notebook(stage, run.params, scratch=run.scratch, record=run.record)
         missing = [shown(path) for path in run.outputs(stage) if not path.is_file()]
         if missing:
             raise RunError(f"{stage} ended without writing {', '.join(missing)}.")
@@ -258,99 +249,6 @@ def _execute_stage(run: Run, stage: str, manifest: Manifest) -> None:
     )
     print(f"  {stage:<14} {manifest.stages[stage].seconds:6.1f} s", flush=True)
     _end(run, manifest, f"finished {stage}")
-
-
-def _execute_notebook(run: Run, stage: str) -> None:
-    """Execute one notebook in `scratch` and publish it, without paths of this machine, whatever becomes of it."""
-    notebook = project_root() / "notebooks" / f"{stage}.ipynb"
-    partial = run.scratch / f"{stage}.ipynb"
-    log_file = run.scratch / "kernels.log"
-    declared = declared_parameters(notebook)
-    defaults = Params().model_dump()
-    values = run.params.model_dump()
-    changed = {name: values[name] for name in declared if values[name] != defaults[name]}
-    headings = _headings(notebook)
-    told = run.scratch / ".progress"
-    with stage_line(stage, told) as show:
-
-        def show_cell(cell: nbformat.NotebookNode, cell_index: int) -> None:
-            show(f"cell {cell_index + 1} of {len(headings)} · {headings[min(cell_index, len(headings) - 1)]}")
-
-        try:
-            papermill.execute_notebook(
-                notebook, partial, parameters=changed, kernel_name="python3", cwd=project_root(),
-                progress_bar=False, on_cell_start=show_cell, **_kernel_options(log_file, told),
-            )  # fmt: skip
-        except PapermillExecutionError as error:
-            raise RunError(f"{stage} stopped: {_one_line(error)} See {shown(run.record / notebook.name)}.") from None
-        except DeadKernelError:
-            raise RunError(
-                f"{stage} stopped: its Python process died (killed, or out of memory). See {shown(log_file)}."
-            ) from None
-        except RuntimeError as error:
-            raise RunError(f"{stage} stopped: {error}") from None
-        except OSError as error:
-            raise RunError(f"{stage} stopped: {error.strerror or error}.") from None
-        finally:
-            _publish(run, partial)
-
-
-def _kernel_options(log_file: Path, told: Path) -> dict[str, Any]:
-    # IPC sockets can be listened to by no other user; papermill's 60 and 4 seconds are too few for a busy machine
-    settings = {"transport": "ipc", "log_file": str(log_file), "progress_file": str(told)}
-    return {
-        "kernel_manager_class": LoggedKernelManager,
-        "config": Config({"LoggedKernelManager": settings}),
-        "start_timeout": 300,
-        "iopub_timeout": 60,
-    }
-
-
-def _one_line(error: PapermillExecutionError) -> str:
-    message = " ".join(str(error.evalue).split())
-    known = {kind.__name__ for kind in SerError.__subclasses__()}
-    return message if error.ename in known else f"{error.ename}: {message}"
-
-
-def declared_parameters(notebook: Path) -> list[str]:
-    """Names of the parameters that a notebook declares, as papermill sees them.
-
-    Raises
-    ------
-    ParameterError
-        If one of them is unknown to `Params`.
-    """
-    names = list(papermill.inspect_notebook(str(notebook)))
-    for name in names:
-        if name not in Params.model_fields:
-            raise ParameterError(f"{notebook.name} declares `{name}`, which ser_lib/params.py does not know.")
-    return names
-
-
-def _headings(notebook: Path) -> list[str]:
-    """For each cell, the heading that it stands under."""
-    heading, headings = "", []
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        found = re.findall(r"^#+ *(.+)", cell.source, flags=re.MULTILINE) if cell.cell_type == "markdown" else []
-        heading = found[-1] if found else heading
-        headings.append(heading)
-        if "parameters" in cell.metadata.get("tags", []):
-            headings.append(heading)  # the cell that papermill adds
-    return headings
-
-
-def _publish(run: Run, notebook: Path) -> None:
-    """Move an executed notebook into the record, without paths of this machine."""
-    if not notebook.is_file():
-        return
-    try:
-        content = json.loads(notebook.read_text(encoding="utf-8"))
-    except ValueError:  # torn: the disk is full, which is told already
-        pass
-    else:
-        content = hide_in_notebook(content, run.params)
-        write_text(run.record / notebook.name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    notebook.unlink()
 
 
 def _keep_results(run: Run, stage: str) -> None:

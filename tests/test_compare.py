@@ -2,7 +2,7 @@ import json
 import math
 
 import pytest
-from test_records import call, write_record
+from test_records import call, write_full_record, write_record
 
 from ser_lib.compare import compare_runs, mcnemar_exact
 from ser_lib.errors import RunError
@@ -45,6 +45,16 @@ def test_metrics_stand_side_by_side_with_their_differences(pair):
     assert table.loc["test accuracy"].tolist() == ["0.8750", "0.6250", "-0.2500"]
     assert table.loc["test UAR"].tolist() == ["0.8750", "0.6250", "-0.2500"]
     assert table.loc["validation loss"].tolist() == ["0.5000", "0.5000", "+0.0000"]
+
+
+def test_macro_f1_is_compared_where_it_was_measured(pair, root):
+    write_full_record(root, "three")
+    assert not [row for row in compare_runs(pair).tables["Metrics"].index if "F1" in row]
+    table = compare_runs([pair[0], find_record("three")]).tables["Metrics"]
+    assert table.loc["test macro-F1"].tolist() == ["", "0.7333", ""]
+    write_full_record(root, "four")
+    table = compare_runs([find_record("four"), find_record("three")]).tables["Metrics"]
+    assert table.loc["test macro-F1"].tolist() == ["0.7333", "0.7333", "+0.0000"]
 
 
 def test_clips_that_one_alone_gets_right_are_counted(pair):

@@ -62,6 +62,27 @@ def write_record(root, name, *, predicted=None, started="2026-05-01T10:00:00+00:
     return folder
 
 
+def write_full_record(root, name, *, low=0.5, high=1.0, share=0.0, **values):
+    """A record of today with everything that is measured: UAR 0.75, its baselines 0.5 (majority) and 0.625 (svm)."""
+    folder = write_record(root, name, predicted=["sad"] * 6 + ["angry"] * 2, **values)
+    intervals = {metric: [low, high] for metric in ("accuracy", "uar", "macro_f1")}
+    stored = json.loads((folder / "metrics.json").read_text())
+    for of_set in ("test", "validation"):
+        stored[of_set] |= {"macro_f1": 11 / 15, "ece": 0.125, "ece_uncalibrated": 0.25, "intervals": intervals}
+    for baseline, right in (("majority", 4), ("svm", 5)):
+        predicted = ["sad"] * (12 - right) + ["angry"] * (right - 4)
+        of_baseline = metrics_of(predicted[:8], ["sad"] * 4 + ["angry"] * 4)
+        del of_baseline["loss"]
+        of_baseline |= {"macro_f1": 0.375, "intervals": intervals, "lead": [-0.125, 0.375]}
+        stored.setdefault("baselines", {})[baseline] = of_baseline
+    stored |= {"temperature": 1.5, "robustness": {"noise 0 dB": {"accuracy": 0.25, "uar": 0.375, "unusable": 1}}}
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    shared = {"clips": int(8 * share), "share": share}
+    found = {"clips": 8, "speaker": shared, "text": {"clips": 8, "share": 1.0}, "audio": {"clips": 0, "share": 0.0}}
+    (folder / "leakage.json").write_text(json.dumps({"test": found, "validation": found}))
+    return folder
+
+
 def test_record_is_read(root):
     write_record(root, "one", SEED=3, EPOCHS=5)
     record = records.find_record("one")
@@ -70,6 +91,63 @@ def test_record_is_read(root):
     assert (record.figure("accuracy"), record.figure("loss", "validation")) == (1.0, 0.5)
     assert len(record.predictions) == 8
     assert record.manifest.seconds == 10
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "random 70/15/15"),
+        ({"TEST_FRACTION": 0.2, "VALIDATION_FRACTION": 0.1}, "random 70/10/20"),
+        ({"SPLIT": "text"}, "text-disjoint 70/15/15"),
+        ({"SPLIT": "speaker", "TEST_SPEAKERS": ["YAF"]}, "test speaker YAF"),
+        ({"SPLIT": "speaker", "TEST_SPEAKERS": ["OAF", "YAF"]}, "test speakers OAF, YAF"),
+        ({"SPLIT": "speaker_text", "TEST_SPEAKERS": ["YAF"]}, "test speaker YAF, text-disjoint"),
+        ({"SPLIT": "folds", "N_FOLDS": 10, "FOLD": 2}, "fold 2 of 10"),
+        ({"SPLIT": "folds", "FOLD": 2}, "fold 2, one speaker each"),
+        ({"SPLIT_FILE": "some/folder/my_split.csv"}, "from my_split.csv"),
+    ],
+)
+def test_every_split_has_words(root, values, words):
+    write_record(root, "one", **values)
+    assert records.find_record("one").split == words
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "BiLSTM on MFCC"),
+        ({"FEATURES": "logmel"}, "BiLSTM on log-mel"),
+        ({"FEATURES": "logmel", "MODEL": "cnn", "POOLING": "mean_max"}, "CNN on log-mel"),
+    ],
+)
+def test_every_model_has_words(root, values, words):
+    write_record(root, "one", **values)
+    assert records.find_record("one").model == words
+
+
+def test_older_record_has_the_split_and_the_model_of_its_time(root):
+    folder = write_record(root, "one")
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    for name in ("SPLIT", "TEST_SPEAKERS", "N_FOLDS", "FOLD", "SPLIT_FILE", "MODEL", "FEATURES"):
+        del values[name]
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    record = records.find_record("one")
+    assert (record.split, record.model) == ("random 70/15/15", "BiLSTM on MFCC")
+    assert (record.baselines, record.robustness, record.leakage) == ({}, {}, {})
+
+
+def test_figures_of_all_models_have_the_networks_first(root):
+    record = records.find_record(str(write_full_record(root, "one")))
+    assert list(record.models) == ["BiLSTM on MFCC", "majority", "svm"]
+    assert [figures["uar"] for figures in record.models.values()] == [0.75, 0.5, 0.625]
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"test": {"clips": -1}}', '{"other": {}}', '{"test": null}'])
+def test_damaged_leakage_is_one_clear_error(root, content):
+    folder = write_record(root, "one")
+    (folder / "leakage.json").write_text(content)
+    with pytest.raises(RunError, match=r"leakage\.json is damaged"):
+        _ = records.find_record("one").leakage
 
 
 def test_record_is_read_in_any_folder(root, tmp_path_factory):
@@ -128,9 +206,9 @@ def test_runs_command_lists_in_columns(root, monkeypatch, capsys):
     status, stdout, _ = call(monkeypatch, capsys, "runs")
     assert status == 0
     assert stdout == (
-        "run          state               started (UTC)     test accuracy\n"
-        "b            failed in 03_train  2026-05-01 10:00  1.000\n"
-        "a-long-name  done                2026-02-01 10:11  1.000\n"
+        "run          state               started (UTC)     test accuracy  test UAR\n"
+        "b            failed in 03_train  2026-05-01 10:00  1.000          1.000\n"
+        "a-long-name  done                2026-02-01 10:11  1.000          1.000\n"
     )
 
 

@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 
 import nbformat
 import pytest
-from test_records import call, write_record
+from test_records import call, write_full_record, write_record
 
 from ser_lib.compare import compare_runs
+from ser_lib.pages import write_model_card
 from ser_lib.records import find_record
 from ser_lib.report import build_site, write_comparison_page
 
@@ -176,6 +177,107 @@ def test_damaged_record_is_named_and_the_others_are_shown(site):
 
 def test_no_run_at_all_gives_an_empty_page(root):
     assert "0 in all" in build_site().read_text()
+
+
+# What is measured beside accuracy and UAR
+
+
+def read_page(root, name):
+    build_site()
+    return (root / "reports" / name / "index.html").read_text()
+
+
+def test_page_of_a_run_shows_baselines_and_intervals_beside_the_network(root):
+    write_full_record(root, "full")
+    rows = Cells(read_page(root, "full")).rows
+    interval = "0.500 to 1.000"
+    assert ["BiLSTM on MFCC", "0.750", interval, "0.750", interval, "0.733", interval, ""] in rows
+    assert ["majority", "0.500", interval, "0.500", interval, "0.375", interval, "-0.125 to 0.375"] in rows
+    assert ["svm", "0.625", interval, "0.625", interval, "0.375", interval, "-0.125 to 0.375"] in rows
+
+
+def test_page_of_a_run_shows_robustness_and_calibration(root):
+    write_full_record(root, "full")
+    page = read_page(root, "full")
+    rows = Cells(page).rows
+    assert ["as recorded", "0.750", "0.750", ""] in rows
+    assert ["noise 0 dB", "0.250", "0.375", "1"] in rows
+    assert "temperature 1.50" in page and "0.125" in page
+
+
+def test_page_of_a_run_says_what_its_split_shares(root):
+    write_full_record(root, "full", SPLIT="speaker", TEST_SPEAKERS=["YAF"])
+    page = read_page(root, "full")
+    assert "Test speaker YAF. Of 8 test clips, 0 (0.0%) share the speaker, 8 (100.0%) the text" in page
+    assert "own statistics" not in page
+
+
+def test_page_of_a_run_says_that_test_speakers_were_seen(root):
+    write_full_record(root, "full", NORMALIZE_PER_SPEAKER=True)
+    assert "standardised with each speaker's own statistics" in read_page(root, "full")
+
+
+def test_page_of_an_older_run_has_nothing_of_it(root):
+    write_record(root, "old")
+    page = read_page(root, "old")
+    for word in ("95 %", "Robustness", "temperature", "svm"):
+        assert word not in page
+
+
+CNN = {"FEATURES": "logmel", "MODEL": "cnn", "POOLING": "attention"}
+
+
+@pytest.mark.parametrize(
+    ("values", "there", "absent"),
+    [
+        ({}, ["A bidirectional LSTM", "split random 70/15/15", "mostly the same words, into all three", "13 MFCC",
+              "their last states", "with Adam.", "best validation accuracy", "close to guessing"],
+         ["AdamW", "each speaker", "convolution"]),
+        (CNN, ["A convolutional network", "128 mel bands", "weighted by attention", "3 × 3"], ["LSTM", "MFCC"]),
+        ({"POOLING": "mean_max"}, ["mean and maximum over time"], ["their last states"]),
+        ({"SCHEDULE": "one_cycle", "WEIGHT_DECAY": 0.01, "LABEL_SMOOTHING": 0.1},
+         ["Kept: the last epoch", "AdamW, weight decay 0.01", "label smoothing 0.1"], ["best validation accuracy"]),
+        (CNN | {"AUGMENT": ["mask", "tilt"]}, ["(mask, tilt)"], []),
+        ({"SPLIT": "text"}, ["split text-disjoint 70/15/15", "No text is in two of them"], ["random"]),
+        ({"SPLIT": "speaker", "TEST_SPEAKERS": ["YAF"]},
+         ["split by speaker", "test speaker YAF", "neither in training nor", "had not heard"],
+         ["random", "close to guessing", "same voices"]),
+        ({"SPLIT": "speaker_text", "TEST_SPEAKERS": ["YAF"]}, ["Neither the test speakers nor what they say"],
+         ["close to guessing"]),
+        ({"SPLIT": "folds", "N_FOLDS": 5, "FOLD": 1}, ["fold 1 of 5"], ["random", "close to guessing"]),
+        ({"SPLIT_FILE": "mine.csv"}, ["split from mine.csv"], ["random"]),
+        ({"NORMALIZE_PER_SPEAKER": True}, ["deviation of each speaker", "come from their own clips"], []),
+        ({"STANDARDIZE": False, "DENOISE": False}, ["noise not reduced"], ["standardised"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("write", [write_record, write_full_record])
+def test_model_card_is_true_of_every_setting(root, write, values, there, absent):
+    write_model_card(write(root, "one", **values))
+    card = " ".join((root / "reports" / "one" / "model_card.md").read_text().split())
+    assert [text for text in there if text not in card] == []
+    assert [text for text in absent if text in card] == []
+    assert "{" not in card and "None" not in card
+
+
+@pytest.mark.parametrize(("known", "said"), [(0, "had not heard"), (1, "close to guessing")])
+def test_model_card_goes_by_the_speakers_that_were_met(root, known, said):
+    folder = write_full_record(root, "one", SPLIT_FILE="mine.csv")
+    stored = json.loads((folder / "metrics.json").read_text())
+    stored |= {"speakers": 1, "texts": 4, "known": {"speakers": known, "texts": 4}}
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    write_model_card(folder)
+    assert said in (folder / "model_card.md").read_text()
+
+
+def test_model_card_has_all_figures(root):
+    write_model_card(write_full_record(root, "one"))
+    card = (root / "reports" / "one" / "model_card.md").read_text()
+    assert "one temperature, 1.50, fitted on the validation set" in card
+    interval = "0.500 to 1.000"
+    assert f"\n| svm | 0.625 | {interval} | 0.625 | {interval} | 0.375 | {interval} |\n" in card
+    assert f"\n| BiLSTM on MFCC | 0.750 | {interval} | 0.750 | {interval} | 0.733 | {interval} |\n" in card
+    assert "\n| noise 0 dB | 0.250 | 0.375 |\n" in card
+    assert "Of 8 test clips, 0 (0.0%) share the speaker" in card
 
 
 # In a browser

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import yaml
 
-from ser_lib import redact, runs
+from ser_lib import notebooks, redact, runs
 from ser_lib.cli import main
 from ser_lib.errors import ParameterError, RunError
 from ser_lib.labels import EMOTIONS
@@ -89,7 +89,7 @@ def full(demo_folder, tmp_path_factory):
     root = make_root(tmp_path_factory.mktemp("full") / "the próject")
     shutil.copytree(demo_folder, root / "data" / "demo")
     (root / "params" / "small.yaml").write_text(yaml.safe_dump(SMALL | {"EPOCHS": 9}))
-    done = ser(root, "run", "params/demo.yaml", "params/small.yaml", "-p", "EPOCHS=2", "--name", "full")
+    done = ser(root, "run", "params/demo.yaml", "--with", "params/small.yaml", "-p", "EPOCHS=2", "--name", "full")
     assert done.status == 0, done.stderr
     record = root / "reports" / "full"
     notebooks = [nbformat.read(record / f"{stage}.ipynb", 4) for stage in runs.STAGES]
@@ -112,7 +112,8 @@ def test_run_says_what_it_did(full):
 def test_record_holds_notebooks_parameters_and_results(full):
     expected = {f"{stage}.ipynb" for stage in runs.STAGES}
     expected |= {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv", "predictions.csv"}
-    expected |= {"skipped.csv", "split.csv", "history.json", "bundle.json", "model.onnx", "model_card.md"}
+    expected |= {"skipped.csv", "split.csv", "leakage.json", "history.json", "bundle.json", "model.onnx"}
+    expected |= {"model_card.md"}
     expected |= {"index.html"} | {f"{stage}.html" for stage in runs.STAGES}
     assert set(os.listdir(full.record)) == expected
 
@@ -243,9 +244,9 @@ def test_kept_results_are_those_of_the_artifacts(full):
 
 def test_artifacts_are_all_there(full):
     expected = {
-        "processed_data.npz", "clips.csv", "skipped.csv", "split.csv", "x_test.npy", "y_test.npy", "best_model.keras",
-        "model.json", "model.onnx", "model.weights.h5", "history.json", "bundle.json", "metrics.json",
-        "test_predictions.csv", "predictions.csv", "figures", "params.yaml", "kernels.log",
+        "processed_data.npz", "clips.csv", "skipped.csv", "split.csv", "leakage.json", "x_test.npy", "y_test.npy",
+        "best_model.keras", "model.json", "model.onnx", "model.weights.h5", "history.json", "bundle.json",
+        "metrics.json", "test_predictions.csv", "predictions.csv", "figures", "params.yaml", "kernels.log",
     }  # fmt: skip
     assert {name for name in os.listdir(full.output) if not name.startswith(".")} == expected
     assert not list(full.output.glob(".partial*"))
@@ -484,7 +485,9 @@ def test_run_is_executed_by_one_process_at_a_time(project):
 
 def test_each_notebook_declares_only_known_parameters_and_each_is_declared(project):
     declared = {
-        name for stage in runs.STAGES for name in runs.declared_parameters(project / "notebooks" / f"{stage}.ipynb")
+        name
+        for stage in runs.STAGES
+        for name in notebooks.declared_parameters(project / "notebooks" / f"{stage}.ipynb")
     }
     assert declared == set(Params.model_fields)
 

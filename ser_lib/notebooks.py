@@ -1,0 +1,133 @@
+"""A stage's notebook through papermill, and the executed one into the record, whatever becomes of it."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from jupyter_client import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets import Unicode
+from traitlets.config import Config
+
+from ser_lib.errors import ParameterError, RunError, SerError
+from ser_lib.params import Params, project_root, shown
+from ser_lib.progress import FILE_VARIABLE, stage_line
+from ser_lib.redact import hide_in_notebook
+from ser_lib.store import write_text
+
+
+class LoggedKernelManager(AsyncKernelManager):
+    """Starts kernels whose own streams go to a file: notes of dying libraries are nothing for the terminal."""
+
+    log_file = Unicode().tag(config=True)
+    progress_file = Unicode().tag(config=True)
+
+    async def start_kernel(self, **options: Any) -> None:
+        """Start a kernel that tells its progress in the one file, and what its cells do not show in the other."""
+        environment = options.pop("env", os.environ) | {FILE_VARIABLE: self.progress_file}
+        with Path(self.log_file).open("ab") as log:
+            await super().start_kernel(stdout=log, stderr=log, env=environment, **options)
+
+
+def execute_notebook(stage: str, params: Params, *, scratch: Path, record: Path) -> None:
+    """Execute the notebook of a stage in `scratch` and move it to `record`, without paths of this machine.
+
+    Raises
+    ------
+    RunError
+        If it fails; the executed notebook is in the record all the same, with the error.
+    """
+    notebook = project_root() / "notebooks" / f"{stage}.ipynb"
+    partial, published = scratch / notebook.name, record / notebook.name
+    log_file = scratch / "kernels.log"
+    declared = declared_parameters(notebook)
+    defaults = Params().model_dump()
+    values = params.model_dump()
+    changed = {name: values[name] for name in declared if values[name] != defaults[name]}
+    headings = _headings(notebook)
+    told = scratch / ".progress"
+    with stage_line(stage, told) as show:
+
+        def show_cell(cell: nbformat.NotebookNode, cell_index: int) -> None:
+            show(f"cell {cell_index + 1} of {len(headings)} · {headings[min(cell_index, len(headings) - 1)]}")
+
+        try:
+            papermill.execute_notebook(
+                notebook, partial, parameters=changed, kernel_name="python3", cwd=project_root(),
+                progress_bar=False, on_cell_start=show_cell, **_kernel_options(log_file, told),
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            raise RunError(f"{stage} stopped: {_one_line(error)} See {shown(published)}.") from None
+        except DeadKernelError:
+            raise RunError(
+                f"{stage} stopped: its Python process died (killed, or out of memory). See {shown(log_file)}."
+            ) from None
+        except RuntimeError as error:
+            raise RunError(f"{stage} stopped: {error}") from None
+        except OSError as error:
+            raise RunError(f"{stage} stopped: {error.strerror or error}.") from None
+        finally:
+            _publish(partial, published, params)
+
+
+def _kernel_options(log_file: Path, told: Path) -> dict[str, Any]:
+    # IPC sockets can be listened to by no other user; papermill's 60 and 4 seconds are too few for a busy machine
+    settings = {"transport": "ipc", "log_file": str(log_file), "progress_file": str(told)}
+    return {
+        "kernel_manager_class": LoggedKernelManager,
+        "config": Config({"LoggedKernelManager": settings}),
+        "start_timeout": 300,
+        "iopub_timeout": 60,
+    }
+
+
+def _one_line(error: PapermillExecutionError) -> str:
+    message = " ".join(str(error.evalue).split())
+    known = {kind.__name__ for kind in SerError.__subclasses__()}
+    return message if error.ename in known else f"{error.ename}: {message}"
+
+
+def declared_parameters(notebook: Path) -> list[str]:
+    """Names of the parameters that a notebook declares, as papermill sees them.
+
+    Raises
+    ------
+    ParameterError
+        If one of them is unknown to `Params`.
+    """
+    names = list(papermill.inspect_notebook(str(notebook)))
+    for name in names:
+        if name not in Params.model_fields:
+            raise ParameterError(f"{notebook.name} declares `{name}`, which ser_lib/params.py does not know.")
+    return names
+
+
+def _headings(notebook: Path) -> list[str]:
+    """For each cell, the heading that it stands under."""
+    heading, headings = "", []
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        found = re.findall(r"^#+ *(.+)", cell.source, flags=re.MULTILINE) if cell.cell_type == "markdown" else []
+        heading = found[-1] if found else heading
+        headings.append(heading)
+        if "parameters" in cell.metadata.get("tags", []):
+            headings.append(heading)  # the cell that papermill adds
+    return headings
+
+
+def _publish(notebook: Path, published: Path, params: Params) -> None:
+    """Move an executed notebook into the record, without paths of this machine."""
+    if not notebook.is_file():
+        return
+    try:
+        content = json.loads(notebook.read_text(encoding="utf-8"))
+    except ValueError:  # torn: the disk is full, which is told already
+        pass
+    else:
+        content = hide_in_notebook(content, params)
+        write_text(published, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    notebook.unlink()

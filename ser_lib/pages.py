@@ -1,0 +1,51 @@
+"""Templates of pages and of the model card, and the card itself."""
+
+from pathlib import Path
+
+import jinja2
+
+from ser_lib.corpora import CORPORA
+from ser_lib.labels import SHOWN_AS
+from ser_lib.manifest import read_manifest
+from ser_lib.records import Record, figure_text, interval_text
+from ser_lib.store import write_text
+
+MODEL_CARD_FILE = "model_card.md"
+"""Name of the model card in a record, and of its template."""
+
+
+def templates(*, escape: bool) -> jinja2.Environment:
+    """Jinja2's environment over `ser_lib/templates`; `escape` for pages, whose values must not become markup."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ser_lib"),
+        autoescape=escape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "figure": figure_text,
+        "interval": interval_text,
+        "shown_as": lambda emotion: SHOWN_AS.get(emotion, emotion),
+    }
+    return environment
+
+
+def write_model_card(folder: Path) -> None:
+    """Write `model_card.md` into the record of a run that is done."""
+    record = Record(folder, read_manifest(folder))
+    card = templates(escape=False).get_template(MODEL_CARD_FILE)
+    text = card.render(
+        record=record,
+        corpora=[CORPORA[name] for name in record.params["CORPORA"]],
+        epochs=len(record.history["loss"]),
+        shared=shared_with_training(record),
+    )
+    write_text(folder / MODEL_CARD_FILE, text)
+
+
+def shared_with_training(record: Record) -> str:
+    """Say what the test set has in common with training, in a sentence; nothing of a record that does not tell."""
+    from ser_lib.leakage import read_leakage  # pandas
+
+    return read_leakage(record.leakage) if "test" in record.leakage else ""

@@ -1,0 +1,277 @@
+"""Parameter files, seeds, folds and protocols → runs: which are new, which stopped, which are done.
+
+Every seed and every fold is an ordinary run. Its name says which, so that the same command finds its runs again.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ser_lib import runs
+from ser_lib.corpora import find_clips
+from ser_lib.errors import ParameterError, RunError
+from ser_lib.manifest import DONE, MANIFEST_FILE, read_manifest
+from ser_lib.params import Params, make_params, read_values, resolve, shown
+from ser_lib.records import Record, private_values, record_folder
+from ser_lib.redact import PATH_PARAMETERS, hide_value
+
+NEW, STOPPED = "new", "stopped"
+"""What there may be of a planned run, beside `manifest.DONE`."""
+FEW_SPEAKERS = 4
+"""Up to so many speakers, a protocol has a row for each that is tested on; for more, one row of folds."""
+_VARIED = {
+    "--seeds": ("SEED",),
+    "--folds": ("FOLD",),
+    "ser protocol": ("SPLIT", "TEST_SPEAKERS", "FOLD", "SPLIT_FILE"),
+}
+"""Parameters that each run of a study has in its own way, by what asks for it."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that a command asks for, and the row of the study that it belongs to."""
+
+    name: str
+    values: Mapping[str, Any]
+    row: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs that a command asks for, and the name and title of the study that gathers them, if one does."""
+
+    runs: list[Planned]
+    study: str = ""
+    title: str = ""
+
+    @property
+    def rows(self) -> dict[str, list[str]]:
+        """Names of the runs in each row of the study."""
+        rows: dict[str, list[str]] = {}
+        for planned in self.runs:
+            rows.setdefault(planned.row, []).append(planned.name)
+        return rows
+
+
+def run_name(text: str, *, timed: bool = False) -> str:
+    """Name for a run after `text`, say a file's name; `timed`: with the time of day."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-._") or "run"
+    return f"{name}-{datetime.now():%Y%m%d-%H%M%S}" if timed else name
+
+
+def read_seeds(text: str) -> list[int]:
+    """Seeds from a text such as `0,1,2`.
+
+    Raises
+    ------
+    ParameterError
+        If it is none, or names a seed twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    seeds = [int(part) for part in parts if re.fullmatch(r"[0-9]{1,10}", part)]
+    if len(set(seeds)) < len(parts):
+        raise ParameterError(f"`--seeds` must be different whole numbers, such as 0,1,2. Got {text!r}.")
+    return seeds
+
+
+def plan_files(
+    files: Sequence[Path],
+    more: Sequence[Path],
+    overrides: Sequence[str],
+    *,
+    name: str | None = None,
+    seeds: str | None = None,
+    folds: bool = False,
+) -> Plan:
+    """Runs of parameter files: one each, or one for each seed and fold.
+
+    Parameters
+    ----------
+    files, more : sequence of Path
+        All of `more`, and then all `overrides` (NAME=VALUE), are laid over each of `files`.
+    name : str, optional
+        Name of the one run; of several, what their names begin with. None: the file's name, with the time of day
+        unless there are seeds or folds, so that these find their runs again.
+    seeds : str, optional
+        Such as `0,1,2`.
+    folds : bool
+        A run for each fold of speakers.
+
+    Raises
+    ------
+    ParameterError
+        If a file, an override or the seeds are refused.
+    """
+    options = [option for option, asked in (("--seeds", seeds is not None), ("--folds", folds)) if asked]
+    _refuse_varied(overrides, options)
+    numbers = [] if seeds is None else read_seeds(seeds)
+    planned, names = [], []
+    for file, values in zip(files, _read_files(files, more, overrides), strict=True):
+        plain = run_name(file.stem, timed=not options and name is None)
+        names.append(plain if name is None else name if len(files) == 1 else f"{name}_{plain}")
+        values, each_fold = in_folds(values) if folds else (values, [])
+        planned += vary(names[-1], values, run_name(file.stem), seeds=numbers, folds=each_fold)
+    if not options:
+        return Plan(planned)
+    what = [f"seeds {', '.join(map(str, numbers))}"] if numbers else []
+    what += ["each fold of speakers"] if folds else []
+    files_named = ", ".join(run_name(file.stem) for file in files)
+    return Plan(planned, f"{name or '-'.join(names)}_study", f"{files_named}: {' and '.join(what)}")
+
+
+def _read_files(files: Sequence[Path], more: Sequence[Path], overrides: Sequence[str]) -> list[dict[str, Any]]:
+    """Values of each of `files`, with those of all in `more` and all overrides laid over."""
+    over = [_found(path) for path in more]
+    return [read_values([_found(file), *over], overrides) for file in files]
+
+
+def _found(path: Path) -> Path:
+    """`path` from the working directory or, where it is not there, from the project's root."""
+    return path if path.exists() else resolve(path)
+
+
+def _refuse_varied(overrides: Iterable[str], options: Iterable[str]) -> None:
+    """Refuse a `-p` for a parameter that the command itself varies."""
+    named = [override.partition("=")[0] for override in overrides]
+    for option in options:
+        for name in _VARIED[option]:
+            if name in named:
+                raise ParameterError(f"`{option}` gives each run a `{name}` of its own. Leave out -p {name}.")
+
+
+def vary(
+    name: str, values: Mapping[str, Any], row: str, *, seeds: Sequence[int] = (), folds: Sequence[int] = (), fold="_f"
+) -> list[Planned]:
+    """A run for each fold and in it each seed: `<name>_f0_s0`, `<name>_f0_s1`, `<name>_f1_s0` and so on.
+
+    Runs of one fold stand together, for they share more of what is kept from run to run. Without `folds`, or without
+    `seeds`, that part of the name is missing.
+    """
+    each_fold = [(f"{fold}{number}", {"FOLD": number}) for number in folds] or [("", {})]
+    each_seed = [(f"_s{seed}", {"SEED": seed}) for seed in seeds] or [("", {})]
+    return [
+        Planned(name + end_1 + end_2, dict(values) | changes_1 | changes_2, row)
+        for end_1, changes_1 in each_fold
+        for end_2, changes_2 in each_seed
+    ]
+
+
+def in_folds(values: Mapping[str, Any]) -> tuple[dict[str, Any], range]:
+    """Values for a split in folds of speakers, and the numbers of the folds.
+
+    Raises
+    ------
+    ParameterError
+        If they ask for another split.
+    """
+    for name, wanted in (("SPLIT", "folds"), ("SPLIT_FILE", None)):
+        if values.get(name, wanted) != wanted:
+            raise ParameterError(f"`--folds` needs `SPLIT: folds` and no `SPLIT_FILE`. Got {name}: {values[name]}.")
+    params = make_params(dict(values) | {"SPLIT": "folds"})
+    return {**values, "SPLIT": "folds"}, range(params.N_FOLDS or len(find_speakers(params)))
+
+
+def find_speakers(params: Params) -> list[str]:
+    """Speakers of the corpus, in order."""
+    clips, _ = find_clips(params.CORPORA[0], params.dataset_path)
+    return sorted({clip.speaker for clip in clips})
+
+
+def plan_protocol(
+    file: Path, more: Sequence[Path], overrides: Sequence[str], *, name: str | None = None, seeds: str = "0,1,2"
+) -> Plan:
+    """Runs of one parameter file under splits whose training and test set share less and less.
+
+    Rows: at random (`<name>_random_s0`); no text in two sets (`<name>_text_s0`); for up to four speakers, each of them
+    after training on the others (`<name>_oaf_yaf_s0`: on OAF, tested on YAF), for more one row of all folds of speakers
+    (`<name>_fold0_s0`, `<name>_fold1_s0` and so on). A corpus of one speaker has the first two.
+    """
+    _refuse_varied(overrides, ("--seeds", "ser protocol"))
+    numbers = read_seeds(seeds)
+    (values,) = _read_files([file], more, overrides)
+    n_folds = values.get("N_FOLDS")
+    values |= {"SPLIT": "random", "SPLIT_FILE": None, "TEST_SPEAKERS": [], "FOLD": 0, "N_FOLDS": None}
+    speakers = find_speakers(make_params(values))
+    name = name or run_name(file.stem)
+    planned = vary(f"{name}_random", values, "random", seeds=numbers)
+    planned += vary(f"{name}_text", values | {"SPLIT": "text"}, "text-disjoint", seeds=numbers)
+    if len(speakers) > FEW_SPEAKERS:
+        values, folds = in_folds(values | {"SPLIT": "folds", "N_FOLDS": n_folds})
+        row = f"{len(folds)} folds of {len(speakers)} speakers"
+        planned += vary(name, values, row, seeds=numbers, folds=folds, fold="_fold")
+    elif len(speakers) > 1:
+        for test in reversed(speakers):
+            planned += _leave_out(test, speakers, name, values, numbers)
+    return Plan(planned, f"{name}_protocol", f"{name}: by what training and test set share")
+
+
+def _leave_out(
+    test: str, speakers: Iterable[str], name: str, values: Mapping[str, Any], seeds: Sequence[int]
+) -> list[Planned]:
+    """Runs that are trained on the other speakers and tested on one."""
+    others = [speaker for speaker in speakers if speaker != test]
+    values = dict(values) | {"SPLIT": "speaker", "TEST_SPEAKERS": [test]}
+    suffix = run_name("_".join([*others, test]).lower())
+    return vary(f"{name}_{suffix}", values, f"{', '.join(others)} → {test}", seeds=seeds)
+
+
+def check(planned: Sequence[Planned]) -> dict[str, str]:
+    """Say of each planned run whether it is new, stopped or done, by name; nothing is made yet.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter of one is refused.
+    RunError
+        If two have one name, or a run of that name has other parameters or cannot be taken up here.
+    """
+    names = [one.name for one in planned]
+    for one in planned:
+        if names.count(one.name) > 1:
+            raise RunError(f"Every run needs a name of its own; two would be {one.name}. Give a file another name.")
+        if len(planned) > 1 and "OUTPUT_DIR" in one.values:
+            raise ParameterError(
+                f"`OUTPUT_DIR` must be left out where there are several runs: each has artifacts/<run>. "
+                f"Got {one.values['OUTPUT_DIR']}."
+            )
+    return {one.name: _state(runs.make_run(one.values, name=one.name)) for one in planned}
+
+
+def _state(run: runs.Run) -> str:
+    """What there is of a run: nothing, some of it, or all."""
+    folder = next((folder for folder in (run.record, run.scratch) if os.path.lexists(folder)), None)
+    if folder is None:
+        return NEW
+    here = private_values(run.name)
+    is_recorded = (record_folder(run.name) / MANIFEST_FILE).is_file()
+    if not here and not is_recorded:
+        raise RunError(f"{shown(folder)} is in the way of the run {run.name}, and is none. Move or remove it.")
+    record = Record(run.record, read_manifest(run.record)) if is_recorded else None
+    wanted = run.params.model_dump()
+    if not here:
+        wanted |= {name: hide_value(wanted[name]) for name in PATH_PARAMETERS}
+    there = Params().model_dump() | here if here else record.params
+    different = [name for name in wanted if there[name] != wanted[name]]
+    remedy = f"Choose another --name, or remove it: ser runs rm {run.name}"
+    if different:
+        name = different[0]
+        raise RunError(
+            f"The run {run.name} is there already, with other parameters "
+            f"({name}: {there[name]}, now {wanted[name]}). {remedy}"
+        )
+    if record and record.state == DONE:
+        return DONE
+    if not here:
+        raise RunError(f"The run {run.name} stopped on another machine, where alone it can go on. {remedy}")
+    return STOPPED
+
+
+def begin(planned: Planned, state: str) -> runs.Run:
+    """Begin a planned run, or take it up."""
+    if state == NEW:
+        return runs.start_run(planned.values, name=planned.name)
+    return runs.resume_run(planned.name)

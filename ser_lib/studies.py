@@ -1,0 +1,230 @@
+"""Studies: runs that belong together, gathered in `reports/<study>/study.json`.
+
+A study holds names of runs and nothing of their results, which stay in the runs' own records. Its table has a line
+for each row and model (the network, and the simple models measured on the same split):
+
+- UAR, accuracy and macro-F1 of the test set: mean ± sample standard deviation (n - 1) over the row's runs, all of one
+  weight, folds as seeds; of a single run, its figure alone.
+- 95 %: from the lowest lower to the highest upper bound of the runs' own bootstrap intervals of the UAR. Bounds are
+  not averaged and clips are not pooled: runs of several seeds test the same speakers, mostly on the same clips, so an
+  interval of the mean would look surer than it is. This span is wider than any one interval.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
+
+from ser_lib.errors import RunError, SerError
+from ser_lib.manifest import DONE, MANIFEST_FILE, Manifest, now, read_manifest
+from ser_lib.params import shown
+from ser_lib.records import RUN_NAME, Record, interval_text, record_folder, reports_folder
+from ser_lib.store import write_text
+
+STUDY_FILE = "study.json"
+"""Name of a study's file in its folder."""
+TABLE_FILE = "table.md"
+"""Name of a study's table as Markdown."""
+HEADINGS = ("", "model", "runs", "UAR", "95 %", "accuracy", "macro-F1")
+"""Columns of a study's table."""
+_Line = Annotated[str, StringConstraints(pattern=r"^[^|\x00-\x1f]{1,200}$")]
+_Name = Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")]
+_HOW_TO_READ = (
+    "Figures of the test set: mean ± sample standard deviation over the runs of a line. "
+    "95 %: lowest to highest bound of the runs' own intervals of the UAR."
+)
+
+
+class Study(BaseModel):
+    """Contents of `study.json`: which runs belong together, in which rows."""
+
+    title: _Line
+    made: _Line
+    rows: dict[_Line, Annotated[list[_Name], Field(min_length=1)]] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study, and the folder that it lies in."""
+
+    folder: Path
+    study: Study
+
+    @property
+    def name(self) -> str:
+        """Name of the study: that of its folder."""
+        return self.folder.name
+
+    @property
+    def made(self) -> str:
+        """Day and minute (UTC) at which the study was begun, as people read it."""
+        return self.study.made[:16].replace("T", " ")
+
+    @cached_property
+    def rows(self) -> dict[str, list[Record]]:
+        """Records of each row; a run that has not begun has one without anything in it."""
+        return {row: [_record(name) for name in names] for row, names in self.study.rows.items()}
+
+    @property
+    def runs(self) -> list[Record]:
+        """Records of all rows, each once."""
+        return list({record.name: record for records in self.rows.values() for record in records}.values())
+
+    @property
+    def n_done(self) -> int:
+        """How many of the runs are done."""
+        return sum(record.state == DONE for record in self.runs)
+
+    @property
+    def lines(self) -> list[tuple[str, ...]]:
+        """The table: a line for each row and model, columns as in `HEADINGS`."""
+        return [line for row, records in self.rows.items() for line in _row_lines(row, records)]
+
+    @staticmethod
+    def figure(record: Record, metric: str) -> float | None:
+        """Metric of a run's network on its test set; None where the run has none, or is damaged."""
+        return next((figures.get(metric) for figures in _models(record).values()), None)
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences without which the table would mislead."""
+        notes = [_HOW_TO_READ]
+        normalized = [record.name for record in self.runs if _param(record, "NORMALIZE_PER_SPEAKER")]
+        if normalized:
+            which = "all runs" if len(normalized) == len(self.runs) else ", ".join(normalized)
+            notes.append(
+                f"Features are standardised with each speaker's own statistics (in {which}): "
+                "the test speakers' audio was seen, without its labels."
+            )
+        missing = [f"{record.name} ({record.state})" for record in self.runs if record.state != DONE]
+        return notes + ([f"Not done: {', '.join(missing)}."] if missing else [])
+
+
+def _record(name: str) -> Record:
+    folder = record_folder(name)
+    try:
+        manifest = read_manifest(folder)
+    except RunError:
+        state = "damaged" if (folder / MANIFEST_FILE).exists() else "not begun"
+        manifest = Manifest(run=name, state=state, started="")
+    return Record(folder, manifest)
+
+
+def _param(record: Record, name: str) -> Any:
+    """Value of a parameter; None where a record cannot be read."""
+    try:
+        return record.params[name]
+    except SerError:
+        return None
+
+
+def _models(record: Record) -> dict[str, dict[str, Any]]:
+    """Metrics of the test set by model; none of a record that is damaged."""
+    try:
+        return record.models
+    except SerError:
+        return {}
+
+
+def _row_lines(row: str, records: Sequence[Record]) -> list[tuple[str, ...]]:
+    by_model: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        for model, figures in _models(record).items():
+            by_model.setdefault(model, []).append(figures)
+    lines = []
+    for model, found in (by_model or {"": []}).items():
+        count = str(len(found)) if len(found) == len(records) else f"{len(found)} of {len(records)}"
+        uar, accuracy, macro_f1 = (mean_and_deviation(_all(found, name)) for name in ("uar", "accuracy", "macro_f1"))
+        lines.append((row, model, count, uar, widest_interval(found, "uar"), accuracy, macro_f1))
+    return lines
+
+
+def _all(found: Iterable[Mapping[str, Any]], metric: str) -> list[float]:
+    return [figures[metric] for figures in found if figures.get(metric) is not None]
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation, as text; of one value the value, of none nothing."""
+    if not values:
+        return ""
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{deviation}"
+
+
+def widest_interval(found: Iterable[Mapping[str, Any]], metric: str) -> str:
+    """Lowest to highest bound of the intervals of a metric, as text; nothing where there are none."""
+    intervals = [figures["intervals"][metric] for figures in found if metric in (figures.get("intervals") or {})]
+    if not intervals:
+        return ""
+    return interval_text([min(low for low, _ in intervals), max(high for _, high in intervals)])
+
+
+def to_markdown(record: StudyRecord) -> str:
+    """Table and notes as Markdown, in columns that are aligned in a terminal, too."""
+    rows = [HEADINGS, *record.lines]
+    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(HEADINGS))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    return "\n".join([*lines, *(f"\n{note}" for note in record.notes)]) + "\n"
+
+
+def write_study(name: str, title: str, rows: Mapping[str, list[str]]) -> None:
+    """Write `study.json`; one that says the same stays as it is.
+
+    Raises
+    ------
+    RunError
+        If a run has the name.
+    """
+    folder = record_folder(name)
+    if any((folder / file).exists() for file in (MANIFEST_FILE, "params.yaml")):
+        raise RunError(f"A study needs a name of its own; {shown(folder)} is a run. Choose another --name.")
+    try:
+        study = Study(title=title, made=now(), rows=rows)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise RunError(f"The study {name} cannot be written ({place} must be one line without |).") from None
+    try:
+        before = read_study(folder).study
+    except RunError:  # none, or a damaged one, for which nothing is lost
+        before = None
+    if before is None or (before.title, list(before.rows.items())) != (study.title, list(study.rows.items())):
+        write_text(folder / STUDY_FILE, study.model_dump_json(indent=1) + "\n")
+
+
+def read_study(folder: Path) -> StudyRecord:
+    """Read a study.
+
+    Raises
+    ------
+    RunError
+        If its file is missing or damaged.
+    """
+    path = folder / STUDY_FILE
+    try:
+        return StudyRecord(folder, Study.model_validate_json(path.read_bytes()))
+    except OSError:
+        raise RunError(f"A study must have a {STUDY_FILE}. There is none in {shown(folder)}.") from None
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
+        raise RunError(f"{shown(path)} is damaged ({place}). Restore it, or remove the study.") from None
+
+
+def study_folders() -> list[Path]:
+    """Folders of all studies in `reports/`, in the order of their names; one that holds a run is a run."""
+    folders = [path for path in reports_folder().glob(f"*/{STUDY_FILE}") if RUN_NAME.fullmatch(path.parent.name)]
+    return sorted(path.parent for path in folders if not (path.parent / MANIFEST_FILE).exists())
+
+
+def write_table(name: str) -> str:
+    """Write a study's table as Markdown into its folder, and return it."""
+    record = read_study(record_folder(name))
+    text = to_markdown(record)
+    write_text(record.folder / TABLE_FILE, text)
+    return text
