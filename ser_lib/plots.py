@@ -149,7 +149,7 @@ def plot_reliability(bins: Mapping[str, np.ndarray], *, title: str = "", ax: Axe
     ax.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="as sure as right")
     ax.scatter(confidence, accuracy, s=20 + 280 * clips / clips.sum(), alpha=0.7, label="clips of one bin")
     ax.set(xlabel="confidence (probability)", ylabel="share right", xlim=(0, 1.05), ylim=(-0.05, 1.05), title=title)
-    ax.legend(loc="upper left")
+    ax.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False)
     return ax
 
 
