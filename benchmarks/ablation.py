@@ -29,7 +29,7 @@ from ser_lib.params import AUGMENTATIONS, make_params
 from ser_lib.preprocess import preprocess_data
 from ser_lib.settings import AudioSettings
 from ser_lib.store import ProcessedData, one_hot
-from ser_lib.train import Batches
+from ser_lib.train import Batches, one_decibel
 
 FOLDER = Path("build/ablation")
 BASE = {
@@ -148,7 +148,7 @@ def run(name: str, seeds: list[int]) -> None:
             ]
             X_train, y_train = (np.concatenate(column) for column in zip(*parts, strict=True))
             set_seed(seed)
-            batches = Batches(X_train, one_hot(y_train), params)
+            batches = Batches(X_train, one_hot(y_train), params, decibel=one_decibel(data.speakers))
             model = build_model(X_train, len(EMOTIONS), params, n_steps=params.EPOCHS * len(batches))
             model.fit(batches, epochs=params.EPOCHS, verbose=0)
             probabilities = predict_probabilities(model, X[~train])

@@ -20,8 +20,18 @@ _TILT, _GAIN = 6.0, 6.0
 """dB, from the middle to either end of the bands; dB."""
 
 
-def augment(X: np.ndarray, names: list[str], rng: np.random.Generator) -> np.ndarray:
-    """Vary every clip of `X` [shape=(n_clips, n_frames, n_mels)] at random in each way that is named."""
+def augment(X: np.ndarray, names: list[str], rng: np.random.Generator, *, decibel: float = 1.0) -> np.ndarray:
+    """Vary every clip at random in each way that is named.
+
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n_clips, n_frames, n_mels)]
+    names : list
+        Of `params.AUGMENTATIONS`.
+    rng : np.random.Generator
+    decibel : float
+        What a dB is in units of `X`: less than 1 where features are normalised per speaker.
+    """
     size = (len(X), 1)
     n_frames, n_mels = X.shape[1:]
     scale = 1 + _WARP * rng.uniform(-1, 1, size) * ("warp" in names)
@@ -32,8 +42,8 @@ def augment(X: np.ndarray, names: list[str], rng: np.random.Generator) -> np.nda
         X = _resample_axis(X, (np.arange(n_frames) - start) * speed, axis=1)
     if {"warp", "shift"} & set(names):
         X = _resample_axis(X, np.arange(n_mels) * scale + move, axis=2)
-    slope = np.linspace(-1, 1, n_mels) * (_TILT * rng.uniform(-1, 1, size) * ("tilt" in names))
-    level = _GAIN * rng.uniform(-1, 1, size) * ("gain" in names)
+    slope = np.linspace(-1, 1, n_mels) * (_TILT * decibel * rng.uniform(-1, 1, size) * ("tilt" in names))
+    level = _GAIN * decibel * rng.uniform(-1, 1, size) * ("gain" in names)
     X = X + (slope + level)[:, np.newaxis].astype(np.float32)
     if "mask" in names:
         for _ in range(_MASKS):

@@ -1,6 +1,7 @@
 """Training and validation set → the best model. The work behind 03_train."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ser_lib.model import (
     save_model,
     set_seed,
 )
+from ser_lib.normalize import Statistics
 from ser_lib.onnx_export import export_onnx
 from ser_lib.params import Params
 from ser_lib.progress import progress_bar
@@ -50,7 +52,7 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     X_train, y_train, _ = sets["train"]
     X_validation, y_validation, _ = sets["validation"]
     set_seed(params.SEED)
-    batches = Batches(X_train, y_train, params)
+    batches = Batches(X_train, y_train, params, decibel=one_decibel(data.speakers))
     model = build_model(X_train, y_train.shape[1], params, n_steps=params.EPOCHS * len(batches))
     folder = params.output_dir
     with whole_file(folder / params.MODEL_WEIGHTS_FILE) as best, _EpochBar(params.EPOCHS) as epoch_bar:
@@ -77,9 +79,10 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
 class Batches(keras.utils.PyDataset):
     """Training clips in batches, in another order and varied anew by `AUGMENT` in each epoch."""
 
-    def __init__(self, X: np.ndarray, y: np.ndarray, params: Params) -> None:
+    def __init__(self, X: np.ndarray, y: np.ndarray, params: Params, *, decibel: float = 1.0) -> None:
         super().__init__()
         self._X, self._y, self._size, self._names = X, y, params.BATCH_SIZE, params.AUGMENT
+        self._decibel = decibel
         self._rng = np.random.default_rng(params.SEED)
         self.on_epoch_end()
 
@@ -92,13 +95,18 @@ class Batches(keras.utils.PyDataset):
         rows = self._order[number * self._size : (number + 1) * self._size]
         X = self._X[rows]
         if self._names:
-            X = augment(X, self._names, np.random.default_rng([self._epoch, number]))
+            X = augment(X, self._names, np.random.default_rng([self._epoch, number]), decibel=self._decibel)
         return X, self._y[rows]
 
     def on_epoch_end(self) -> None:
         """Shuffle the clips, and choose the variations of the next epoch."""
         self._order = self._rng.permutation(len(self._X))
         self._epoch = int(self._rng.integers(2**32))
+
+
+def one_decibel(speakers: Mapping[str, Statistics]) -> float:
+    """What a dB of log-mel is after the speakers' features were normalised, on average; 1 if they were not."""
+    return 1 / float(np.mean([one.deviation for one in speakers.values()])) if speakers else 1.0
 
 
 def make_callbacks(best: str, params: Params) -> list[keras.callbacks.Callback]:

@@ -68,6 +68,11 @@ def test_gain_adds_one_level_to_a_clip():
     assert np.abs(level).max() <= 6
 
 
+def test_levels_follow_the_unit_of_the_features():
+    tenth = augment(spectrograms(), ["gain", "tilt"], np.random.default_rng(0), decibel=0.1) - spectrograms()
+    np.testing.assert_allclose(10 * tenth, varied(spectrograms(), "gain", "tilt") - spectrograms(), atol=1e-5)
+
+
 def test_tilt_adds_a_slope_that_leaves_the_middle():
     difference = varied(spectrograms(), "tilt") - spectrograms()
     np.testing.assert_allclose(difference, -difference[:, :, ::-1], atol=1e-5)

@@ -16,9 +16,10 @@ from ser_lib import store, train
 from ser_lib.bundle import load_bundle, load_onnx
 from ser_lib.errors import StageError
 from ser_lib.model import build_model, feature_statistics, keras, load_model, predict_probabilities, save_model
+from ser_lib.normalize import Statistics
 from ser_lib.onnx_export import export_onnx
 from ser_lib.params import make_params
-from ser_lib.train import Batches, best_epoch, make_callbacks, train_model
+from ser_lib.train import Batches, best_epoch, make_callbacks, one_decibel, train_model
 
 # Keras 3.15 copies TensorFlow's variables in a way that numpy 2 dislikes.
 pytestmark = pytest.mark.filterwarnings(
@@ -217,6 +218,12 @@ def test_batches_are_varied_anew_in_each_epoch_and_repeat_with_the_seed():
     np.testing.assert_array_equal([first, second], again)
     assert not np.allclose(first, second)
     assert not np.allclose(first, other[0])
+
+
+def test_a_decibel_shrinks_with_the_speakers_mean_deviation():
+    known = {name: Statistics(mean=[0, 0], deviation=deviation) for name, deviation in (("a", [2, 4]), ("b", [6, 8]))}
+    assert one_decibel(known) == pytest.approx(1 / 5)
+    assert one_decibel({}) == 1
 
 
 def test_every_file_is_there(trained):
