@@ -5,9 +5,9 @@ for each row and model (the network, and the simple models measured on the same 
 
 - UAR, accuracy and macro-F1 of the test set: mean ± sample standard deviation (n - 1) over the row's runs, all of one
   weight, folds as seeds; of a single run, its figure alone.
-- 95 %: from the lowest lower to the highest upper bound of the runs' own bootstrap intervals of the UAR. Bounds are
-  not averaged and clips are not pooled: runs of several seeds test the same speakers, mostly on the same clips, so an
-  interval of the mean would look surer than it is. This span is wider than any one interval.
+- UAR, 95 %: from the lowest lower to the highest upper bound of the runs' own bootstrap intervals. Bounds are not
+  averaged and clips are not pooled: runs of several seeds test the same speakers, mostly on the same clips, so an
+  interval of the mean would look surer than it is. This span is as wide as any one interval, or wider.
 """
 
 import statistics
@@ -29,13 +29,13 @@ STUDY_FILE = "study.json"
 """Name of a study's file in its folder."""
 TABLE_FILE = "table.md"
 """Name of a study's table as Markdown."""
-HEADINGS = ("", "model", "runs", "UAR", "95 %", "accuracy", "macro-F1")
+HEADINGS = ("", "model", "runs", "UAR", "UAR, 95 %", "accuracy", "macro-F1")
 """Columns of a study's table."""
 _Line = Annotated[str, StringConstraints(pattern=r"^[^|\x00-\x1f]{1,200}$")]
 _Name = Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")]
 _HOW_TO_READ = (
     "Figures of the test set: mean ± sample standard deviation over the runs of a line. "
-    "95 %: lowest to highest bound of the runs' own intervals of the UAR."
+    "UAR, 95 %: lowest to highest bound of the runs' own intervals."
 )
 
 

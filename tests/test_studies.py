@@ -63,7 +63,7 @@ def test_table_is_markdown_in_aligned_columns(study):
     assert (study / "table.md").read_text() == text
     lines = text.splitlines()
     assert lines[0].split("|")[1:-1] == [
-        "           ", " model          ", " runs ", " UAR           ", " 95 %           ", " accuracy      ",
+        "           ", " model          ", " runs ", " UAR           ", " UAR, 95 %      ", " accuracy      ",
         " macro-F1 ",
     ]  # fmt: skip
     assert set(lines[1]) == {"|", " ", "-"}
