@@ -35,7 +35,7 @@ def trained(demo_folder, tmp_path_factory):
             (root / "corpus").mkdir(exist_ok=True)
             shutil.copy(file, root / "corpus")
     values = {"DATASET_PATH": "corpus", "N_JOBS": 1, "TEST_FRACTION": 0.25, "VALIDATION_FRACTION": 0.25}
-    model = {"LSTM_UNITS": 8, "DENSE_UNITS": 8, "EPOCHS": 2, "BATCH_SIZE": 4, "LEARNING_RATE": 0.01}
+    model = {"LSTM_UNITS": 8, "DENSE_UNITS": 8, "EPOCHS": 6, "BATCH_SIZE": 4, "LEARNING_RATE": 0.01}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SER_ROOT", str(root))
         params = make_params(values | model)

@@ -38,7 +38,9 @@ def tiny_data(seed: int = 1) -> store.ProcessedData:
     clips = pd.DataFrame({"clip": [f"DEMO/ESA_word{i}_{EMOTIONS[label]}" for i, label in enumerate(labels)]})
     clips = clips.assign(corpus="DEMO", speaker="ESA", emotion=[EMOTIONS[label] for label in labels], text="word")
     skipped = pd.DataFrame({"file": ["bad.wav"], "reason": ["the file is empty"]})
-    return store.ProcessedData(X.astype(np.float32), labels, X[:, 0].astype(np.float32), clips, skipped, SETTINGS, "fingerprint")
+    return store.ProcessedData(
+        X.astype(np.float32), labels, X[:, 0].astype(np.float32), clips, skipped, SETTINGS, "fingerprint"
+    )
 
 
 def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
