@@ -33,7 +33,10 @@ _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:;
  form-action 'none'; base-uri 'none'">
 {{ super() }}
-<style>.jp-RenderedText pre { white-space: pre; overflow-x: auto; }</style>
+<style>
+.jp-RenderedText pre { white-space: pre-wrap; }
+@media (max-width: 900px) { .jp-RenderedText pre { white-space: pre; overflow-x: auto; } }
+</style>
 {% endblock html_head %}
 {% block body_header %}
 {{ super() }}
