@@ -608,3 +608,53 @@ def test_real_clips_with_odd_rate_and_containers(tess, params_for, tmp_path):
     assert data.clips["sampling_rate"].tolist() == [24414, 96000, 24414]
     assert data.settings.target_length < 3 * RATE
     assert find_clips("TESS", tmp_path / "TESS")[1] == []
+
+
+LOGMEL = {"FEATURES": "logmel", "N_MELS": 24, "FRAME_LENGTH": 1024}
+
+
+def test_log_mel_of_the_corpus_and_of_a_file_are_the_same(params_for, corpus):
+    data = preprocess_data(params_for(corpus, **LOGMEL))
+    assert data.X.shape[2] == 24
+    for row, file in enumerate(data.clips["file"]):
+        np.testing.assert_allclose(process_audio_file(corpus / file, data.settings), data.X[row], rtol=0, atol=1e-5)
+
+
+def test_another_kind_of_features_is_made_from_what_is_kept(params_for, corpus, counted):
+    preprocess_data(params_for(corpus, **LOGMEL))
+    counted()
+    preprocess_data(params_for(corpus, **(LOGMEL | {"FEATURES": "mfcc"})))
+    assert counted() == {"decoded": [], "analysed": []}
+
+
+def test_other_bands_are_analysed_anew(params_for, corpus, counted):
+    preprocess_data(params_for(corpus, **LOGMEL))
+    counted()
+    preprocess_data(params_for(corpus, **(LOGMEL | {"MEL_FMIN": 100.0})))
+    assert len(counted()["analysed"]) == 8
+
+
+def test_speakers_are_normalised_by_all_of_their_own_clips(params_for, corpus):
+    plain = preprocess_data(params_for(corpus, **LOGMEL))
+    data = preprocess_data(params_for(corpus, **LOGMEL, NORMALIZE_PER_SPEAKER=True))
+    assert list(data.speakers) == ["OAF", "YAF"]
+    sound = 1 + (plain.clips["trimmed_seconds"] * RATE).round().astype(int) // 512
+    for speaker in ("OAF", "YAF"):
+        rows = np.flatnonzero(data.clips["speaker"] == speaker)
+        frames = np.concatenate([data.X[row, : sound[row]] for row in rows])
+        np.testing.assert_allclose(frames.mean(axis=0), 0, atol=1e-4)
+        np.testing.assert_allclose(frames.std(axis=0), 1, atol=1e-4)
+        np.testing.assert_allclose(data.pooled[rows].mean(axis=0), 0, atol=1e-4)
+        raw = np.concatenate([plain.X[row, : sound[row]] for row in rows])
+        np.testing.assert_allclose(data.speakers[speaker].mean, raw.mean(axis=0), atol=1e-3)
+    assert plain.speakers == {}
+    same(load_processed(params_for(corpus, **LOGMEL).processed_data_file), data)
+
+
+def test_pooled_features_stand_beside_the_frames(params_for, corpus):
+    data = preprocess_data(params_for(corpus, **LOGMEL))
+    assert (data.pooled.shape, data.pooled.dtype) == ((8, 72), np.float32)
+    row = 3
+    sound = data.X[row, : 1 + round(data.clips["trimmed_seconds"][row] * RATE) // 512]
+    np.testing.assert_allclose(data.pooled[row, :24], sound.mean(axis=0), rtol=0, atol=1)
+    np.testing.assert_array_equal(load_processed(params_for(corpus).processed_data_file).pooled, data.pooled)
