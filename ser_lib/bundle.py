@@ -72,8 +72,13 @@ class Bundle:
         AudioError
             If the file cannot be used.
         BundleError
-            If the speaker is not known.
+            If the model does not know the speaker.
         """
+        if speaker is not None and not self.info.speakers:
+            raise BundleError(
+                f"A speaker counts for a model that was trained with NORMALIZE_PER_SPEAKER alone. "
+                f"This one was not; leave {speaker} out."
+            )
         from ser_lib.features import process_audio_file  # librosa, which stored features do not need
 
         return self.normalized(process_audio_file(path, self.info.settings), speaker=speaker)
@@ -81,7 +86,9 @@ class Bundle:
     def normalized(self, X: np.ndarray, *, speaker: str | None) -> np.ndarray:
         """Features [shape=(..., n_features)] less their speaker's statistics, if the model wants them so."""
         known = self.info.speakers
-        return normalize(X, find_statistics(known, speaker)) if known else X
+        if not known:
+            return X
+        return normalize(X, find_statistics(known, speaker))
 
 
 def save_bundle(data: ProcessedData, params: Params, *, temperature: float) -> BundleInfo:

@@ -275,6 +275,9 @@ def predict(
     files: Annotated[list[Path], typer.Argument(help="Audio files.")],
     run: Annotated[str, typer.Option(help="Run whose model predicts, or the folder of a bundle.")],
     backend: Annotated[Backend, typer.Option(help="What computes the prediction.")] = "onnx",
+    speaker: Annotated[
+        str | None, typer.Option(help="Whose voice it is, for a model with NORMALIZE_PER_SPEAKER that knows it.")
+    ] = None,
 ) -> None:
     """Predict the emotion of audio files."""
     from ser_lib.bundle import load_bundle
@@ -284,7 +287,7 @@ def predict(
     failed = 0
     for file in files:
         try:
-            print(predict_emotion_from_file(file, bundle))
+            print(predict_emotion_from_file(file, bundle, speaker=speaker))
         except SerError as error:
             failed += 1
             print(f"error: {error}", file=sys.stderr)

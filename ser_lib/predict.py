@@ -89,6 +89,20 @@ def example_file(params: Params) -> Path:
     return params.dataset_path / files[tested.index[0]]
 
 
+def example_speaker(params: Params, bundle: Bundle) -> str | None:
+    """Speaker of the test clip that `example_file` gives, where the bundle knows its voice; None for other files.
+
+    Raises
+    ------
+    StageError
+        If an earlier notebook's tables are missing or damaged.
+    """
+    if params.EXAMPLE_AUDIO_FILE is not None or not bundle.info.speakers:
+        return None
+    tested = _column(params.output_dir / "test_predictions.csv", "04_evaluate", "speaker")
+    return tested.iloc[0]
+
+
 def _column(path: Path, notebook: str, name: str) -> "pd.Series":
     """Column of a table of clips that `notebook` wrote, by clip."""
     import pandas as pd

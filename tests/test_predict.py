@@ -13,8 +13,9 @@ from test_store import run_python
 from ser_lib.bundle import load_bundle, read_bundle_info
 from ser_lib.errors import AudioError, BundleError, StageError
 from ser_lib.evaluate import evaluate_model
+from ser_lib.features import process_audio_file
 from ser_lib.params import make_params
-from ser_lib.predict import example_file, predict_emotion_from_file, save_predictions
+from ser_lib.predict import example_file, example_speaker, predict_emotion_from_file, save_predictions
 from ser_lib.preprocess import preprocess_data
 from ser_lib.split import split_data
 from ser_lib.store import require
@@ -76,6 +77,55 @@ bundle = load_bundle(sys.argv[1])
 np.save(sys.argv[2], process_audio_file(sys.argv[3], bundle.info.settings))
 print(json.dumps(predict_emotion_from_file(sys.argv[4], bundle).probabilities))
 """
+
+
+@pytest.fixture(scope="module")
+def normalised(trained, tmp_path_factory):
+    """The first four stages again, with features normalised per speaker."""
+    changes = {"NORMALIZE_PER_SPEAKER": True, "OUTPUT_DIR": "normalised", "EPOCHS": 1, "ROBUSTNESS": False}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SER_ROOT", str(trained.root))
+        params = make_params(trained.params.model_dump() | changes)
+        data = preprocess_data(params)
+        split_data(data, params)
+        train_model(params)
+        bundle = load_bundle(params.output_dir)
+        _, predictions = evaluate_model(bundle, params)
+        yield SimpleNamespace(params=params, data=data, bundle=bundle, predictions=predictions)
+
+
+def test_clip_of_a_known_speaker_is_normalised_as_in_training(normalised, trained):
+    for tested in normalised.predictions.head(4).itertuples():
+        prediction = predict_emotion_from_file(
+            trained.corpus / wav_of(tested.clip), normalised.bundle, speaker=tested.speaker
+        )
+        stored = [getattr(tested, f"p_{emotion}") for emotion in normalised.bundle.info.emotions]
+        np.testing.assert_allclose(probabilities_of(prediction), stored, atol=1e-5)
+
+
+def test_voice_never_met_is_normalised_by_the_mean_of_the_known(normalised, trained):
+    path = trained.corpus / "ESB_bar_happy.wav"
+    raw = process_audio_file(path, normalised.bundle.info.settings)
+    means, deviations = (
+        np.mean([getattr(known, name) for known in normalised.data.speakers.values()], axis=0)
+        for name in ("mean", "deviation")
+    )
+    np.testing.assert_allclose(normalised.bundle.features(path), (raw - means) / deviations, atol=1e-4)
+
+
+def test_example_of_the_test_set_comes_with_its_speaker(normalised, trained):
+    assert example_speaker(normalised.params, normalised.bundle) == normalised.predictions["speaker"][0]
+    assert example_speaker(trained.params, trained.bundle) is None
+    own = normalised.params.model_copy(update={"EXAMPLE_AUDIO_FILE": "mine.wav"})
+    assert example_speaker(own, normalised.bundle) is None
+
+
+def test_speaker_that_the_model_does_not_know_is_refused(normalised, trained):
+    path = trained.corpus / "ESB_bar_happy.wav"
+    with pytest.raises(BundleError, match=r"must be one of those the model knows: ESA, ESB\. Got OAF\."):
+        predict_emotion_from_file(path, normalised.bundle, speaker="OAF")
+    with pytest.raises(BundleError, match="trained with NORMALIZE_PER_SPEAKER alone"):
+        predict_emotion_from_file(path, trained.bundle, speaker="ESA")
 
 
 def test_bundle_alone_repeats_training_in_a_fresh_process(trained, bundle_copy, tmp_path):
