@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def execute_notebook(stage: str, params: Params, *, scratch: Path, record: Path)
     changed = {name: values[name] for name in declared if values[name] != defaults[name]}
     headings = _headings(notebook)
     told = scratch / ".progress"
-    with stage_line(stage, told) as show:
+    with stage_line(stage, told) as show, tempfile.TemporaryDirectory(prefix="ser-") as sockets:
 
         def show_cell(cell: nbformat.NotebookNode, cell_index: int) -> None:
             show(f"cell {cell_index + 1} of {len(headings)} · {headings[min(cell_index, len(headings) - 1)]}")
@@ -59,7 +60,7 @@ def execute_notebook(stage: str, params: Params, *, scratch: Path, record: Path)
         try:
             papermill.execute_notebook(
                 notebook, partial, parameters=changed, kernel_name="python3", cwd=project_root(),
-                progress_bar=False, on_cell_start=show_cell, **_kernel_options(log_file, told),
+                progress_bar=False, on_cell_start=show_cell, **_kernel_options(log_file, told, Path(sockets)),
             )  # fmt: skip
         except PapermillExecutionError as error:
             raise RunError(f"{stage} stopped: {_one_line(error)} See {shown(published)}.") from None
@@ -75,9 +76,11 @@ def execute_notebook(stage: str, params: Params, *, scratch: Path, record: Path)
             _publish(partial, published, params)
 
 
-def _kernel_options(log_file: Path, told: Path) -> dict[str, Any]:
-    # IPC sockets can be listened to by no other user; papermill's 60 and 4 seconds are too few for a busy machine
-    settings = {"transport": "ipc", "log_file": str(log_file), "progress_file": str(told)}
+def _kernel_options(log_file: Path, told: Path, sockets: Path) -> dict[str, Any]:
+    # IPC sockets can be listened to by no other user, and in a folder of their own by no other run: by default they
+    # are kernel-ipc-1 and on in the working directory. papermill's 60 and 4 seconds are too few for a busy machine
+    settings = {"transport": "ipc", "ip": str(sockets / "kernel")}
+    settings |= {"log_file": str(log_file), "progress_file": str(told)}
     return {
         "kernel_manager_class": LoggedKernelManager,
         "config": Config({"LoggedKernelManager": settings}),
