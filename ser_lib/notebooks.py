@@ -1,5 +1,7 @@
 """A stage's notebook through papermill, and the executed one into the record, whatever becomes of it."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -12,6 +14,7 @@ import papermill
 from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from PIL import Image
 from traitlets import Unicode
 from traitlets.config import Config
 
@@ -20,6 +23,8 @@ from ser_lib.params import Params, project_root, shown
 from ser_lib.progress import FILE_VARIABLE, stage_line
 from ser_lib.redact import hide_in_notebook
 from ser_lib.store import write_text
+
+_PNG = "image/png"
 
 
 class LoggedKernelManager(AsyncKernelManager):
@@ -132,5 +137,20 @@ def _publish(notebook: Path, published: Path, params: Params) -> None:
         pass
     else:
         content = hide_in_notebook(content, params)
+        shrink_pictures(content)
         write_text(published, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     notebook.unlink()
+
+
+def shrink_pictures(notebook: dict) -> None:
+    """Store the pictures of a notebook with 256 colours, which halves a record: plots have no more to show."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    for data in [output["data"] for output in outputs if _PNG in output.get("data", {})]:
+        given = base64.b64decode("".join(data[_PNG]))
+        stream = io.BytesIO()
+        picture = Image.open(io.BytesIO(given)).convert("RGB")
+        picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+            stream, "PNG", optimize=True
+        )
+        if len(stream.getvalue()) < len(given):
+            data[_PNG] = base64.b64encode(stream.getvalue()).decode() + "\n"

@@ -1,10 +1,14 @@
+import base64
+import io
 import stat
 from pathlib import Path
 
+import numpy as np
 import papermill
 import pytest
+from PIL import Image
 
-from ser_lib.notebooks import execute_notebook
+from ser_lib.notebooks import execute_notebook, shrink_pictures
 from ser_lib.params import Params
 
 
@@ -31,3 +35,43 @@ def test_each_kernel_has_sockets_in_a_private_folder_of_its_own(project, tmp_pat
     assert rights == 0o700
     assert not first.parent.exists()  # nothing is left of it
     assert len(f"{first}-99".encode()) < 104  # a socket's path is short on every system
+
+
+def notebook_with(picture, kind="image/png"):
+    return {"cells": [{"cell_type": "markdown"}, {"outputs": [{"data": {kind: picture}}, {"text": "x"}]}]}
+
+
+def picture_of(pixels):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def pixels_of(notebook):
+    encoded = notebook["cells"][1]["outputs"][0]["data"]["image/png"]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")).astype(int)
+
+
+def test_pictures_become_smaller_and_look_the_same():
+    x = np.linspace(0, 1, 300)
+    smooth = np.stack([np.outer(1 - x, x), np.outer(x, x), np.outer(x, 1 - x)], axis=2)
+    noisy = smooth + np.random.default_rng(0).normal(0, 0.02, smooth.shape)
+    pixels = (255 * noisy.clip(0, 1)).astype(np.uint8)
+    notebook = notebook_with(picture_of(pixels))
+    shrink_pictures(notebook)
+    assert len(notebook["cells"][1]["outputs"][0]["data"]["image/png"]) < 0.5 * len(picture_of(pixels))
+    assert np.abs(pixels_of(notebook) - pixels).mean() < 10  # of 255
+
+
+def test_few_colours_stay_as_they_are():
+    pixels = np.zeros((50, 80, 3), dtype=np.uint8)
+    pixels[10:20, :, 0], pixels[30:, 5:60] = 255, (31, 119, 180)
+    notebook = notebook_with(picture_of(pixels))
+    shrink_pictures(notebook)
+    np.testing.assert_array_equal(pixels_of(notebook), pixels)
+
+
+def test_what_is_no_picture_is_left_alone():
+    notebook = notebook_with("<svg/>", kind="image/svg+xml")
+    shrink_pictures(notebook)
+    assert notebook == notebook_with("<svg/>", kind="image/svg+xml")

@@ -1,5 +1,7 @@
 import ast
+import json
 import re
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -18,7 +20,10 @@ REPO = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPO / "notebooks").glob("*.ipynb"))
 MODULES = sorted((REPO / "ser_lib").rglob("*.py"))
 STAGES = {"preprocess", "split", "train", "evaluate", "predict"}
-RECORDS = [REPO / "reports" / name for name in ("demo", "tess")]
+PROTOCOLS = ("tess", "tess_robust")
+ROWS = ("random", "text", "oaf_yaf", "yaf_oaf")
+RUNS = [f"{model}_{row}_s{seed}" for model in PROTOCOLS for row in ROWS for seed in (0, 1, 2)]
+RECORDS = [REPO / "reports" / name for name in ("demo", *RUNS)]
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPO / "ser_lib")))
@@ -308,3 +313,18 @@ def test_recorded_notebooks_ran_from_top_to_bottom(record):
         assert counts == list(range(1, len(counts) + 1))
         kinds = {output.output_type for cell in code_cells(path) for output in cell.outputs}
         assert "error" not in kinds
+
+
+@pytest.mark.parametrize("model", PROTOCOLS)
+def test_readme_shows_the_protocol_of_the_records(model):
+    folder = REPO / "reports" / f"{model}_protocol"
+    rows = json.loads((folder / "study.json").read_text())["rows"]
+    assert [name for names in rows.values() for name in names] == [
+        f"{model}_{row}_s{s}" for row in ROWS for s in range(3)
+    ]
+    table = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("|")]
+    assert len(table) == 2 + 4 * len(ROWS)  # the network and three simple models in each row
+    assert "\n".join(table) in (REPO / "README.md").read_text()
+    for line, network in zip(table[2::4], rows.values(), strict=True):
+        figures = [json.loads((REPO / "reports" / run / "metrics.json").read_text())["test"]["uar"] for run in network]
+        assert f"{statistics.fmean(figures):.3f} ± {statistics.stdev(figures):.3f}" in line
