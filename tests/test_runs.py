@@ -464,7 +464,7 @@ def test_mistakes_are_one_line_and_make_nothing(project, monkeypatch, capsys, ar
 
 
 def test_unknown_corpus_is_refused_before_anything_is_made(project):
-    with pytest.raises(ParameterError, match=r"`CORPORA` must name one of DEMO, TESS\. Got 'TES'"):
+    with pytest.raises(ParameterError, match=r"`CORPORA` must name one of DEMO, TESS, EMODB\. Got 'TES'"):
         runs.start_run({"CORPORA": ["TES"]}, name="x")
     assert not (project / "reports").exists()
 
