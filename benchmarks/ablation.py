@@ -236,19 +236,23 @@ def main() -> None:
 
 
 def print_table(rows: list[dict]) -> None:
-    """Print mean ± deviation of the UAR in both directions, and the lowest recall of any emotion on average."""
-    print("| candidate | OAF → YAF | YAF → OAF | mean | recall of happy |\n| --- | --- | --- | ---: | --- |")
+    """Print mean ± deviation of the UAR in both directions, their mean, and the recall of happy in each."""
+    print("| candidate | seeds | OAF → YAF | YAF → OAF | mean | recall of happy |")
+    print("| --- | ---: | --- | --- | ---: | --- |")
     for name in dict.fromkeys(row["name"] for row in rows):
-        cells, means, happy = [], [], []
-        for source in ("OAF", "YAF"):
-            uars = [row["uar"] for row in rows if (row["name"], row["train"]) == (name, source)]
-            happy.append(
-                statistics.fmean(row["recalls"][1] for row in rows if (row["name"], row["train"]) == (name, source))
-            )
-            spread = f" ± {statistics.stdev(uars):.3f}" if len(uars) > 1 else ""
-            cells.append(f"{statistics.fmean(uars):.3f}{spread}")
-            means.append(statistics.fmean(uars))
-        print(f"| {name} | {cells[0]} | {cells[1]} | {statistics.fmean(means):.3f} | {happy[0]:.2f}, {happy[1]:.2f} |")
+        directions = [
+            [row for row in rows if (row["name"], row["train"]) == (name, source)] for source in ("OAF", "YAF")
+        ]
+        if not all(directions):
+            continue
+        uars = [[row["uar"] for row in direction] for direction in directions]
+        cells = [
+            f"{statistics.fmean(one):.3f}" + (f" ± {statistics.stdev(one):.3f}" if one[1:] else "") for one in uars
+        ]
+        mean = statistics.fmean(statistics.fmean(one) for one in uars)
+        happy = [statistics.fmean(row["recalls"][1] for row in direction) for direction in directions]
+        n_seeds = min(map(len, uars))
+        print(f"| {name} | {n_seeds} | {cells[0]} | {cells[1]} | {mean:.3f} | {happy[0]:.2f}, {happy[1]:.2f} |")
 
 
 if __name__ == "__main__":
