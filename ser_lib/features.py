@@ -5,6 +5,7 @@ and the mel filters, which are nearly empty, are kept sparse; `docs/speed.md` ha
 """
 
 import functools
+import warnings
 from pathlib import Path
 
 import librosa
@@ -13,6 +14,7 @@ import scipy.fft
 import scipy.sparse
 
 from ser_lib.audio import finish_steps, load_trimmed
+from ser_lib.errors import ParameterError
 from ser_lib.settings import AudioSettings
 
 _SMALLEST_POWER = 1e-10
@@ -35,6 +37,11 @@ def analyse(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     np.ndarray [shape=(n_frames, 2 + n_mels)], float32
         Columns: RMS (share of full scale), zero-crossing rate (share of the frame's samples), and the power in each
         mel band in dB, at most 80 dB below the loudest.
+
+    Raises
+    ------
+    ParameterError
+        If mel bands hold no frequency of the spectrum.
     """
     frames = _frames(np.pad(signal, settings.frame_length // 2), settings)
     mean_power = np.einsum("ij,ij->i", frames, frames) / np.float32(settings.frame_length)
@@ -73,13 +80,23 @@ def _window(frame_length: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def _mel_filters(settings: AudioSettings) -> scipy.sparse.csr_array:
-    filters = librosa.filters.mel(
-        sr=settings.sampling_rate,
-        n_fft=settings.frame_length,
-        n_mels=settings.n_mels,
-        fmin=settings.mel_fmin,
-        fmax=settings.mel_fmax,
-    )
+    """Mel filters; of log-mel every band must hold a frequency, of MFCC at least one."""
+    with warnings.catch_warnings():  # of empty bands, which are refused where they harm
+        warnings.simplefilter("ignore", UserWarning)
+        filters = librosa.filters.mel(
+            sr=settings.sampling_rate,
+            n_fft=settings.frame_length,
+            n_mels=settings.n_mels,
+            fmin=settings.mel_fmin,
+            fmax=settings.mel_fmax,
+        )
+    n_empty = int((filters.max(axis=1) == 0).sum())
+    if n_empty > (0 if settings.features == "logmel" else settings.n_mels - 1):
+        raise ParameterError(
+            f"Each band of `N_MELS` between `MEL_FMIN` and `MEL_FMAX` must hold a frequency of the spectrum; they come "
+            f"every {settings.sampling_rate / settings.frame_length:.1f} Hz. Got {n_empty} of {settings.n_mels} bands "
+            f"without one. Lower N_MELS, widen the range, or raise FRAME_LENGTH."
+        )
     return scipy.sparse.csr_array(filters)
 
 

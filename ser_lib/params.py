@@ -267,7 +267,9 @@ def _explain(detail: Mapping[str, Any]) -> str:
         rule = "must end in .npz" if name == "PROCESSED_DATA_FILE" else rule
     else:
         rule = re.sub(r"^(Input|List|String) should (be|have)", r"must \2", detail["msg"])
-        rule = "must be a list, such as [TESS]" if detail["type"] == "list_type" else rule
+        example = {"TEST_SPEAKERS": "[YAF]", "AUGMENT": "[mask, warp]"}.get(name, "[TESS]")
+        rule = f"must be a list, such as {example}" if detail["type"] == "list_type" else rule
+        rule += ' (in quotes: ["03"])' if name == "TEST_SPEAKERS" and detail["type"] == "string_type" else ""
         rule = re.sub(r" after validation, not \d+$", "", rule)
     return f"`{name}` {rule}. Got {value!r}."
 

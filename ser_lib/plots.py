@@ -59,6 +59,28 @@ def plot_rms_and_zcr(features: np.ndarray, settings: AudioSettings, *, ax: Axes 
     return ax
 
 
+def plot_log_mel(features: np.ndarray, settings: AudioSettings, *, ax: Axes | None = None) -> Axes:
+    """Log-mel spectrogram; `features` [shape=(n_frames, n_mels)], in dB above the clip's mean unless normalised."""
+    ax = ax or plt.subplots(figsize=(10, 2.6))[1]
+    seconds = len(features) * settings.hop_length / settings.sampling_rate
+    extent = (0, seconds, 0.5, settings.n_mels + 0.5)
+    image = ax.imshow(features.T, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
+    unit = "standard deviations" if settings.normalize_per_speaker else "level above the clip's mean (dB)"
+    ax.set(xlabel="time (s)", ylabel="mel band")
+    ax.figure.colorbar(image, ax=ax, label=unit)
+    return ax
+
+
+def plot_features(features: np.ndarray, settings: AudioSettings) -> np.ndarray:
+    """All features of a clip [shape=(n_frames, n_features)], on one Axes for log-mel and two for MFCC."""
+    if settings.features == "logmel":
+        return np.array([plot_log_mel(features, settings)])
+    axes = plt.subplots(2, figsize=(10, 4.6), layout="constrained")[1]
+    plot_rms_and_zcr(features, settings, ax=axes[0])
+    plot_mfcc(features, settings, ax=axes[1])
+    return axes
+
+
 def plot_lengths(clips: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """How long the clips are before and after trimming; `clips` has seconds and trimmed_seconds."""
     ax = ax or plt.subplots(figsize=(8, 3))[1]

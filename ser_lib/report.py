@@ -34,7 +34,7 @@ _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
  form-action 'none'; base-uri 'none'">
 {{ super() }}
 <style>
-.jp-RenderedText pre { white-space: pre-wrap; }
+.jp-RenderedText pre { white-space: pre-wrap; word-break: normal; overflow-wrap: break-word; }
 @media (max-width: 900px) { .jp-RenderedText pre { white-space: pre; overflow-x: auto; } }
 </style>
 {% endblock html_head %}

@@ -117,6 +117,9 @@ def make_run(values: Mapping[str, Any], *, name: str) -> Run:
     example = run.params.EXAMPLE_AUDIO_FILE
     if example is not None and not resolve(example).is_file():
         raise ParameterError(f"`EXAMPLE_AUDIO_FILE` must be an audio file. There is none at {example}.")
+    split_file = run.params.SPLIT_FILE
+    if split_file is not None and not resolve(split_file).is_file():
+        raise ParameterError(f"`SPLIT_FILE` must be a CSV file of clip and set. There is none at {split_file}.")
     return run
 
 

@@ -10,7 +10,7 @@ import soxr
 from test_audio import settings
 
 from ser_lib.audio import finish_steps
-from ser_lib.errors import AudioError
+from ser_lib.errors import AudioError, ParameterError
 from ser_lib.features import analyse, analyse_trimmed, extract_features, pool, process_audio_file, to_features
 
 RATE = 24414
@@ -217,3 +217,16 @@ def test_pooled_features_leave_padding_out():
 def test_pooling_a_single_frame_shows_no_change():
     vector = pool(analyse(noisy_tone(0.015), settings(**LOGMEL, target_length=366)))
     np.testing.assert_array_equal(vector[40:], 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_empty"),
+    [
+        # 1,024 samples at 24,414 Hz: frequencies every 23.8 Hz, so that 40 bands within 100 Hz hold at most 5 of them
+        ({"features": "logmel", "mel_fmin": 500.0, "mel_fmax": 600.0}, r"\d+ of 40"),
+        ({"features": "mfcc", "mel_fmin": 0.0, "mel_fmax": 1.0}, "40 of 40"),
+    ],
+)
+def test_bands_without_a_frequency_are_refused(changes, n_empty):
+    with pytest.raises(ParameterError, match=rf"they come every 23\.8 Hz\. Got {n_empty} bands without one\."):
+        extract_features(noisy_tone(), settings(**(LOGMEL | changes)))

@@ -177,6 +177,12 @@ def test_features_and_models_that_do_not_fit_are_refused(values, reason):
     assert reason in refusal(**values)
 
 
+def test_lists_are_explained_by_an_example_of_their_own():
+    assert refusal(TEST_SPEAKERS="YAF") == "`TEST_SPEAKERS` must be a list, such as [YAF]. Got 'YAF'."
+    assert refusal(AUGMENT="mask") == "`AUGMENT` must be a list, such as [mask, warp]. Got 'mask'."
+    assert refusal(TEST_SPEAKERS=[3]) == '`TEST_SPEAKERS` must be a valid string (in quotes: ["03"]). Got 3.'
+
+
 @pytest.mark.parametrize(("test", "validation"), [(0.5, 0.5), (0.3, 0.7), (0.9, 0.9)])
 def test_fractions_leave_something_to_train_on(test, validation):
     message = refusal(TEST_FRACTION=test, VALIDATION_FRACTION=validation)

@@ -211,3 +211,17 @@ def test_figure_is_saved_whole(tmp_path):
     plots.save_figure(ax, tmp_path / "figures" / "w.png")
     assert (tmp_path / "figures" / "w.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["w.png"]
+
+
+def test_features_are_drawn_as_what_they_are():
+    frames = np.random.default_rng(0).standard_normal((81, 20)).astype(np.float32)
+    mfcc = plots.plot_features(frames[:, :7], SETTINGS)
+    assert [ax.get_ylabel() for ax in mfcc] == ["value", "MFCC number"]
+    logmel = SETTINGS.model_copy(update={"features": "logmel", "n_mels": 20})
+    (ax,) = plots.plot_features(frames, logmel)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time (s)", "mel band")
+    np.testing.assert_array_equal(ax.images[0].get_array(), frames.T)
+    assert ax.get_xlim() == (0, pytest.approx(81 * 100 / 8000))
+    assert ax.figure.axes[-1].get_ylabel() == "level above the clip's mean (dB)"
+    (ax,) = plots.plot_features(frames, logmel.model_copy(update={"normalize_per_speaker": True}))
+    assert ax.figure.axes[-1].get_ylabel() == "standard deviations"

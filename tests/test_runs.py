@@ -463,6 +463,13 @@ def test_mistakes_are_one_line_and_make_nothing(project, monkeypatch, capsys, ar
     assert sorted(os.listdir(project)) == ["notebooks", "params"]
 
 
+@pytest.mark.parametrize("file", ["none.csv", "."])
+def test_split_file_that_is_none_is_refused_before_anything_is_made(project, file):
+    with pytest.raises(ParameterError, match=r"`SPLIT_FILE` must be a CSV file of clip and set\. There is none at "):
+        runs.start_run({"SPLIT_FILE": file}, name="x")
+    assert not (project / "reports" / "x").exists()
+
+
 def test_unknown_corpus_is_refused_before_anything_is_made(project):
     with pytest.raises(ParameterError, match=r"`CORPORA` must name one of DEMO, TESS, EMODB\. Got 'TES'"):
         runs.start_run({"CORPORA": ["TES"]}, name="x")
