@@ -239,7 +239,8 @@ def print_table(rows: list[dict]) -> None:
     """Print mean ± deviation of the UAR in both directions, their mean, and the recall of happy in each."""
     print("| candidate | seeds | OAF → YAF | YAF → OAF | mean | recall of happy |")
     print("| --- | ---: | --- | --- | ---: | --- |")
-    for name in dict.fromkeys(row["name"] for row in rows):
+    names = dict.fromkeys([*CANDIDATES, *(row["name"] for row in rows)])
+    for name in names:
         directions = [
             [row for row in rows if (row["name"], row["train"]) == (name, source)] for source in ("OAF", "YAF")
         ]
