@@ -269,9 +269,10 @@ def _explain(detail: Mapping[str, Any]) -> str:
         rule = re.sub(r"^(Input|List|String) should (be|have)", r"must \2", detail["msg"])
         example = {"TEST_SPEAKERS": "[YAF]", "AUGMENT": "[mask, warp]"}.get(name, "[TESS]")
         rule = f"must be a list, such as {example}" if detail["type"] == "list_type" else rule
-        rule += ' (in quotes: ["03"])' if name == "TEST_SPEAKERS" and detail["type"] == "string_type" else ""
         rule = re.sub(r" after validation, not \d+$", "", rule)
-    return f"`{name}` {rule}. Got {value!r}."
+    quoted = name == "TEST_SPEAKERS" and detail["type"] == "string_type"  # YAML reads 03 as 3
+    advice = ' Write names that are numbers in quotes: ["03"].' if quoted else ""
+    return f"`{name}` {rule}. Got {value!r}.{advice}"
 
 
 def unknown_parameter(name: str) -> str:
