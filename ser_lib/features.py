@@ -47,7 +47,7 @@ def analyse(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     mean_power = np.einsum("ij,ij->i", frames, frames) / np.float32(settings.frame_length)
     spectrum = scipy.fft.rfft(frames * _window(settings.frame_length), axis=1)
     power = spectrum.real**2 + spectrum.imag**2
-    mel = (_mel_filters(settings) @ power.T).T
+    mel = (_filters_of(settings) @ power.T).T
     decibels = 10 * np.log10(np.maximum(mel, _SMALLEST_POWER))
     log_mel = np.maximum(decibels, decibels.max() - _DYNAMIC_RANGE)
     return np.column_stack([np.sqrt(mean_power), _zero_crossing_rate(signal, settings), log_mel])
@@ -78,23 +78,26 @@ def _window(frame_length: int) -> np.ndarray:
     return librosa.filters.get_window("hann", frame_length, fftbins=True).astype(np.float32)
 
 
+def _filters_of(settings: AudioSettings) -> scipy.sparse.csr_array:
+    """Mel filters of some settings; the target length, which differs from clip to clip, is none of their business."""
+    most_empty = 0 if settings.features == "logmel" else settings.n_mels - 1
+    rate, frame_length, n_mels = settings.sampling_rate, settings.frame_length, settings.n_mels
+    return _mel_filters(rate, frame_length, n_mels, settings.mel_fmin, settings.mel_fmax, most_empty)
+
+
 @functools.lru_cache(maxsize=8)
-def _mel_filters(settings: AudioSettings) -> scipy.sparse.csr_array:
-    """Mel filters; of log-mel every band must hold a frequency, of MFCC at least one."""
+def _mel_filters(
+    sampling_rate: int, frame_length: int, n_mels: int, fmin: float, fmax: float | None, most_empty: int
+) -> scipy.sparse.csr_array:
+    """Mel filters, of which so many may hold no frequency: none of log-mel, all but one of MFCC."""
     with warnings.catch_warnings():  # of empty bands, which are refused where they harm
         warnings.simplefilter("ignore", UserWarning)
-        filters = librosa.filters.mel(
-            sr=settings.sampling_rate,
-            n_fft=settings.frame_length,
-            n_mels=settings.n_mels,
-            fmin=settings.mel_fmin,
-            fmax=settings.mel_fmax,
-        )
+        filters = librosa.filters.mel(sr=sampling_rate, n_fft=frame_length, n_mels=n_mels, fmin=fmin, fmax=fmax)
     n_empty = int((filters.max(axis=1) == 0).sum())
-    if n_empty > (0 if settings.features == "logmel" else settings.n_mels - 1):
+    if n_empty > most_empty:
         raise ParameterError(
             f"Each band of `N_MELS` between `MEL_FMIN` and `MEL_FMAX` must hold a frequency of the spectrum; they come "
-            f"every {settings.sampling_rate / settings.frame_length:.1f} Hz. Got {n_empty} of {settings.n_mels} bands "
+            f"every {sampling_rate / frame_length:.1f} Hz. Got {n_empty} of {n_mels} bands "
             f"without one. Lower N_MELS, widen the range, or raise FRAME_LENGTH."
         )
     return scipy.sparse.csr_array(filters)

@@ -7,6 +7,7 @@ Neither depends on the other clips: see `features.stands_alone`.
 import contextlib
 import ctypes
 import functools
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -84,32 +85,34 @@ def features(
 ) -> tuple[np.ndarray, np.ndarray] | AudioError:
     """Features [shape=(n_frames, n_features)], and pooled ones, of a file of `n_samples` samples after trimming."""
     key = analysis_key(sha256, settings, n_samples)
-    analysis = cache.read(key)
-    if analysis is None:
-        _keep_memory()
-        try:
-            analysis = analyse_trimmed(load_trimmed(path, settings), settings)
-        except AudioError as error:
-            return error
-        cache.write(key, analysis)
-    return to_features(analysis, settings), pool(analysis)
+    analysis = _kept(cache, key, lambda: analyse_trimmed(load_trimmed(path, settings), settings))
+    return analysis if isinstance(analysis, AudioError) else (to_features(analysis, settings), pool(analysis))
 
 
 def degraded_features(
     path: Path, sha256: str, settings: AudioSettings, cache: Cache, condition: str
 ) -> np.ndarray | AudioError:
     """Features [shape=(n_frames, n_features)] of a file under a condition of `degrade.CONDITIONS`."""
-    key = degraded_key(sha256, settings, condition)
+
+    def analyse_degraded() -> np.ndarray:
+        degraded = degrade(*load_audio(path), condition=condition, sha256=sha256)
+        return analyse_trimmed(trim_steps(*degraded, settings)["trimmed"], settings)
+
+    analysis = _kept(cache, degraded_key(sha256, settings, condition), analyse_degraded)
+    return analysis if isinstance(analysis, AudioError) else to_features(analysis, settings)
+
+
+def _kept(cache: Cache, key: str, make: Callable[[], np.ndarray]) -> np.ndarray | AudioError:
+    """Entry of the cache, made and kept where it is missing; the error where the clip cannot be used."""
     analysis = cache.read(key)
     if analysis is None:
         _keep_memory()
         try:
-            degraded = degrade(*load_audio(path), condition=condition, sha256=sha256)
-            analysis = analyse_trimmed(trim_steps(*degraded, settings)["trimmed"], settings)
+            analysis = make()
         except AudioError as error:
             return error
         cache.write(key, analysis)
-    return to_features(analysis, settings)
+    return analysis
 
 
 @functools.cache
