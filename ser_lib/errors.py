@@ -17,10 +17,6 @@ class DatasetError(SerError):
     """The corpus is missing, empty, too damaged or too small."""
 
 
-class NoCounterpartError(SerError, ValueError):
-    """A clip shows an emotion that is none of the seven; it is left out, which is no fault of the corpus."""
-
-
 class AudioError(SerError):
     """One audio file cannot be used; the message is the reason."""
 

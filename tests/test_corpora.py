@@ -7,12 +7,13 @@ import sys
 import time
 import wave
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
 from ser_lib.corpora import demo, emodb, find_clips, get_corpus
 from ser_lib.corpora import tess as tess_corpus
+from ser_lib.corpora.base import Dataset, Name
 from ser_lib.errors import DatasetError, ParameterError, SerError
 from ser_lib.labels import EMOTIONS
 
@@ -25,6 +26,10 @@ def write(folder, *files, content=None):
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(path.name.encode() if content is None else content)
+
+
+def path_of(stem):
+    return PurePath(f"{stem}.wav" if stem else "")
 
 
 def hashes(folder):
@@ -51,7 +56,7 @@ def refusal(name, folder):
     ],
 )
 def test_tess_name_says_speaker_emotion_and_text(stem, speaker, emotion, text):
-    assert tess_corpus.read_name(stem) == (speaker, emotion, text)
+    assert tess_corpus.read_name(PurePath(f"sad/{stem}.wav")) == Name(speaker, emotion, text)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +75,7 @@ def test_tess_name_says_speaker_emotion_and_text(stem, speaker, emotion, text):
 )
 def test_other_names_are_refused_with_the_reason(stem, reason, tmp_path):
     with pytest.raises(ValueError, match=reason):
-        tess_corpus.read_name(stem)
+        tess_corpus.read_name(path_of(stem))
     write(tmp_path, "OAF_bar_sad.wav", f"{stem}.wav" if stem else "x.wav")
     clips, skipped = find_clips("TESS", tmp_path)
     assert [clip.text for clip in clips] == ["bar"]
@@ -80,7 +85,7 @@ def test_other_names_are_refused_with_the_reason(stem, reason, tmp_path):
 
 def test_unknown_emotion_lists_the_known_ones():
     with pytest.raises(ValueError, match="known: neutral, happy, sad, angry, fear, disgust, ps"):
-        tess_corpus.read_name("OAF_back_bored")
+        tess_corpus.read_name(PurePath("OAF_back_bored.wav"))
 
 
 def test_labels_are_fixed():
@@ -168,8 +173,13 @@ def test_broken_link_is_skipped_and_named(tmp_path):
 def test_missing_folder_says_where_to_get_tess(tmp_path):
     message = refusal("TESS", tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in message
-    assert "https://doi.org/10.5683/SP2/E8H2MF" in message
-    assert "data/TESS" in message
+    assert "ser data get TESS" in message and "https://doi.org/10.5683/SP2/E8H2MF" in message
+    assert "-p DATASET_PATH=data/TESS" in message
+
+
+def test_sources_are_those_of_the_authors():
+    assert Dataset("10.5683/SP2/E8H2MF") == tess_corpus.DOWNLOAD
+    assert emodb.DOWNLOAD.url.startswith("http://emodb.bilderbar.info/")
 
 
 def test_file_for_a_folder_is_refused(tmp_path):
@@ -180,17 +190,17 @@ def test_file_for_a_folder_is_refused(tmp_path):
 def test_empty_folder_says_where_to_get_tess(tmp_path):
     message = refusal("TESS", tmp_path)
     assert "it has no wav files" in message
-    assert "https://doi.org/10.5683/SP2/E8H2MF" in message
+    assert "ser data get TESS" in message
 
 
 def test_folder_of_another_corpus_names_a_file_and_its_reason(tmp_path):
     write(tmp_path, "a/03a01Fa.wav", "a/03a01Nc.wav")
     message = refusal("TESS", tmp_path)
-    assert "none of its 2 wav files is one (a/03a01Fa.wav: the name does not read SPEAKER_word_emotion)" in message
+    assert "none of its 2 files is one (a/03a01Fa.wav: the name does not read SPEAKER_word_emotion)" in message
 
 
 def test_unknown_corpus_is_refused_with_the_known_ones():
-    with pytest.raises(ParameterError, match=r"`CORPORA` must name one of DEMO, TESS.* Got 'TESSA'"):
+    with pytest.raises(ParameterError, match=r"`CORPORA` must name some of DEMO, TESS.* Got 'TESSA'"):
         get_corpus("TESSA")
 
 
@@ -347,7 +357,7 @@ def emodb_names():
     ],
 )
 def test_emodb_name_says_speaker_emotion_text_and_version(stem, speaker, emotion, text, version):
-    assert emodb.read_name(stem) == (speaker, emotion, text, version)
+    assert emodb.read_name(PurePath(f"wav/{stem}.wav")) == Name(speaker, emotion, text, version)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +375,7 @@ def test_emodb_name_says_speaker_emotion_text_and_version(stem, speaker, emotion
 )
 def test_other_names_are_no_clips_of_emodb(stem, reason, tmp_path):
     with pytest.raises(ValueError, match=reason):
-        emodb.read_name(stem)
+        emodb.read_name(path_of(stem))
     write(tmp_path, "03a02Na.wav", f"{stem or 'x'}.wav")
     clips, skipped = find_clips("EMODB", tmp_path)
     assert [clip.clip for clip in clips] == ["EMODB/03_a02_neutral_a"]
@@ -417,5 +427,5 @@ def test_files_of_emodb_are_all_different():
 
 def test_missing_emodb_says_where_to_get_it(tmp_path):
     message = refusal("EMODB", tmp_path / "nowhere")
-    assert "http://emodb.bilderbar.info" in message
-    assert "data/EMODB" in message
+    assert "ser data get EMODB" in message and "http://emodb.bilderbar.info" in message
+    assert "-p DATASET_PATH=data/EMODB" in message

@@ -1,21 +1,34 @@
 """The corpora: which files belong to one, and what a file's name says.
 
-A corpus is a module with `NAME`, `ABOUT` (one sentence for people), `LICENCE`, `WHERE` (how to get it),
-`read_name(stem)` (speaker, emotion, text and, where a text is said more than once, which time) and, where the
-project can make the files itself, `make(folder)`.
+A corpus is a module with
+
+- `NAME`, and for people `ABOUT` (one sentence), `LICENCE`, `CITATION`, `LANGUAGE`, `N_SPEAKERS`, `HOURS`, and `WHERE`
+  (how to get it and what to set then);
+- `EMOTIONS`: its own word for an emotion → one of the seven, or None for what has no counterpart among them;
+- `read_name(path)`: what a path below the corpus's folder says (`base.Name`), or a ValueError with the reason;
+- where nearly all files have one, `SAMPLING_RATE` (Hz), by which a check knows those that were resampled;
+- where the whole corpus can be fetched, `DOWNLOAD` (`base.Archive`, `base.FilesOf` or `base.Dataset`);
+- where it is not wav files, `SUFFIXES`; where a table says more than names do, `read_table(folder)`;
+- where the project makes the files itself, `make(folder)`.
+
+Its list of files, if one is known, is `registries/NAME.csv`. `docs/corpora.md` shows how to add a corpus.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from ser_lib.corpora import demo, emodb, tess
-from ser_lib.errors import DatasetError, NoCounterpartError, ParameterError
+from ser_lib.corpora import crema_d, demo, emodb, own, ravdess, savee, tess
+from ser_lib.corpora.base import Name
+from ser_lib.errors import DatasetError, ParameterError
+from ser_lib.labels import EMOTIONS
 
-CORPORA: dict[str, ModuleType] = {module.NAME: module for module in (demo, tess, emodb)}
+CORPORA: dict[str, ModuleType] = {module.NAME: module for module in (demo, tess, ravdess, crema_d, savee, emodb, own)}
+
+LabelMap = Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -49,11 +62,68 @@ def get_corpus(name: str) -> ModuleType:
         If there is no such corpus.
     """
     if name not in CORPORA:
-        raise ParameterError(f"`CORPORA` must name one of {', '.join(CORPORA)}. Got {name!r}.")
+        raise ParameterError(f"`CORPORA` must name some of {', '.join(CORPORA)}. Got {name!r}.")
     return CORPORA[name]
 
 
-def find_clips(name: str, folder: Path) -> tuple[list[Clip], list[Skipped]]:
+def check_label_map(names: Sequence[str], label_map: LabelMap) -> None:
+    """Refuse a map that names an emotion which none of the corpora has.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such corpus or emotion.
+    """
+    modules = [get_corpus(name) for name in names]
+    if any(hasattr(module, "read_table") for module in modules):
+        return  # its emotions are what its owner calls them
+    known = {emotion for module in modules for emotion in module.EMOTIONS}
+    unknown = [emotion for emotion in label_map if emotion not in known]
+    if unknown:
+        raise ParameterError(
+            f"`LABEL_MAP` must map emotions of {', '.join(names)}: {', '.join(sorted(known))}. Got {unknown[0]!r}."
+        )
+
+
+def find_corpora(folders: Mapping[str, Path], label_map: LabelMap) -> tuple[list[Clip], list[Skipped]]:
+    """Find the clips of one corpus or of several, each content once.
+
+    With several, speakers and texts carry their corpus's name (`TESS/OAF`), and `file` begins with the folder's name.
+
+    Parameters
+    ----------
+    folders : mapping
+        Name → folder of each corpus.
+    label_map : mapping
+        Emotions of the corpora → one of the seven, or None to leave them out; other than the corpora's own maps say.
+
+    Raises
+    ------
+    DatasetError
+        If a folder is missing or holds no clip of its corpus.
+    ParameterError
+        If there is no such corpus, or `label_map` names an emotion that none of them has.
+    """
+    check_label_map(list(folders), label_map)
+    found = {name: find_clips(name, folder, label_map) for name, folder in folders.items()}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    clips: dict[str, Clip] = {}
+    skipped = []
+    for name, (own_clips, own_skipped) in found.items():
+        place = folders[name].name
+        skipped += [replace(one, file=f"{place}/{one.file}") for one in own_skipped]
+        for clip in own_clips:
+            file = f"{place}/{clip.file}"
+            if clip.sha256 in clips:
+                skipped.append(Skipped(file, f"same content as {clips[clip.sha256].file}", fault=False))
+            else:
+                whose, what = f"{name}/{clip.speaker}", f"{name}/{clip.text}"
+                clips[clip.sha256] = replace(clip, file=file, speaker=whose, text=what)
+    return sorted(clips.values(), key=lambda clip: clip.clip), skipped
+
+
+def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tuple[list[Clip], list[Skipped]]:
     """Find the clips of the corpus `name` wherever they lie below `folder`, each content once.
 
     Clips are in the order of their ids, so neither the folders' names nor the file system's order matter.
@@ -68,40 +138,66 @@ def find_clips(name: str, folder: Path) -> tuple[list[Clip], list[Skipped]]:
         if folder.exists() or not hasattr(corpus, "make"):
             raise DatasetError(f"`DATASET_PATH` must be the folder of {name}; {folder} is none. {corpus.WHERE}")
         corpus.make(folder)
+    names = corpus.read_table(folder) if hasattr(corpus, "read_table") else None
     clips: dict[str, Clip] = {}
     first_with: dict[str, str] = {}
     skipped = []
-    for path in _wav_files(folder):
+    for path in audio_files(corpus, folder) if names is None else (folder / file for file in names):
         file = path.relative_to(folder).as_posix()
         if not file.isprintable() or file != file.encode("utf-8", "replace").decode():
             skipped.append(Skipped(ascii(file)[1:-1], "its name holds characters that cannot be printed"))
             continue
         try:
-            speaker, emotion, text, *take = corpus.read_name(path.stem)
+            said = corpus.read_name(path.relative_to(folder)) if names is None else names[file]
+            emotion = _counterpart(said, corpus, label_map or {})
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except (ValueError, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            skipped.append(Skipped(file, reason, fault=not isinstance(error, NoCounterpartError)))
+            skipped.append(Skipped(file, getattr(error, "strerror", None) or str(error)))
             continue
-        clip = f"{name}/{'_'.join([speaker, text, emotion, *take])}"
+        clip = f"{name}/{'_'.join(filter(None, (said.speaker, said.text, said.emotion, said.take)))}"
         if digest in first_with:
             skipped.append(Skipped(file, f"same content as {first_with[digest]}", fault=False))
+        elif emotion is None:
+            first_with[digest] = file
+            reason = f"{said.emotion} has no counterpart among the seven emotions"
+            skipped.append(Skipped(file, reason, fault=False))
         elif clip in clips:
             skipped.append(Skipped(file, f"another recording of the clip in {clips[clip].file}"))
         else:
-            clips[clip] = Clip(clip, name, speaker, emotion, text, file, digest)
+            clips[clip] = Clip(clip, name, said.speaker, emotion, said.text, file, digest)
             first_with[digest] = file
     if not clips:
         found = (
-            f"none of its {len(skipped)} wav files is one ({skipped[0].file}: {skipped[0].reason})"
+            f"none of its {len(skipped)} files is one ({skipped[0].file}: {skipped[0].reason})"
             if skipped
-            else "it has no wav files"
+            else f"it has no {' or '.join(ending[1:] for ending in suffixes(corpus))} files"
         )
         raise DatasetError(f"`DATASET_PATH` must hold clips of {name}; in {folder} {found}. {corpus.WHERE}")
     return sorted(clips.values(), key=lambda clip: clip.clip), skipped
 
 
-def _wav_files(folder: Path) -> Iterator[Path]:
+def _counterpart(said: Name, corpus: ModuleType, label_map: LabelMap) -> str | None:
+    """Which of the seven emotions the corpus's own word stands for.
+
+    Raises
+    ------
+    ValueError
+        If nothing says so.
+    """
+    for known in (label_map, corpus.EMOTIONS):
+        if said.emotion in known:
+            return known[said.emotion]
+    names = ", ".join(dict.fromkeys([*EMOTIONS, *corpus.EMOTIONS]))
+    raise ValueError(f"unknown emotion {said.emotion!r}; known: {names}. LABEL_MAP can map it")
+
+
+def suffixes(corpus: ModuleType) -> tuple[str, ...]:
+    """Endings of the corpus's audio files, in small letters."""
+    return getattr(corpus, "SUFFIXES", (".wav",))
+
+
+def audio_files(corpus: ModuleType, folder: Path) -> Iterator[Path]:
+    """Audio files below `folder`, hidden ones left out, in the order of their names."""
     paths = (Path(parent, file) for parent, _, files in os.walk(folder, followlinks=True) for file in files)
-    wanted = (path for path in paths if path.suffix.lower() == ".wav" and not path.name.startswith("."))
+    wanted = (path for path in paths if path.suffix.lower() in suffixes(corpus) and not path.name.startswith("."))
     return iter(sorted(wanted, key=lambda path: (path.name, len(path.parts), path)))

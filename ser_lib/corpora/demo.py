@@ -13,17 +13,22 @@ import subprocess
 import sys
 import tempfile
 import wave
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import espeakng_loader
 
 from ser_lib.corpora import tess
+from ser_lib.corpora.base import Name
 from ser_lib.errors import DatasetError
-from ser_lib.labels import EMOTIONS
 
 NAME = "DEMO"
 ABOUT = "SYNTHETIC voices made by espeak-ng, for trying the project out. Accuracy on them says nothing about people."
 LICENCE = "none needed, it is made on your machine"
+CITATION = "espeak-ng, https://github.com/espeak-ng/espeak-ng"
+LANGUAGE = "English"
+N_SPEAKERS = 2
+HOURS = 0.1
+EMOTIONS = tess.EMOTIONS
 WHERE = (
     "For recordings of your own, set CORPORA as well: params/tess.yaml does for TESS. "
     "A demo corpus that is damaged is made again when its folder is missing."
@@ -54,9 +59,9 @@ _MAX_DATA_PATH = 150
 _SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
-def read_name(stem: str) -> tuple[str, str, str]:
-    """Read speaker, emotion and text from a file name, as in TESS (`ESA_back_angry`)."""
-    return tess.read_name(stem, {speaker: speaker for speaker in SPEAKERS})
+def read_name(path: PurePath) -> Name:
+    """Read a file's name, as in TESS (`ESA_back_angry.wav`)."""
+    return tess.read_name(path, {speaker: speaker for speaker in SPEAKERS})
 
 
 def make(folder: Path, *, n_words: int = len(WORDS)) -> None:

@@ -1,31 +1,42 @@
 """Toronto emotional speech set (TESS): two actresses, 200 words in "Say the word …", seven emotions.
 
-Licence CC BY-NC-ND 4.0. Reference: Pichora-Fuller and Dupuis, "Toronto emotional speech set (TESS)",
-Borealis, 2020, https://doi.org/10.5683/SP2/E8H2MF.
+Names read `OAF_back_angry.wav`: speaker, word, emotion.
 """
 
-from ser_lib.labels import LABELS
+from pathlib import PurePath
+
+from ser_lib.corpora.base import Dataset, Name
+from ser_lib.labels import EMOTIONS as SEVEN
 
 NAME = "TESS"
 ABOUT = "Toronto emotional speech set: recordings of two actresses speaking 200 words in seven emotions."
 LICENCE = "CC BY-NC-ND 4.0"
-WHERE = (
-    "Get TESS from https://doi.org/10.5683/SP2/E8H2MF, unpack it into data/TESS, "
-    "and name that folder with -p DATASET_PATH=data/TESS."
+CITATION = (
+    "Pichora-Fuller and Dupuis, Toronto emotional speech set (TESS), Borealis, 2020, https://doi.org/10.5683/SP2/E8H2MF"
 )
+LANGUAGE = "English"
+N_SPEAKERS = 2
+HOURS = 1.6
+SAMPLING_RATE = 24_414
+DOWNLOAD = Dataset("10.5683/SP2/E8H2MF")
+WHERE = (
+    "ser data get TESS fetches it from https://doi.org/10.5683/SP2/E8H2MF into data/TESS; "
+    "then name that folder with -p DATASET_PATH=data/TESS."
+)
+EMOTIONS = {emotion: emotion for emotion in SEVEN}
 SPEAKERS = {"OAF": "OAF", "YAF": "YAF", "OA": "OAF"}
 """Speaker in a file's name to speaker: `OA_bite_neutral.wav` is a clip of OAF."""
 
 
-def read_name(stem: str, speakers: dict[str, str] = SPEAKERS) -> tuple[str, str, str]:
-    """Read speaker, emotion and text from a file name without its ending, such as `OAF_back_angry`.
+def read_name(path: PurePath, speakers: dict[str, str] = SPEAKERS) -> Name:
+    """Read a file's name, such as `OAF_back_angry.wav`; folders say nothing.
 
     Raises
     ------
     ValueError
         If the name does not follow the corpus's rule; the message is the reason.
     """
-    parts = stem.strip().split("_")
+    parts = path.stem.strip().split("_")
     if len(parts) != 3 or not parts[1]:
         raise ValueError("the name does not read SPEAKER_word_emotion")
     speaker, text, emotion = parts[0].upper(), parts[1].lower(), parts[2].lower()
@@ -33,6 +44,6 @@ def read_name(stem: str, speakers: dict[str, str] = SPEAKERS) -> tuple[str, str,
         raise ValueError(
             f"unknown speaker {parts[0]!r} in the name; known: {', '.join(sorted(set(speakers.values())))}"
         )
-    if emotion not in LABELS:
-        raise ValueError(f"unknown emotion {parts[2]!r} in the name; known: {', '.join(LABELS)}")
-    return speakers[speaker], emotion, text
+    if emotion not in EMOTIONS:
+        raise ValueError(f"unknown emotion {parts[2]!r} in the name; known: {', '.join(EMOTIONS)}")
+    return Name(speakers[speaker], emotion, text)

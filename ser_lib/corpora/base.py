@@ -1,0 +1,32 @@
+"""What a corpus module is made of."""
+
+from typing import NamedTuple
+
+
+class Name(NamedTuple):
+    """What a file's path says: `emotion` is the corpus's own word; `take` tells clips of one text apart."""
+
+    speaker: str
+    emotion: str
+    text: str
+    take: str = ""
+
+
+class Archive(NamedTuple):
+    """One zip file that holds the corpus; `hash` as pooch writes it (`md5:…`), None where its authors give none."""
+
+    url: str
+    bytes: int | None = None
+    hash: str | None = None
+
+
+class FilesOf(NamedTuple):
+    """A folder on the web that holds the corpus file by file; `url` ends in a slash."""
+
+    url: str
+
+
+class Dataset(NamedTuple):
+    """A dataset in a Dataverse archive such as Borealis, file by file, by its DOI."""
+
+    doi: str

@@ -1,0 +1,56 @@
+"""A folder of your own: sub-folders named by emotion, or a table `clips.csv`. `docs/corpora.md` shows both."""
+
+import re
+import unicodedata
+from pathlib import Path, PurePath
+
+from ser_lib.corpora.base import Name
+from ser_lib.corpora.table import read_rows
+from ser_lib.labels import EMOTIONS as SEVEN
+
+NAME = "OWN"
+ABOUT = "A folder of your own recordings."
+LICENCE, CITATION, LANGUAGE = "your own", "none, it is your own", "any"
+N_SPEAKERS = HOURS = None
+WHERE = "Put recordings into folders named by emotion, or list them in a clips.csv; docs/corpora.md shows both."
+SUFFIXES = tuple(".wav .wave .flac .ogg .oga .opus .mp3 .m4a .aac .aif .aiff .aifc .amr .3gp .webm .mp4 .wma".split())
+EMOTIONS = {emotion: emotion for emotion in SEVEN} | {
+    "happiness": "happy", "joy": "happy", "sadness": "sad", "anger": "angry", "fearful": "fear", "afraid": "fear",
+    "disgusted": "disgust", "surprise": "ps", "surprised": "ps", "pleasant_surprise": "ps", "pleasant_surprised": "ps",
+}  # fmt: skip
+SPEAKER = "me"
+
+
+def read_name(path: PurePath) -> Name:
+    """Read the folders of a path, such as `happy/kitchen/1.m4a`: the innermost that names an emotion, if one does.
+
+    Raises
+    ------
+    ValueError
+        If the file lies in no folder; the message is the reason.
+    """
+    folders = [_word(part) for part in reversed(path.parts[:-1])]
+    if not folders:
+        raise ValueError("no folder names its emotion: move it into one, such as happy, or write a clips.csv")
+    return Name(SPEAKER, next(filter(EMOTIONS.__contains__, folders), folders[0]), path.as_posix())
+
+
+def read_table(folder: Path) -> dict[str, Name] | None:
+    """Path below `folder` → what `clips.csv` says of it; None if there is no such table.
+
+    Raises
+    ------
+    DatasetError
+        If it is no table that gives each of some files below `folder` an emotion.
+    """
+    table = folder / "clips.csv"
+    return {file: _name(file, row) for file, row in read_rows(table, ["emotion"]).items()} if table.exists() else None
+
+
+def _name(file: str, row: dict[str, str]) -> Name:
+    text = row.get("text")
+    return Name(row.get("speaker") or SPEAKER, _word(row["emotion"]), text or file, file if text else "")
+
+
+def _word(text: str) -> str:
+    return "_".join(re.findall(r"[^\s_-]+", unicodedata.normalize("NFC", text).lower()))
