@@ -1,0 +1,112 @@
+"""The list of a corpus's files as its authors distribute them, and which file in a folder is which of these."""
+
+import csv
+import os
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from types import ModuleType
+from typing import NamedTuple
+
+from ser_lib.corpora import CORPORA, suffixes
+from ser_lib.errors import DatasetError
+from ser_lib.progress import progress_bar
+from ser_lib.store import file_hash
+
+REGISTRIES = Path(__file__).parent / "corpora" / "registries"
+"""Folder of the lists, one for each corpus whose files are known."""
+AUDIO_SUFFIXES = frozenset(
+    ".wav .wave .flac .mp3 .ogg .oga .opus .m4a .aac .aif .aiff .aifc .amr .3gp .wma .webm .mp4".split()
+)
+"""Endings that tell of audio, whatever corpus it is: a wav file may have become another."""
+
+
+class Entry(NamedTuple):
+    """What is known of one file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file below a folder.
+
+    Attributes
+    ----------
+    file : str
+        Path below the folder.
+    name : str or None
+        Which file of the corpus's list it should be, by its name; None if none.
+    sha256 : str
+        Empty if the file cannot be read.
+    right : bool
+        Whether it is what the list says, to the last bit.
+    """
+
+    file: str
+    name: str | None
+    sha256: str
+    right: bool
+
+
+def named_corpus(name: str) -> ModuleType:
+    """Corpus `name`, in capitals or not.
+
+    Raises
+    ------
+    DatasetError
+        If there is none.
+    """
+    for known, corpus in CORPORA.items():
+        if known.upper() == name.upper():
+            return corpus
+    raise DatasetError(f"The name of the corpus must be one of {', '.join(CORPORA)}. Got {name!r}.")
+
+
+def read_registry(corpus: ModuleType) -> dict[str, Entry]:
+    """Files of the corpus by name; empty if no list of them is known."""
+    path = REGISTRIES / f"{corpus.NAME}.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["file"]: Entry(int(row["bytes"]), row["sha256"]) for row in csv.DictReader(file)}
+
+
+def identity(corpus: ModuleType, path: PurePath) -> Hashable:
+    """What makes two files the same clip: what the name says, or the name itself; folders may differ."""
+    if hasattr(corpus, "read_table"):
+        return path.as_posix()
+    try:
+        return corpus.read_name(path)
+    except ValueError:
+        return path.name.lower()
+
+
+def audio_below(folder: Path, corpus: ModuleType | None = None) -> list[str]:
+    """Paths below `folder` of what looks like audio, hidden files left out, the least nested first."""
+    wanted = AUDIO_SUFFIXES | set(suffixes(corpus) if corpus else ())
+    paths = (Path(parent, file) for parent, _, files in os.walk(folder, followlinks=True) for file in files)
+    found = (path for path in paths if path.suffix.lower() in wanted and not path.name.startswith("."))
+    return [path.relative_to(folder).as_posix() for path in sorted(found, key=lambda path: (len(path.parts), path))]
+
+
+def names_of(corpus: ModuleType, entries: dict[str, Entry], files: list[str]) -> list[str | None]:
+    """For each file, which one of the list it should be."""
+    known = {identity(corpus, PurePath(name)): name for name in entries}
+    return [known.get(identity(corpus, PurePath(file))) for file in files]
+
+
+def scan(corpus: ModuleType, folder: Path, entries: dict[str, Entry]) -> list[Found]:
+    """Hash every audio file below `folder` and hold it against the list."""
+    files = audio_below(folder, corpus)
+    found = []
+    with progress_bar(len(files), "Checking", "files", leave=False) as bar:
+        for file, name in zip(files, names_of(corpus, entries, files), strict=True):
+            try:
+                digest = file_hash(folder / file)
+            except OSError:
+                digest = ""
+            found.append(Found(file, name, digest, name is not None and digest == entries[name].sha256))
+            bar.update(1)
+    return found

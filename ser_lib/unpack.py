@@ -1,0 +1,113 @@
+"""Unpack the files of a corpus from a zip file, each whole and checked, and nothing else."""
+
+import hashlib
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Hashable
+from pathlib import Path, PurePath, PurePosixPath
+
+from ser_lib.errors import DatasetError
+from ser_lib.registry import Entry
+
+_SLACK = 1 << 20
+"""Bytes that an archive may hold beyond twice what the corpus's files take."""
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises for an archive that is damaged, encrypted or compressed in a way that it does not know."""
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    places: dict[str, str],
+    entries: dict[str, Entry],
+    identity: Callable[[PurePath], Hashable],
+) -> None:
+    """Unpack the files that `places` names to where below `folder` it puts them.
+
+    Nothing is unpacked from an archive with a member that would leave the folder, or far larger than the corpus.
+
+    Parameters
+    ----------
+    places : dict
+        Name in the corpus's list → path below `folder`.
+    entries : dict
+        The corpus's list.
+    identity : callable
+        What makes two paths the same clip.
+
+    Raises
+    ------
+    DatasetError
+        If the archive is none, is damaged or dangerous, or a file in it is missing or another. What is right is
+        unpacked nevertheless.
+    """
+    try:
+        with zipfile.ZipFile(archive) as file:
+            members = [member for member in file.infolist() if not member.is_dir()]
+            _refuse_danger(members, 2 * sum(entry.bytes for entry in entries.values()) + _SLACK)
+            wrong = [_unpack_one(file, *task, folder) for task in _tasks(members, places, entries, identity)]
+    except _DAMAGE as error:
+        raise DatasetError(f"The archive must be a whole zip file; it is not: {error}. Fetch it again.") from None
+    wrong = [text for text in wrong if text]
+    if wrong:
+        more = f" And {len(wrong) - 1:,} more are wrong or missing." if len(wrong) > 1 else ""
+        raise DatasetError(f"{wrong[0]}{more} What is right is unpacked.")
+
+
+def _refuse_danger(members: list[zipfile.ZipInfo], limit: int) -> None:
+    for member in members:
+        name = member.filename
+        leaves = name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name)
+        if leaves or stat.S_ISLNK(member.external_attr >> 16):
+            what = "leaves the folder" if leaves else "is a link"
+            raise DatasetError(
+                f"The archive must hold plain files below the folder; {name!r} {what}. Nothing was unpacked."
+            )
+    total = sum(member.file_size for member in members)
+    if total > limit:
+        raise DatasetError(f"The archive must hold at most {limit:,} bytes; it holds {total:,}. Nothing was unpacked.")
+
+
+def _tasks(
+    members: list[zipfile.ZipInfo],
+    places: dict[str, str],
+    entries: dict[str, Entry],
+    identity: Callable[[PurePath], Hashable],
+) -> list[tuple]:
+    """Name, member (None if the archive has none), place and entry of each file that is wanted."""
+
+    def kind(path: PurePosixPath) -> tuple:
+        return identity(path), path.suffix.lower()
+
+    paths = [(PurePosixPath(member.filename.replace("\\", "/")), member) for member in members]
+    by_kind = {kind(path): member for path, member in paths if not path.name.startswith(".")}
+    by_path = {str(path): member for path, member in paths}
+    return [
+        (name, by_path.get(name) or by_kind.get(kind(PurePosixPath(name))), place, entries[name])
+        for name, place in places.items()
+    ]
+
+
+def _unpack_one(
+    file: zipfile.ZipFile, name: str, member: zipfile.ZipInfo | None, place: str, entry: Entry, folder: Path
+) -> str:
+    """Unpack one file if it is right; otherwise say what is wrong with it."""
+    if member is None:
+        return f"{name} is not in the archive."
+    if member.file_size != entry.bytes:
+        return f"{name} is not what it should be: expected {entry.bytes:,} bytes, got {member.file_size:,}."
+    content = file.read(member)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry.sha256:
+        return f"{name} is not what it should be: expected SHA-256 {entry.sha256}, got {digest}."
+    path = folder / place
+    part = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return ""
