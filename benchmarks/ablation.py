@@ -43,12 +43,12 @@ BASE = {
 }  # fmt: skip
 CANDIDATES = {
     "log-mel, CNN, all variations": {},
-    "mean of each band removed (CMN)": {"with": "cmn"},
+    "mean of each band removed (CMN)": {"CMN": True},
     "EMO-DB in training, too": {"with": "emodb"},
     "normalised per speaker": {"NORMALIZE_PER_SPEAKER": True},
     "mask alone": {"AUGMENT": ["mask"]},
+    "mask alone, mean of each band removed": {"AUGMENT": ["mask"], "CMN": True},
     "attention pooling": {"POOLING": "attention"},
-    "noise reduced": {"DENOISE": True},
     "F0 and voicing as further bands": {"with": "f0"},
     "waveforms at 0.9, 1 and 1.1 of the speed": {"with": "speed", "EPOCHS": 7},
     "BiLSTM, mean and maximum": {"MODEL": "bilstm"},
@@ -62,20 +62,6 @@ def load(corpus: str, params: dict) -> ProcessedData:
     """Preprocess a corpus, from the cache where it is known."""
     own = {"CORPORA": [corpus], "DATASET_PATH": f"data/{corpus}", "OUTPUT_DIR": str(FOLDER / corpus)}
     return preprocess_data(make_params(params | own))
-
-
-def frames_with_sound(data: ProcessedData) -> np.ndarray:
-    """Mark [shape=(n_clips, n_frames)] the frames before the padding."""
-    seconds = data.clips["trimmed_seconds"].to_numpy()
-    n_sound = 1 + seconds * data.settings.sampling_rate // data.settings.hop_length
-    return np.arange(data.X.shape[1]) < n_sound[:, np.newaxis]
-
-
-def without_band_means(data: ProcessedData) -> np.ndarray:
-    """Log-mel less each band's mean over the clip."""
-    sound = frames_with_sound(data)[..., np.newaxis]
-    means = (data.X * sound).sum(axis=1, keepdims=True) / sound.sum(axis=1, keepdims=True)
-    return data.X - means
 
 
 def with_pitch(data: ProcessedData) -> np.ndarray:
@@ -116,8 +102,6 @@ def _faster(path: Path, settings: AudioSettings, speed: float) -> np.ndarray:
 
 def training_set(name: str | None, data: ProcessedData, params: dict) -> tuple[np.ndarray, list]:
     """Features of TESS, and further clips for training: (features, labels, speaker or None for any)."""
-    if name == "cmn":
-        return without_band_means(data), []
     if name == "f0":
         return with_pitch(data), []
     if name == "delta":
@@ -187,7 +171,7 @@ def run_ensembles() -> None:
     """Mean of the probabilities of a candidate's three seeds: one row for each direction."""
     data = load("TESS", BASE)
     speakers = data.clips["speaker"].to_numpy()
-    for name in ("log-mel, CNN, all variations", "mean of each band removed (CMN)"):
+    for name in ("log-mel, CNN, all variations", "mean of each band removed (CMN)", "mask alone"):
         for source in ("OAF", "YAF"):
             files = sorted(FOLDER.glob(f"{name} {source} [0-9].npy"))
             if len(files) == 3 and not is_measured(f"{name}: mean of three seeds", 0, source):
@@ -206,7 +190,7 @@ def note(name: str, seed: int, source: str, y: np.ndarray, probabilities: np.nda
     row = {"name": name, "seed": seed, "train": source, "uar": round(float(recalls.mean()), 4)}
     row |= {"recalls": [round(float(recall), 3) for recall in recalls], "seconds": round(seconds)}
     print(json.dumps(row), flush=True)
-    np.save(FOLDER / f"{name.replace('/', ' ')} {source} {seed}.npy", probabilities)
+    np.save(FOLDER / f"{name.replace('/', ' ')} {source} {seed}.npy", probabilities.astype(np.float32))
     with (FOLDER / "runs.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
 

@@ -9,17 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_lib.calibrate import calibrate
 from ser_lib.errors import BundleError
-from ser_lib.labels import EMOTIONS
 from ser_lib.normalize import Statistics, find_statistics, normalize
 from ser_lib.params import Params, resolve, shown
 from ser_lib.settings import AudioSettings, Backend
-from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, ProcessedData, file_hash, require, write_text
+from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, ProcessedData, file_hash, in_order, require, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
 _BATCH = 64
@@ -36,7 +39,7 @@ class BundleInfo(BaseModel):
     onnx_sha256: str
     keras: str = Field(pattern=r"^[^/\\]+\.keras$")
     keras_sha256: str
-    emotions: list[str]
+    emotions: list[str] = Field(min_length=2)
     features: list[str]
     settings: AudioSettings
     temperature: float = Field(gt=0)
@@ -91,20 +94,20 @@ class Bundle:
         return normalize(X, find_statistics(known, speaker))
 
 
-def save_bundle(data: ProcessedData, params: Params, *, temperature: float) -> BundleInfo:
-    """Write `bundle.json` beside the models in `OUTPUT_DIR`, which `data` and the split there trained."""
+def save_bundle(data: ProcessedData, learnt: "pd.DataFrame", params: Params, *, temperature: float) -> BundleInfo:
+    """Write `bundle.json` beside the models in `OUTPUT_DIR`, which the clips `learnt` of `data` trained."""
     folder = params.output_dir
     info = BundleInfo(
         onnx=params.MODEL_ONNX_FILE,
         onnx_sha256=file_hash(folder / params.MODEL_ONNX_FILE),
         keras=params.MODEL_WEIGHTS_FILE,
         keras_sha256=file_hash(folder / params.MODEL_WEIGHTS_FILE),
-        emotions=list(EMOTIONS),
+        emotions=in_order(learnt["emotion"]),
         features=data.settings.feature_names,
         settings=data.settings,
         temperature=temperature,
         speakers=data.speakers,
-        corpora=sorted(set(data.clips["corpus"])),
+        corpora=sorted(set(learnt["corpus"])),
         data_fingerprint=data.fingerprint,
         split_sha256=file_hash(folder / SPLIT_FILE),
         versions={name: version(name) for name in _LIBRARIES},
@@ -182,7 +185,7 @@ def read_bundle_info(folder: Path) -> BundleInfo:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise BundleError(f"{shown(path)} is damaged ({place}: {first['msg']}). Run 03_train again.") from None
-    fits = info.features == info.settings.feature_names and info.emotions == list(EMOTIONS)
+    fits = info.features == info.settings.feature_names and info.emotions == in_order(info.emotions)
     if info.settings.target_length is None or not fits:
         raise BundleError(
             f"{shown(path)} is damaged (its settings, features and emotions do not agree). Run 03_train again."

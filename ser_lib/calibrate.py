@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 
 _SMALLEST = 1e-12
 """Probability below which one counts as this much."""
-_RANGE = (0.05, 20.0)
+RANGE = (0.05, 20.0)
 """Temperatures that are looked among."""
 
 
@@ -40,5 +40,5 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
         scaled = logits / np.exp(log_temperature)
         return float((targets * (np.logaddexp.reduce(scaled, axis=1, keepdims=True) - scaled)).sum())
 
-    found = minimize_scalar(cross_entropy, bounds=np.log(_RANGE), method="bounded")
+    found = minimize_scalar(cross_entropy, bounds=np.log(RANGE), method="bounded")
     return float(np.exp(found.x))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ser_lib.cli_data import data_app
 from ser_lib.errors import RunError, SerError
 from ser_lib.manifest import DONE
 from ser_lib.params import Params, read_values, resolve, shown
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data_app, name="data")
 
 
 Override = Annotated[
@@ -127,7 +129,7 @@ def _execute_one(run: "Run", place: str = "") -> None:
     """Execute a run and say how it went; `place`: which of several it is."""
     from ser_lib import runs
 
-    print(f"Run {run.name}{place}: {', '.join(run.params.CORPORA)} in {shown(run.params.DATASET_PATH)}", flush=True)
+    print(f"Run {run.name}{place}: {', '.join(run.params.all_corpora)} in {shown(run.params.DATASET_PATH)}", flush=True)
     if run.params.CORPORA == ["DEMO"] and not run.params.dataset_path.exists():
         print("There is nothing yet: the demo corpus is made there first.", flush=True)
     runs.execute_run(run)

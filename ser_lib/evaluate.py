@@ -4,14 +4,14 @@ What each metric means stands in `ser_lib/metrics.py`. Everything is measured wi
 temperature scaling unless a name says otherwise.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from ser_lib import metrics, work
 from ser_lib.baselines import predict_baselines
-from ser_lib.bundle import Bundle
+from ser_lib.bundle import Bundle, BundleInfo
 from ser_lib.cache import open_cache
 from ser_lib.calibrate import calibrate
 from ser_lib.degrade import CONDITIONS
@@ -23,6 +23,7 @@ from ser_lib.store import (
     SPLIT_FILE,
     ProcessedData,
     file_hash,
+    in_order,
     load_processed,
     load_sets,
     load_split,
@@ -36,7 +37,7 @@ from ser_lib.store import (
 METRICS_FILE = "metrics.json"
 """All that is measured; in `OUTPUT_DIR`."""
 _NO_ANSWER = len(EMOTIONS)
-"""Stands for the prediction of a clip that cannot be used; it is never right."""
+"""Stands for the prediction of a clip that cannot be used; it is never right. No model has as many classes."""
 
 
 def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
@@ -49,9 +50,11 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
     metrics : dict
         `validation` and `test`, each with what `metrics.evaluate` gives, `intervals` of the headlines and
         `ece_uncalibrated`; `temperature`; `speakers` and `texts` of the test set, and how many of them are `known`
-        from training; `bootstrap`: what was drawn.
+        from training; `bootstrap`: what was drawn; `emotions`: the model's classes, in the order of the confusion
+        matrices; `corpora`: clips, accuracy and UAR of each corpus in the test set.
     predictions : pd.DataFrame
-        One row per test clip: clip, speaker, text, true, predicted and a probability `p_<emotion>` for each emotion.
+        One row per test clip: clip, corpus, speaker, text, true, predicted and a probability `p_<emotion>` for each
+        of the model's emotions.
 
     Raises
     ------
@@ -68,12 +71,10 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
             raise BundleError(f"{name} is not the test set of {SPLIT_FILE}. Run 02_split again.")
     _check_model(bundle, data, params)
     probabilities = {name: bundle.probabilities(sets[name][0]) for name in ("test", "validation")}
-    results = {
-        name: _evaluate_set(sets[name][2], one, bundle.info.temperature, params) for name, one in probabilities.items()
-    }
-    results["temperature"] = bundle.info.temperature
-    results |= _describe(sets["train"][2], clips, params)
-    predictions = prediction_table(clips, probabilities["test"])
+    results = {name: _evaluate_set(sets[name][2], one, bundle.info, params) for name, one in probabilities.items()}
+    predictions = prediction_table(clips, probabilities["test"], bundle.info.emotions)
+    results |= {"emotions": bundle.info.emotions, "temperature": bundle.info.temperature}
+    results |= _describe(sets["train"][2], clips, params) | {"corpora": _by_corpus(predictions)}
     write_json(params.output_dir / METRICS_FILE, results)
     write_csv(params.output_dir / "test_predictions.csv", predictions)
     return results, predictions
@@ -85,19 +86,18 @@ def _check_model(bundle: Bundle, data: ProcessedData, params: Params) -> None:
         raise BundleError("The model was trained on other features, or on another split. Run 03_train again.")
 
 
-def _evaluate_set(clips: pd.DataFrame, probabilities: np.ndarray, temperature: float, params: Params) -> dict:
-    y_true = to_labels(clips["emotion"])
-    resampled = _resample(clips, probabilities.argmax(axis=1), params)
-    return metrics.evaluate(y_true, probabilities) | {
-        "ece_uncalibrated": metrics.ece(y_true, calibrate(probabilities, 1 / temperature)),
+def _evaluate_set(clips: pd.DataFrame, probabilities: np.ndarray, info: BundleInfo, params: Params) -> dict:
+    y_true = to_labels(clips["emotion"], info.emotions)
+    resampled = _resample(clips, y_true, probabilities.argmax(axis=1), params)
+    return metrics.evaluate(y_true, probabilities, emotions=info.emotions) | {
+        "ece_uncalibrated": metrics.ece(y_true, calibrate(probabilities, 1 / info.temperature)),
         "intervals": {name: metrics.interval(values) for name, values in resampled.items()},
     }
 
 
-def _resample(clips: pd.DataFrame, y_pred: np.ndarray, params: Params) -> dict[str, np.ndarray]:
+def _resample(clips: pd.DataFrame, y_true: np.ndarray, y_pred: np.ndarray, params: Params) -> dict[str, np.ndarray]:
     clusters, _ = metrics.choose_clusters(clips["speaker"], clips["text"])
-    y_true, n_samples = to_labels(clips["emotion"]), params.BOOTSTRAP_SAMPLES
-    return metrics.resample(y_true, y_pred, clusters, n_samples=n_samples, seed=params.SEED)
+    return metrics.resample(y_true, y_pred, clusters, n_samples=params.BOOTSTRAP_SAMPLES, seed=params.SEED)
 
 
 def _describe(train: pd.DataFrame, test: pd.DataFrame, params: Params) -> dict:
@@ -111,12 +111,22 @@ def _describe(train: pd.DataFrame, test: pd.DataFrame, params: Params) -> dict:
     }
 
 
-def prediction_table(clips: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
-    """Predictions beside the truth, probabilities [shape=(n, n_classes)] rounded to six digits."""
-    table = clips[["clip", "speaker", "text"]].assign(true=clips["emotion"])
-    table["predicted"] = [EMOTIONS[label] for label in probabilities.argmax(axis=1)]
+def _by_corpus(predictions: pd.DataFrame) -> dict[str, dict]:
+    """Count the clips of each corpus and measure accuracy and UAR on them."""
+    found = {}
+    for corpus, rows in predictions.groupby("corpus"):
+        y_true, y_pred = to_labels(rows["true"]), to_labels(rows["predicted"])
+        figures = {"accuracy": metrics.accuracy(y_true, y_pred), "uar": metrics.uar(y_true, y_pred)}
+        found[str(corpus)] = {"n_clips": len(rows)} | figures
+    return found
+
+
+def prediction_table(clips: pd.DataFrame, probabilities: np.ndarray, emotions: Sequence[str]) -> pd.DataFrame:
+    """Predictions beside the truth, probabilities [shape=(n, n_classes)] of `emotions` rounded to six digits."""
+    table = clips[["clip", "corpus", "speaker", "text"]].assign(true=clips["emotion"])
+    table["predicted"] = [emotions[place] for place in probabilities.argmax(axis=1)]
     rounded = probabilities.astype(np.float64).round(6)
-    return table.assign(**{f"p_{emotion}": rounded[:, label] for label, emotion in enumerate(EMOTIONS)})
+    return table.assign(**{f"p_{emotion}": rounded[:, place] for place, emotion in enumerate(emotions)})
 
 
 def evaluate_calibration(bundle: Bundle, params: Params) -> dict[str, dict[str, np.ndarray]]:
@@ -149,11 +159,13 @@ def evaluate_baselines(predictions: pd.DataFrame, params: Params) -> dict[str, d
     data = load_processed(params.processed_data_file)
     split = load_split(params, data.clips)
     train, test = split == "train", split == "test"
-    of_model = _resample(data.clips[test], to_labels(predictions["predicted"]), params)
+    clips, emotions = data.clips[test], in_order(data.clips["emotion"][train])
+    y_train, y_true = (to_labels(data.clips["emotion"][rows], emotions) for rows in (train, test))
+    of_model = _resample(clips, y_true, to_labels(predictions["predicted"], emotions), params)
     results = {}
-    for name, y_pred in predict_baselines(data.pooled[train], data.y[train], data.pooled[test]).items():
-        resampled = _resample(data.clips[test], y_pred, params)
-        results[name] = metrics.evaluate_labels(data.y[test], y_pred) | {
+    for name, y_pred in predict_baselines(data.pooled[train], y_train, data.pooled[test]).items():
+        resampled = _resample(clips, y_true, y_pred, params)
+        results[name] = metrics.evaluate_labels(y_true, y_pred, emotions=emotions) | {
             "intervals": {headline: metrics.interval(values) for headline, values in resampled.items()},
             "lead": metrics.interval(of_model["uar"] - resampled["uar"]),
         }
@@ -215,7 +227,7 @@ def _evaluate_degraded(bundle: Bundle, clips: pd.DataFrame, found: Iterable[np.n
             usable.append(number)
     if usable:
         y_pred[usable] = bundle.probabilities(np.array(X)).argmax(axis=1)
-    y_true = to_labels(clips["emotion"])
+    y_true = to_labels(clips["emotion"], bundle.info.emotions)
     figures = {"accuracy": metrics.accuracy(y_true, y_pred), "uar": metrics.uar(y_true, y_pred)}
     return figures | {"unusable": len(clips) - len(usable)}
 

@@ -109,9 +109,10 @@ def to_features(analysis: np.ndarray, settings: AudioSettings) -> np.ndarray:
     Where frames are missing the last one is repeated: it is one of padding.
     """
     rows = np.minimum(np.arange(settings.n_frames), len(analysis) - 1)
+    log_mel = _without_band_means(analysis) if settings.cmn else analysis[:, 2:]
     if settings.features == "logmel":
-        return _level_log_mel(analysis)[rows]
-    cepstrum = scipy.fft.dct(analysis[:, 2:], axis=1, type=2, norm="ortho")
+        return (log_mel if settings.cmn else _level_log_mel(analysis))[rows]
+    cepstrum = scipy.fft.dct(log_mel, axis=1, type=2, norm="ortho")
     return np.column_stack([analysis[:, :2], cepstrum[:, : settings.n_mfcc]])[rows]
 
 
@@ -119,6 +120,21 @@ def _level_log_mel(analysis: np.ndarray) -> np.ndarray:
     """Log-mel power [shape=(n_frames, n_mels)] in dB above the clip's mean over bands and frames with sound."""
     log_mel = analysis[:, 2:]
     return log_mel - log_mel[analysis[:, 0] > 0].mean()
+
+
+def _without_band_means(analysis: np.ndarray) -> np.ndarray:
+    """Log-mel power [shape=(n_frames, n_mels)] in dB above each band's mean over frames with sound.
+
+    In MFCC, which are linear in it, it is cepstral mean normalisation: what a room, a microphone or a telephone line
+    adds to the whole clip is gone, and so is the voice's mean spectrum.
+
+    References
+    ----------
+    Atal, "Effectiveness of linear prediction characteristics of the speech wave for automatic speaker identification
+    and verification", Journal of the Acoustical Society of America 55(6), 1974.
+    """
+    log_mel = analysis[:, 2:]
+    return log_mel - log_mel[analysis[:, 0] > 0].mean(axis=0)
 
 
 def pool(analysis: np.ndarray) -> np.ndarray:
@@ -170,7 +186,7 @@ def extract_features(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     -------
     np.ndarray [shape=(n_frames, n_features)], float32
         Columns for `mfcc`: RMS (share of full scale), zero-crossing rate (share of the frame's samples), MFCC.
-        For `logmel`: power in each mel band in dB above the clip's mean.
+        For `logmel`: power in each mel band in dB above the clip's mean; with `cmn`, above the band's.
     """
     return to_features(analyse(signal, settings), settings)
 

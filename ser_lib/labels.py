@@ -3,8 +3,5 @@
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fear", "disgust", "ps")
 """Emotions in the order of their labels: neutral 0, happy 1, sad 2, angry 3, fear 4, disgust 5, ps 6."""
 
-LABELS = {emotion: label for label, emotion in enumerate(EMOTIONS)}
-"""Emotion to label."""
-
 SHOWN_AS = {emotion: emotion for emotion in EMOTIONS} | {"fear": "fearful", "ps": "surprised"}
 """Emotion to the word that plots and predictions show."""

@@ -13,8 +13,11 @@ THINGS = {"speaker": "speaker", "text": "text", "audio": "sha256"}
 
 
 def shared(table: pd.DataFrame, thing: str, name: str, others: Sequence[str]) -> pd.Series:
-    """Tell of each clip whether it is in the set `name` and has a `thing` in common with the sets `others`."""
-    column = THINGS[thing]
+    """Tell of each clip whether it is in the set `name` and has a `thing` in common with the sets `others`.
+
+    A thing is one of `THINGS`, or a column of `table` such as corpus.
+    """
+    column = THINGS.get(thing, thing)
     return (table["set"] == name) & table[column].isin(table.loc[table["set"].isin(others), column])
 
 

@@ -1,6 +1,7 @@
 """How well emotions were recognised: one function for each metric, and intervals by the bootstrap.
 
-Labels are integers, in the order of `EMOTIONS`. An emotion that has no clip in a set has no recall, and counts in
+Labels are integers: the place of an emotion among those that the model knows, `emotions`, which may be fewer than the
+seven. An emotion that has no clip in a set has no recall, and counts in
 neither the unweighted average recall (UAR) nor macro-F1, whether or not it was predicted. An emotion that was never
 predicted has precision 0. Of emotions that are equally probable the first is the prediction. Confusion matrices have
 true emotions in rows and predicted ones in columns. Accuracy, UAR and macro-F1 are the headlines: they come from the
@@ -12,6 +13,8 @@ Schuller, Steidl and Batliner, "The INTERSPEECH 2009 emotion challenge", Intersp
 Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017 (expected calibration error).
 Efron and Tibshirani, "An introduction to the bootstrap", 1993 (percentile interval).
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.metrics import log_loss
@@ -82,15 +85,17 @@ def _square(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     return confusion_matrix(y_true, y_pred, n_classes=1 + max(y_true.max(), y_pred.max()))
 
 
-def recall_per_class(y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
+def recall_per_class(y_true: np.ndarray, y_pred: np.ndarray, *, emotions: Sequence[str] = EMOTIONS) -> dict[str, float]:
     """Share of each emotion's clips that are recognised; emotions without a clip are left out."""
-    return {EMOTIONS[label]: float(np.mean(y_pred[y_true == label] == label)) for label in np.unique(y_true)}
+    return {emotions[label]: float(np.mean(y_pred[y_true == label] == label)) for label in np.unique(y_true)}
 
 
-def precision_per_class(y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
+def precision_per_class(
+    y_true: np.ndarray, y_pred: np.ndarray, *, emotions: Sequence[str] = EMOTIONS
+) -> dict[str, float]:
     """Share of right ones among the clips taken for an emotion; emotions without a clip are left out."""
-    right, taken_for = y_pred[y_true == y_pred], np.maximum(np.bincount(y_pred, minlength=len(EMOTIONS)), 1)
-    return {EMOTIONS[label]: float((right == label).sum() / taken_for[label]) for label in np.unique(y_true)}
+    right, taken_for = y_pred[y_true == y_pred], np.maximum(np.bincount(y_pred, minlength=len(emotions)), 1)
+    return {emotions[label]: float((right == label).sum() / taken_for[label]) for label in np.unique(y_true)}
 
 
 def loss(y_true: np.ndarray, probabilities: np.ndarray) -> float:
@@ -156,7 +161,7 @@ def resample(
     clusters : np.ndarray [shape=(n,)]
         Number of each clip's cluster, from 0.
     """
-    n_classes, n_clusters = len(EMOTIONS), int(clusters.max()) + 1
+    n_classes, n_clusters = 1 + int(max(y_true.max(), y_pred.max())), int(clusters.max()) + 1
     cells = clusters * n_classes**2 + y_true * n_classes + y_pred
     counts = np.bincount(cells, minlength=n_clusters * n_classes**2).reshape(n_clusters, n_classes**2)
     counts = counts.astype(np.float64)  # whole numbers all the same: their sums are exact in any order
@@ -174,19 +179,19 @@ def interval(values: np.ndarray) -> list[float]:
     return [float(end) for end in np.percentile(values, _TAILS)]
 
 
-def evaluate_labels(y_true: np.ndarray, y_pred: np.ndarray, *, n_classes: int = len(EMOTIONS)) -> dict:
+def evaluate_labels(y_true: np.ndarray, y_pred: np.ndarray, *, emotions: Sequence[str] = EMOTIONS) -> dict:
     """All metrics that need no probabilities; labels [shape=(n,)]."""
-    confusion = confusion_matrix(y_true, y_pred, n_classes=n_classes)
+    confusion = confusion_matrix(y_true, y_pred, n_classes=len(emotions))
     return {
         "n_clips": len(y_true),
         **{name: float(value) for name, value in headlines(confusion).items()},
-        "per_class": recall_per_class(y_true, y_pred),
-        "precision": precision_per_class(y_true, y_pred),
+        "per_class": recall_per_class(y_true, y_pred, emotions=emotions),
+        "precision": precision_per_class(y_true, y_pred, emotions=emotions),
         "confusion_matrix": confusion.tolist(),
     }
 
 
-def evaluate(y_true: np.ndarray, probabilities: np.ndarray) -> dict:
+def evaluate(y_true: np.ndarray, probabilities: np.ndarray, *, emotions: Sequence[str] = EMOTIONS) -> dict:
     """All metrics of one set.
 
     Parameters
@@ -194,7 +199,9 @@ def evaluate(y_true: np.ndarray, probabilities: np.ndarray) -> dict:
     y_true : np.ndarray [shape=(n,)]
         Labels.
     probabilities : np.ndarray [shape=(n, n_classes)]
+    emotions : sequence of str
+        Names of the classes.
     """
     validate(y_true, probabilities)
-    results = evaluate_labels(y_true, probabilities.argmax(axis=1), n_classes=probabilities.shape[1])
+    results = evaluate_labels(y_true, probabilities.argmax(axis=1), emotions=emotions)
     return results | {"loss": loss(y_true, probabilities), "ece": ece(y_true, probabilities)}

@@ -37,7 +37,7 @@ def write_model_card(folder: Path) -> None:
     card = templates(escape=False).get_template(MODEL_CARD_FILE)
     text = card.render(
         record=record,
-        corpora=[CORPORA[name] for name in record.params["CORPORA"]],
+        corpora=[CORPORA[name] for name in record.params["CORPORA"] + record.params["TEST_CORPORA"]],
         epochs=len(record.history["loss"]),
         shared=shared_with_training(record),
     )

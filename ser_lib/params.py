@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ser_lib.errors import ParameterError
+from ser_lib.labels import EMOTIONS
 
 AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain")
 """What `AUGMENT` may name: hide bands and frames; scale and move the frequency axis; speed; place in time; slope of
@@ -41,8 +42,16 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    CORPORA: list[str] = Field(["DEMO"], min_length=1, max_length=1, description="corpus to use: DEMO, TESS or EMODB")
-    DATASET_PATH: str = Field("data/demo", min_length=1, description="folder of the corpus")
+    CORPORA: list[str] = Field(
+        ["DEMO"], min_length=1, description="corpora to use: DEMO, TESS, RAVDESS, CREMA-D, SAVEE, EMODB, OWN"
+    )
+    TEST_CORPORA: list[str] = Field([], description="further corpora that are the test set, for SPLIT corpus")
+    DATASET_PATH: str = Field(
+        "data/demo", min_length=1, description="folder of the corpus; of several, one that holds a folder for each"
+    )
+    LABEL_MAP: dict[str, str | None] = Field(
+        {}, description="a corpus's emotion to one of the seven, such as {calm: neutral}; null leaves it out"
+    )
     OUTPUT_DIR: str = Field("artifacts/interactive", min_length=1, description="folder that all results go to")
     MAX_SKIPPED: Number = Field(0.01, ge=0, le=1, description="stop if more than this share of clips is unusable")
     N_JOBS: int = Field(-1, ge=-1, le=1024, description="parallel processes; -1: one per core")
@@ -66,13 +75,14 @@ class Params(BaseModel):
     DENOISE_REFERENCE: bool = Field(
         False, description="reduce noise after padding, by noisereduce's own defaults; twice as slow"
     )
+    CMN: bool = Field(False, description="take each mel band's mean over the clip out (cepstral mean normalisation)")
 
     NORMALIZE_PER_SPEAKER: bool = Field(
         False, description="standardise with each speaker's own statistics, of test speakers too"
     )
 
-    SPLIT: Literal["random", "text", "speaker", "speaker_text", "folds"] = Field(
-        "random", description="what no two sets share: random, text, speaker, speaker_text, folds (of speakers)"
+    SPLIT: Literal["random", "text", "speaker", "speaker_text", "folds", "corpus"] = Field(
+        "random", description="what no two sets share: random, text, speaker, speaker_text, folds (of speakers), corpus"
     )
     TEST_SPEAKERS: list[str] = Field([], description="speakers of the test set, for SPLIT speaker and speaker_text")
     N_FOLDS: int | None = Field(None, ge=2, le=1000, description="folds of speakers; null: one for each speaker")
@@ -175,6 +185,7 @@ class Params(BaseModel):
         held_out = self.TEST_FRACTION + self.VALIDATION_FRACTION
         if held_out >= 1:
             raise ValueError(f"`TEST_FRACTION` + `VALIDATION_FRACTION` must be below 1. Got {held_out:g}.")
+        self._check_corpora()
         self._check_split()
         return self
 
@@ -204,6 +215,38 @@ class Params(BaseModel):
             )
         if self.MODEL == "cnn" and self.POOLING == "last":
             raise ValueError("`POOLING` must be mean_max or attention with `MODEL: cnn`. Got last.")
+
+    def _check_corpora(self) -> None:
+        twice = [name for name in self.all_corpora if self.all_corpora.count(name) > 1]
+        if twice:
+            raise ValueError(f"`CORPORA` and `TEST_CORPORA` must name a corpus once. Got {twice[0]} twice.")
+        if self.SPLIT == "corpus" and not self.TEST_CORPORA and self.SPLIT_FILE is None:
+            raise ValueError("`TEST_CORPORA` must name the corpora of the test set with `SPLIT: corpus`. Got none.")
+        wrong = [emotion for emotion in self.LABEL_MAP.values() if emotion is not None and emotion not in EMOTIONS]
+        if wrong:
+            raise ValueError(f"`LABEL_MAP` must map to {', '.join(EMOTIONS)} or null. Got {wrong[0]!r}.")
+
+    def check_test_corpora(self) -> None:
+        """Refuse `TEST_CORPORA` beside a split that would mix them with the others; 01_preprocess knows no `SPLIT`.
+
+        Raises
+        ------
+        ParameterError
+        """
+        if self.TEST_CORPORA and self.SPLIT != "corpus":
+            raise ParameterError(f"`TEST_CORPORA` needs `SPLIT: corpus`. Got {self.SPLIT}.")
+
+    @property
+    def all_corpora(self) -> list[str]:
+        """Names of the corpora to learn from, then of those to test on."""
+        return [*self.CORPORA, *self.TEST_CORPORA]
+
+    @property
+    def corpus_folders(self) -> dict[str, Path]:
+        """Name → absolute path of each corpus: `DATASET_PATH` or, of several, the folder of its name in there."""
+        if len(self.all_corpora) == 1:
+            return {self.CORPORA[0]: self.dataset_path}
+        return {name: self.dataset_path / name for name in self.all_corpora}
 
     @property
     def output_dir(self) -> Path:
@@ -269,6 +312,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
         rule = re.sub(r"^(Input|List|String) should (be|have)", r"must \2", detail["msg"])
         example = {"TEST_SPEAKERS": "[YAF]", "AUGMENT": "[mask, warp]"}.get(name, "[TESS]")
         rule = f"must be a list, such as {example}" if detail["type"] == "list_type" else rule
+        rule = "must map emotions, such as {calm: neutral}" if detail["type"] == "dict_type" else rule
         rule = re.sub(r" after validation, not \d+$", "", rule)
     quoted = name == "TEST_SPEAKERS" and detail["type"] == "string_type"  # YAML reads 03 as 3
     advice = ' Write names that are numbers in quotes: ["03"].' if quoted else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_lib import runs
-from ser_lib.corpora import find_clips
+from ser_lib.corpora import find_corpora
 from ser_lib.errors import ParameterError, RunError
 from ser_lib.manifest import DONE, MANIFEST_FILE, read_manifest
 from ser_lib.params import Params, make_params, read_values, resolve, shown
@@ -26,7 +26,7 @@ FEW_SPEAKERS = 4
 _VARIED = {
     "--seeds": ("SEED",),
     "--folds": ("FOLD",),
-    "ser protocol": ("SPLIT", "TEST_SPEAKERS", "FOLD", "SPLIT_FILE"),
+    "ser protocol": ("SPLIT", "TEST_SPEAKERS", "TEST_CORPORA", "FOLD", "SPLIT_FILE"),
 }
 """Parameters that each run of a study has in its own way, by what asks for it."""
 
@@ -176,8 +176,8 @@ def in_folds(values: Mapping[str, Any]) -> tuple[dict[str, Any], range]:
 
 
 def find_speakers(params: Params) -> list[str]:
-    """Speakers of the corpus, in order."""
-    clips, _ = find_clips(params.CORPORA[0], params.dataset_path)
+    """Speakers of the corpora, in order."""
+    clips, _ = find_corpora(params.corpus_folders, params.LABEL_MAP)
     return sorted({clip.speaker for clip in clips})
 
 
@@ -194,7 +194,8 @@ def plan_protocol(
     numbers = read_seeds(seeds)
     (values,) = _read_files([file], more, overrides)
     n_folds = values.get("N_FOLDS")
-    values |= {"SPLIT": "random", "SPLIT_FILE": None, "TEST_SPEAKERS": [], "FOLD": 0, "N_FOLDS": None}
+    values |= {"SPLIT": "random", "SPLIT_FILE": None, "TEST_SPEAKERS": [], "TEST_CORPORA": [], "FOLD": 0}
+    values["N_FOLDS"] = None
     speakers = find_speakers(make_params(values))
     name = name or run_name(file.stem)
     planned = vary(f"{name}_random", values, "random", seeds=numbers)

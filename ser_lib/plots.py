@@ -1,6 +1,6 @@
 """Every picture. Functions take an Axes (or make one) and return it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import librosa.display
@@ -60,12 +60,13 @@ def plot_rms_and_zcr(features: np.ndarray, settings: AudioSettings, *, ax: Axes 
 
 
 def plot_log_mel(features: np.ndarray, settings: AudioSettings, *, ax: Axes | None = None) -> Axes:
-    """Log-mel spectrogram; `features` [shape=(n_frames, n_mels)], in dB above the clip's mean unless normalised."""
+    """Log-mel spectrogram; `features` [shape=(n_frames, n_mels)], in dB above a mean unless normalised per speaker."""
     ax = ax or plt.subplots(figsize=(10, 2.6))[1]
     seconds = len(features) * settings.hop_length / settings.sampling_rate
     extent = (0, seconds, 0.5, settings.n_mels + 0.5)
     image = ax.imshow(features.T, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
-    unit = "standard deviations" if settings.normalize_per_speaker else "level above the clip's mean (dB)"
+    unit = f"level above the {'band' if settings.cmn else 'clip'}'s mean (dB)"
+    unit = "standard deviations" if settings.normalize_per_speaker else unit
     ax.set(xlabel="time (s)", ylabel="mel band")
     ax.figure.colorbar(image, ax=ax, label=unit)
     return ax
@@ -109,23 +110,31 @@ def plot_history(history: Mapping[str, list[float]], *, axes: np.ndarray | None 
     axes = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")[1] if axes is None else axes
     epochs = np.arange(1, len(history["loss"]) + 1)
     for ax, metric, unit in zip(axes, ("loss", "accuracy"), ("cross-entropy (nats)", "accuracy"), strict=True):
-        ax.plot(epochs, history[metric], label="training")
-        ax.plot(epochs, history[f"val_{metric}"], label="validation")
+        marker = "o" if len(epochs) == 1 else None  # a line needs two points
+        ax.plot(epochs, history[metric], marker=marker, label="training")
+        ax.plot(epochs, history[f"val_{metric}"], marker=marker, label="validation")
         ax.set(xlabel="epoch", ylabel=unit, title=metric.capitalize())
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend()
     return axes
 
 
-def plot_confusion_matrix(matrix: np.ndarray, *, shares: bool = False, title: str = "", ax: Axes | None = None) -> Axes:
-    """Heatmap of counts [shape=(n_classes, n_classes)]: true emotion in rows, predicted one in columns.
+def plot_confusion_matrix(
+    matrix: np.ndarray,
+    *,
+    emotions: Sequence[str] = EMOTIONS,
+    shares: bool = False,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Heatmap of counts [shape=(n_classes, n_classes)] of `emotions`: true ones in rows, predicted ones in columns.
 
     With `shares`, each row is divided by its sum. Emotions without a clip that nothing was taken for are left out.
     """
     ax = ax or plt.subplots(figsize=(5.4, 4.6), layout="constrained")[1]
     matrix = np.asarray(matrix)
     shown = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)) if matrix.any() else np.arange(len(matrix))
-    names = [SHOWN_AS[EMOTIONS[label]] for label in shown]
+    names = [SHOWN_AS[emotions[label]] for label in shown]
     values = matrix[np.ix_(shown, shown)]
     if shares:
         values = values / np.maximum(values.sum(axis=1, keepdims=True), 1)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ser_lib import work
 from ser_lib.cache import open_cache
-from ser_lib.corpora import Clip, Skipped, find_clips
+from ser_lib.corpora import Clip, Skipped, find_corpora
 from ser_lib.errors import AudioError, DatasetError, StageError
 from ser_lib.normalize import normalize, speaker_statistics
 from ser_lib.parallel import each as _each
@@ -30,7 +30,7 @@ def preprocess_data(params: Params) -> ProcessedData:
         If the corpus is missing or empty, or more than `MAX_SKIPPED` of its clips cannot be used.
     """
     settings = AudioSettings.from_params(params)
-    clips, left_out = find_clips(params.CORPORA[0], params.dataset_path)
+    clips, left_out = find_corpora(params.corpus_folders, params.LABEL_MAP)
     fingerprint = _fingerprint(clips, settings)
     stored = _load_again(params, clips, fingerprint)
     data = stored or _process_all(clips, settings, fingerprint, params)
@@ -52,7 +52,7 @@ def _fingerprint(clips: list[Clip], settings: AudioSettings) -> str:
         "version": work.PIPELINE_VERSION,
         "libraries": work.library_versions(),
         "settings": settings.model_dump(),
-        "clips": [(clip.clip, clip.sha256) for clip in clips],
+        "clips": [(clip.clip, clip.speaker, clip.emotion, clip.text, clip.sha256) for clip in clips],
     }
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 

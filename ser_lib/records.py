@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError
 
 from ser_lib.errors import ParameterError, RunError
+from ser_lib.labels import EMOTIONS
 from ser_lib.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ser_lib.params import Params, project_root, read_values, resolve, shown
+from ser_lib.schema import HISTORY, LEAKAGE, METRICS
 from ser_lib.store import LEAKAGE_FILE
 
 if TYPE_CHECKING:
@@ -87,18 +89,18 @@ class Record:
     @cached_property
     def evaluation(self) -> dict[str, Any]:
         """All of `metrics.json`: the sets, and what `evaluate_model` says of them together."""
-        stored = self._json("metrics.json", _METRICS)
+        stored = self._json("metrics.json", METRICS)
         return stored.model_dump(exclude_none=True, exclude_unset=True) if stored else {}
 
     @cached_property
     def history(self) -> dict[str, list[float]]:
         """`history.json`: quantity → value of each epoch."""
-        return self._json("history.json", _HISTORY)
+        return self._json("history.json", HISTORY)
 
     @cached_property
     def leakage(self) -> dict[str, dict]:
         """`leakage.json`: set → what its clips have in common with training clips; empty in older records."""
-        stored = self._json(LEAKAGE_FILE, _LEAKAGE)
+        stored = self._json(LEAKAGE_FILE, LEAKAGE)
         return {name: values.model_dump() for name, values in stored.items()}
 
     @cached_property
@@ -125,7 +127,7 @@ class Record:
     def changed(self) -> dict[str, Any]:
         """Parameters that differ from today's defaults, without the names of files and folders."""
         defaults = Params().model_dump()
-        own = {"CORPORA", "DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE"}
+        own = {"CORPORA", "TEST_CORPORA", "DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE"}
         return {name: value for name, value in self.params.items() if name not in own and value != defaults.get(name)}
 
     @property
@@ -134,6 +136,8 @@ class Record:
         params = self.params
         if params["SPLIT_FILE"] is not None:
             return f"from {Path(params['SPLIT_FILE']).name}"
+        if params["SPLIT"] == "corpus":
+            return f"test corpora {', '.join(params['TEST_CORPORA'])}"
         if params["SPLIT"] == "folds":
             number = f"fold {params['FOLD']}"
             return number + (f" of {params['N_FOLDS']}" if params["N_FOLDS"] else ", one speaker each")
@@ -144,6 +148,16 @@ class Record:
         test, validation = params["TEST_FRACTION"], params["VALIDATION_FRACTION"]
         shares = f"{1 - test - validation:.0%}/{validation:.0%}/{test:.0%}".replace("%", "")
         return f"{'text-disjoint' if params['SPLIT'] == 'text' else params['SPLIT']} {shares}"
+
+    @property
+    def corpora(self) -> str:
+        """The corpora, in words: `TESS`, or `TESS → EMODB` where others are tested on."""
+        return " → ".join(", ".join(self.params[name]) for name in ("CORPORA", "TEST_CORPORA") if self.params[name])
+
+    @property
+    def emotions(self) -> list[str]:
+        """Emotions that the model knows; those of a record made before they were stored are all seven."""
+        return self.evaluation.get("emotions", list(EMOTIONS))
 
     @property
     def model(self) -> str:
@@ -177,98 +191,6 @@ class Record:
             return shape.validate_json(path.read_bytes()) if path.is_file() else {}
         except ValidationError:
             raise _damaged(path) from None
-
-
-_Share = Annotated[float, Field(ge=0, le=1)]
-_Count = Annotated[int, Field(ge=0)]
-
-
-class _Interval(RootModel[tuple[_Share, _Share]]):
-    @model_validator(mode="after")
-    def _check_order(self) -> "_Interval":
-        if self.root[0] > self.root[1]:
-            raise ValueError("an interval goes from its lower end to its upper end")
-        return self
-
-
-class _Scores(BaseModel):
-    """Metrics that need no probabilities; records made before they were stored lack some."""
-
-    n_clips: int
-    accuracy: _Share
-    uar: _Share | None = None
-    macro_f1: _Share | None = None
-    per_class: dict[str, float] = Field(min_length=1)
-    precision: dict[str, _Share] | None = None
-    confusion_matrix: list[list[int]]
-    intervals: dict[Literal["accuracy", "uar", "macro_f1"], _Interval] | None = None
-
-    @model_validator(mode="after")
-    def _check_matrix(self) -> "_Scores":
-        if {len(self.confusion_matrix)} != {len(row) for row in self.confusion_matrix}:
-            raise ValueError("a confusion matrix is square")
-        return self
-
-
-class _SetMetrics(_Scores):
-    """Metrics of the model on one set, as far as pages show them."""
-
-    loss: float
-    ece: _Share | None = None
-    ece_uncalibrated: _Share | None = None
-
-
-class _BaselineMetrics(_Scores):
-    lead: tuple[float, float]
-
-
-class _Condition(BaseModel):
-    accuracy: _Share
-    uar: _Share
-    unusable: _Count
-
-
-class _Bootstrap(BaseModel):
-    cluster: Literal["speaker and text", "clip"]
-    clusters: _Count
-    samples: _Count
-
-
-class _Metrics(BaseModel):
-    """`metrics.json`; a key that is there must hold what it promises, so None is a default but no value."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    validation: _SetMetrics = None
-    test: _SetMetrics = None
-    temperature: float = Field(None, gt=0)
-    speakers: _Count = None
-    texts: _Count = None
-    known: dict[Literal["speakers", "texts"], _Count] = None
-    bootstrap: _Bootstrap = None
-    baselines: dict[str, _BaselineMetrics] = Field(default_factory=dict)
-    robustness: dict[str, _Condition] = Field(default_factory=dict)
-
-
-_METRICS = TypeAdapter(_Metrics)
-_HISTORY = TypeAdapter(dict[str, list[float]])
-
-
-class _Shared(BaseModel):
-    clips: _Count
-    share: _Share
-
-
-class _Leakage(BaseModel):
-    """What one set has in common with the training set."""
-
-    clips: _Count
-    speaker: _Shared
-    text: _Shared
-    audio: _Shared
-
-
-_LEAKAGE = TypeAdapter(dict[Literal["test", "validation"], _Leakage])
 
 
 def _damaged(path: Path) -> RunError:

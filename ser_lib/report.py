@@ -114,7 +114,7 @@ def _write_run_page(record: Record, pages: jinja2.Environment) -> None:
     page = pages.get_template("run.html").render(
         record=record,
         notebooks=[notebook.stem for notebook in notebooks],
-        matrices=[_matrix_picture(values, name) for name, values in record.metrics.items()],
+        matrices=[_matrix_picture(values, name, record.emotions) for name, values in record.metrics.items()],
         history=_picture(plots.plot_history(record.history)[0]) if record.history else "",
         provenance=_provenance(record),
         shared=shared_with_training(record),
@@ -165,8 +165,8 @@ def _provenance(record: Record) -> dict[str, object]:
     }
 
 
-def _matrix_picture(values: dict, name: str) -> Markup:
-    return _picture(plots.plot_confusion_matrix(values["confusion_matrix"], title=f"{name} set"))
+def _matrix_picture(values: dict, name: str, emotions: list[str]) -> Markup:
+    return _picture(plots.plot_confusion_matrix(values["confusion_matrix"], emotions=emotions, title=f"{name} set"))
 
 
 def _picture(ax: Axes) -> Markup:

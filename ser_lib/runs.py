@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from ser_lib.corpora import get_corpus
+from ser_lib.corpora import check_label_map
 from ser_lib.errors import ParameterError, RunError, StageError
 from ser_lib.manifest import (
     DONE,
@@ -113,7 +113,8 @@ def make_run(values: Mapping[str, Any], *, name: str) -> Run:
             f"A run's name must be of letters, digits, `_`, `-` and `.`, starting with a letter or digit. Got {name!r}."
         )
     run = Run(name, make_params({"OUTPUT_DIR": f"artifacts/{name}"} | dict(values)))
-    get_corpus(run.params.CORPORA[0])
+    run.params.check_test_corpora()
+    check_label_map(run.params.all_corpora, run.params.LABEL_MAP)
     example = run.params.EXAMPLE_AUDIO_FILE
     if example is not None and not resolve(example).is_file():
         raise ParameterError(f"`EXAMPLE_AUDIO_FILE` must be an audio file. There is none at {example}.")

@@ -27,6 +27,7 @@ class AudioSettings(BaseModel):
     denoise: bool
     denoise_reference: bool
     normalize_per_speaker: bool
+    cmn: bool = False
     target_length: int | None = Field(default=None, ge=1, le=10_000_000)
 
     @classmethod
@@ -45,6 +46,7 @@ class AudioSettings(BaseModel):
             denoise=params.DENOISE,
             denoise_reference=params.DENOISE_REFERENCE,
             normalize_per_speaker=params.NORMALIZE_PER_SPEAKER,
+            cmn=params.CMN,
             target_length=params.TARGET_LENGTH,
         )
 

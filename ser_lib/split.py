@@ -9,13 +9,14 @@ Conventions
 - `speaker`: `TEST_SPEAKERS` are the test set, whole.
 - `speaker_text`: the test set is the part of `TEST_SPEAKERS` with `TEST_FRACTION` of their texts. Training and
   validation have neither their voices nor these texts; clips of the one but not the other are `unused`.
+- `corpus`: `TEST_CORPORA` are the test set; clips of emotions that no clip of `CORPORA` shows are `unused`.
 - `folds`: the speakers are shared out over folds, and fold `FOLD` is the test set, whole. A fold is one speaker in
   alphabetical order, or one of `N_FOLDS` groups with about as many clips each, whatever the seed.
 
-Where the test set goes by speaker, validation is `VALIDATION_FRACTION` of what the training speakers say. With 20 texts
-or more (TESS has 200), no text is in training and validation both, so the epoch is not chosen on words known by heart.
-With fewer (EMO-DB has 10), a text held out would be a tenth of what there is to learn from, and validation would hang
-on one or two sentences: there it is drawn at random with the same share of every emotion.
+Where the test set goes by speaker or corpus, validation is `VALIDATION_FRACTION` of what the training speakers say.
+With 20 texts or more (TESS has 200), no text is in training and validation both, so the epoch is not chosen on words
+known by heart. With fewer (EMO-DB has 10), a text held out would be a tenth of what there is to learn from, and
+validation would hang on one or two sentences: there it is drawn at random with the same share of every emotion.
 
 A recording that is there twice, byte for byte, is split once; its other copies are `unused`. Only a `SPLIT_FILE` can
 place copies in two sets.
@@ -37,6 +38,7 @@ from ser_lib.store import (
     SPLIT_FILE,
     UNUSED,
     ProcessedData,
+    in_order,
     one_hot,
     to_labels,
     write_array,
@@ -51,8 +53,10 @@ PROMISES = {
     "speaker": {"speaker": _TEST, "audio": _BOTH},
     "speaker_text": {"speaker": _TEST, "text": _TEST, "audio": _BOTH},
     "folds": {"speaker": _TEST, "audio": _BOTH},
+    "corpus": {"corpus": _TEST, "speaker": _TEST, "audio": _BOTH},
 }
 """For each `SPLIT`, the sets that share a thing with none of the sets before them, in the order of `SETS`."""
+_ASKED_BY = {"speaker": "TEST_SPEAKERS", "corpus": "TEST_CORPORA"}
 _ENOUGH_TEXTS = 20
 """Texts from which on validation has texts of its own."""
 
@@ -70,16 +74,19 @@ def split_data(data: ProcessedData, params: Params) -> pd.DataFrame:
     DatasetError
         If the corpus is too small for this split, or the sets break what `SPLIT` promises.
     ParameterError
-        If `TEST_SPEAKERS`, `N_FOLDS`, `FOLD` or `SPLIT_FILE` do not fit the corpus.
+        If `TEST_SPEAKERS`, `TEST_CORPORA`, `N_FOLDS`, `FOLD` or `SPLIT_FILE` do not fit the corpus.
     """
+    params.check_test_corpora()
     clips = data.clips
     sets = read_split_file(params.SPLIT_FILE, clips) if params.SPLIT_FILE else assign_sets(clips, params)
     table = clips.assign(set=sets)
     _check_emotions(table)
     _check_promise(table, params)
-    test = sets == "test"
+    test, classes = sets == "test", in_order(clips["emotion"][sets == "train"])
     write_array(params.output_dir / params.X_TEST_FILE, data.X[test])
-    write_array(params.output_dir / params.Y_TEST_FILE, one_hot(data.y[test]))
+    write_array(
+        params.output_dir / params.Y_TEST_FILE, one_hot(to_labels(clips["emotion"][test], classes), len(classes))
+    )
     write_json(params.output_dir / LEAKAGE_FILE, leakage(table))
     table = table[["clip", "corpus", "speaker", "text", "emotion", "set"]]
     write_csv(params.output_dir / SPLIT_FILE, table)
@@ -92,7 +99,7 @@ def assign_sets(clips: pd.DataFrame, params: Params) -> np.ndarray:
     Parameters
     ----------
     clips : pd.DataFrame
-        speaker, text, emotion and sha256 of each clip.
+        corpus, speaker, text, emotion and sha256 of each clip.
     params : Params
 
     Returns
@@ -232,7 +239,7 @@ def _by_fold(clips: pd.DataFrame, params: Params) -> np.ndarray:
     if not 2 <= n_folds <= n_speakers:
         raise ParameterError(
             f"`SPLIT: folds` needs at least two speakers, and `N_FOLDS` must be at most as many as there are. "
-            f"Got {n_folds} folds of {n_speakers} speakers."
+            f"Got {_counted(n_folds, 'fold')} of {_counted(n_speakers, 'speaker')}."
         )
     if n_folds <= params.FOLD:
         raise ParameterError(f"`FOLD` must be below the number of folds ({n_folds}). Got {params.FOLD}.")
@@ -242,12 +249,23 @@ def _by_fold(clips: pd.DataFrame, params: Params) -> np.ndarray:
     return _around(test, ~test, clips, params)
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")
+
+
+def _by_corpus(clips: pd.DataFrame, params: Params) -> np.ndarray:
+    test = clips["corpus"].isin(params.TEST_CORPORA)
+    learnt = set(clips.loc[~test, "emotion"])
+    return _around((test & clips["emotion"].isin(learnt)).to_numpy(), ~test.to_numpy(), clips, params)
+
+
 _SPLITS: dict[str, Callable[[pd.DataFrame, Params], np.ndarray]] = {
     "random": _by_chance,
     "text": _by_text,
     "speaker": _by_speaker,
     "speaker_text": _by_speaker_and_text,
     "folds": _by_fold,
+    "corpus": _by_corpus,
 }
 
 
@@ -343,12 +361,14 @@ def _check_emotions(table: pd.DataFrame) -> None:
 
 def _check_promise(table: pd.DataFrame, params: Params) -> None:
     """Refuse sets that share what `SPLIT` promises they do not, as only those of a `SPLIT_FILE` can."""
-    test_speakers = sorted(set(table.loc[table["set"] == "test", "speaker"]))
-    if params.SPLIT_FILE and params.TEST_SPEAKERS and test_speakers != sorted(set(params.TEST_SPEAKERS)):
-        raise ParameterError(
-            f"The test set of `SPLIT_FILE` must be of `TEST_SPEAKERS` ({', '.join(params.TEST_SPEAKERS)}). "
-            f"Got {', '.join(test_speakers)}. Correct TEST_SPEAKERS, or leave it out."
-        )
+    asked = {"speaker": params.TEST_SPEAKERS, "corpus": params.TEST_CORPORA}
+    for column, names in asked.items() if params.SPLIT_FILE else ():
+        tested, parameter = sorted(set(table.loc[table["set"] == "test", column])), _ASKED_BY[column]
+        if names and tested != sorted(set(names)):
+            raise ParameterError(
+                f"The test set of `SPLIT_FILE` must be of `{parameter}` ({', '.join(names)}). "
+                f"Got {', '.join(tested)}. Correct {parameter}, or leave it out."
+            )
     for thing, names in PROMISES[params.SPLIT].items():
         for name in names:
             others = SETS[: SETS.index(name)]

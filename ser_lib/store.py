@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from ser_lib.errors import StageError
-from ser_lib.labels import EMOTIONS, LABELS
+from ser_lib.labels import EMOTIONS
 from ser_lib.normalize import Statistics
 from ser_lib.params import Params, shown
 from ser_lib.settings import AudioSettings
@@ -239,23 +239,30 @@ def load_sets(params: Params) -> tuple[ProcessedData, dict[str, tuple[np.ndarray
     -------
     data : ProcessedData
     sets : dict
-        For each of `SETS`: features [shape=(n, n_frames, n_features)], one-hot labels [shape=(n, 7)] and clips.
+        For each of `SETS`: features [shape=(n, n_frames, n_features)], one-hot labels [shape=(n, n_classes)] over the
+        emotions of the training set, and clips.
     """
     data = load_processed(params.processed_data_file)
     split = load_split(params, data.clips)
-    chosen = {name: split == name for name in SETS}
-    sets = {
-        name: (data.X[rows], one_hot(data.y[rows]), data.clips[rows].reset_index(drop=True))
-        for name, rows in chosen.items()
-    }
+    classes = in_order(data.clips["emotion"][split == "train"])
+    sets = {}
+    for name in SETS:
+        clips = data.clips[split == name].reset_index(drop=True)
+        sets[name] = (data.X[split == name], one_hot(to_labels(clips["emotion"], classes), len(classes)), clips)
     return data, sets
 
 
-def one_hot(labels: np.ndarray) -> np.ndarray:
-    """One-hot rows [shape=(n, 7)], float32, of integer labels [shape=(n,)]."""
-    return np.eye(len(EMOTIONS), dtype=np.float32)[labels]
+def in_order(emotions: Iterable[str]) -> list[str]:
+    """Those of the seven emotions that there are, each once, in the order of their labels."""
+    found = set(emotions)
+    return [emotion for emotion in EMOTIONS if emotion in found]
 
 
-def to_labels(emotions: "pd.Series") -> np.ndarray:
-    """Integer labels [shape=(n,)] of emotions."""
-    return emotions.map(LABELS).to_numpy(dtype=np.int64)
+def one_hot(labels: np.ndarray, n_classes: int = len(EMOTIONS)) -> np.ndarray:
+    """One-hot rows [shape=(n, n_classes)], float32, of integer labels [shape=(n,)]."""
+    return np.eye(n_classes, dtype=np.float32)[labels]
+
+
+def to_labels(emotions: "pd.Series", classes: Sequence[str] = EMOTIONS) -> np.ndarray:
+    """Place [shape=(n,)] of each emotion among `classes`; by default its fixed label."""
+    return emotions.map({emotion: place for place, emotion in enumerate(classes)}).to_numpy(dtype=np.int64)

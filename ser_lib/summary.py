@@ -3,11 +3,12 @@
 Each sentence is made from the figures, so that it is true of every split, corpus and model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from ser_lib.calibrate import RANGE
 from ser_lib.labels import EMOTIONS, SHOWN_AS
 
 
@@ -61,8 +62,10 @@ def tell_calibration(results: Mapping) -> str:
     before, after, temperature = results["test"]["ece_uncalibrated"], results["test"]["ece"], results["temperature"]
     sure = "too sure" if temperature > 1 else "not sure enough"
     gain = "lowers" if after < before else "does not lower"
+    end = next((end for end in RANGE if np.isclose(temperature, end, rtol=0.01)), None)
+    at_end = f", the end of the range that is looked among ({RANGE[0]:g} to {RANGE[1]:g})" if end else ""
     return (
-        f"On the validation set the network is {sure}: temperature {temperature:.2f}. That {gain} "
+        f"On the validation set the network is {sure}: temperature {temperature:.2f}{at_end}. That {gain} "
         f"the calibration error on the test set: {before:.3f} before, {after:.3f} after."
     )
 
@@ -88,16 +91,22 @@ def robustness_table(test: Mapping, robustness: Mapping[str, Mapping]) -> pd.Dat
     )
 
 
-def class_table(values: Mapping) -> pd.DataFrame:
-    """Emotions of a set, the least recognised first, and what each is most often taken for."""
+def class_table(values: Mapping, *, emotions: Sequence[str] = EMOTIONS) -> pd.DataFrame:
+    """Emotions of a set, the least recognised first, and what each is most often taken for; `emotions`: the classes."""
     rows = []
     for emotion, recall in values["per_class"].items():
-        counts = np.array(values["confusion_matrix"][EMOTIONS.index(emotion)])
-        wrong = np.where(np.arange(len(counts)) == EMOTIONS.index(emotion), 0, counts)
-        taken_for = f"{SHOWN_AS[EMOTIONS[wrong.argmax()]]} ({wrong.max()})" if wrong.any() else ""
+        counts = np.array(values["confusion_matrix"][emotions.index(emotion)])
+        wrong = np.where(np.arange(len(counts)) == emotions.index(emotion), 0, counts)
+        taken_for = f"{SHOWN_AS[emotions[wrong.argmax()]]} ({wrong.max()})" if wrong.any() else ""
         rows.append((SHOWN_AS[emotion], counts.sum(), recall, values["precision"][emotion], taken_for))
     table = pd.DataFrame(rows, columns=["emotion", "clips", "recall", "precision", "most often taken for"])
     return table.sort_values("recall", kind="stable").reset_index(drop=True)
+
+
+def corpus_table(corpora: Mapping[str, Mapping]) -> pd.DataFrame:
+    """Clips, accuracy and UAR of each corpus of the test set (`corpora` of `evaluate_model`'s metrics)."""
+    rows = [(name, values["n_clips"], values["accuracy"], values["uar"]) for name, values in corpora.items()]
+    return pd.DataFrame(rows, columns=["corpus", "clips", "accuracy", "UAR"])
 
 
 def mistake_table(predictions: pd.DataFrame, *, n: int = 10) -> pd.DataFrame:

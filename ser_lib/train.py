@@ -72,7 +72,7 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
     temperature = fit_temperature(y_validation.argmax(axis=1), predict_probabilities(best_model, X_validation))
     _save(model, history, data, params)
-    save_bundle(data, params, temperature=temperature)
+    save_bundle(data, sets["train"][2], params, temperature=temperature)
     return model, history
 
 

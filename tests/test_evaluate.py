@@ -20,9 +20,9 @@ from ser_lib.params import make_params
 from ser_lib.records import Record
 
 
-def fixed_probabilities(X):
+def fixed_probabilities(X, n_classes=7):
     """Stand-in for a model: a softmax of the features of the first frames."""
-    scores = np.exp(X.reshape(len(X), -1)[:, :7] / 5)
+    scores = np.exp(X.reshape(len(X), -1)[:, :n_classes] / 5)
     return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -37,7 +37,13 @@ def stage(project):
     store.write_array(params.output_dir / "y_test.npy", store.one_hot(data.y[sets == "test"]))
     split = (params.output_dir / store.SPLIT_FILE).read_bytes()
     split_sha256 = hashlib.sha256(split).hexdigest()
-    info = SimpleNamespace(data_fingerprint=data.fingerprint, split_sha256=split_sha256, temperature=2.0, speakers={})
+    info = SimpleNamespace(
+        data_fingerprint=data.fingerprint,
+        split_sha256=split_sha256,
+        temperature=2.0,
+        speakers={},
+        emotions=list(EMOTIONS),
+    )
     return SimpleNamespace(
         params=params, data=data, bundle=SimpleNamespace(probabilities=fixed_probabilities, info=info)
     )
@@ -47,7 +53,11 @@ def test_metrics_file_is_as_promised(stage):
     returned, _ = evaluate.evaluate_model(stage.bundle, stage.params)
     stored = json.loads((stage.params.output_dir / "metrics.json").read_text())
     assert stored == returned
-    assert set(stored) == {"test", "validation", "temperature", "speakers", "texts", "known", "bootstrap"}
+    names = {"test", "validation", "temperature", "speakers", "texts", "known", "bootstrap", "emotions", "corpora"}
+    assert set(stored) == names
+    assert stored["emotions"] == list(EMOTIONS)
+    figures = {name: pytest.approx(stored["test"][name]) for name in ("n_clips", "accuracy", "uar")}
+    assert stored["corpora"] == {"DEMO": figures}
     for results in (stored["test"], stored["validation"]):
         assert 0 <= results["accuracy"] <= 1 and results["loss"] > 0
         assert list(results["per_class"]) == list(EMOTIONS)
@@ -59,7 +69,7 @@ def test_predictions_file_is_as_promised(stage):
     evaluate.evaluate_model(stage.bundle, stage.params)
     table = pd.read_csv(stage.params.output_dir / "test_predictions.csv")
     columns = [f"p_{emotion}" for emotion in EMOTIONS]
-    assert list(table) == ["clip", "speaker", "text", "true", "predicted", *columns]
+    assert list(table) == ["clip", "corpus", "speaker", "text", "true", "predicted", *columns]
     assert table["clip"].tolist() == stage.data.clips["clip"].tolist()[7::8]
     assert table["true"].tolist() == list(EMOTIONS)
     expected = fixed_probabilities(stage.data.X[7::8])
@@ -208,6 +218,10 @@ def test_real_baselines_fit_the_schema_of_records(stage):
         (("test",), None),
         (("baselines", "svm", "lead"), "much"),
         (("baselines", "svm", "confusion_matrix"), [[1], [2]]),
+        (("baselines", "svm", "confusion_matrix"), [[1, 2], [2, 3]]),
+        (("emotions",), ["happy", "sad"]),
+        (("emotions",), ["happy", "bored"]),
+        (("corpora",), {"TESS": {"n_clips": 1, "accuracy": 2, "uar": 0}}),
         (("robustness",), {"telephone": {"accuracy": 2, "uar": 0.5, "unusable": 0}}),
         (("anything",), 1),
     ],
@@ -250,12 +264,13 @@ def recorded(root, make_corpus):
     store.write_csv(params.output_dir / "split.csv", data.clips[["clip"]].assign(set=sets))
     test = (sets == "test").to_numpy()
     store.write_array(params.output_dir / "x_test.npy", data.X[test])
-    store.write_array(params.output_dir / "y_test.npy", store.one_hot(data.y[test]))
+    store.write_array(params.output_dir / "y_test.npy", np.eye(2, dtype=np.float32)[data.y[test] - 2])
     split_sha256 = store.file_hash(params.output_dir / "split.csv")
     info = SimpleNamespace(
-        data_fingerprint=data.fingerprint, split_sha256=split_sha256, temperature=1.0, speakers={}, corpora=["TESS"]
-    )
-    bundle = Bundle(info, fixed_probabilities)
+        data_fingerprint=data.fingerprint, split_sha256=split_sha256, temperature=1.0, speakers={}, corpora=["TESS"],
+        emotions=["sad", "angry"],
+    )  # fmt: skip
+    bundle = Bundle(info, lambda X: fixed_probabilities(X, 2))
     evaluate.evaluate_model(bundle, params)
     return SimpleNamespace(params=params, data=data, clips=data.clips[test], bundle=bundle, folder=root / "corpus")
 
@@ -263,7 +278,7 @@ def recorded(root, make_corpus):
 def of_sad_and_angry(X):
     """Stand-in for a model: the louder half of what it is shown is angry, the rest sad."""
     loud = X[:, :, 0].max(axis=1)
-    return np.where((loud > np.median(loud))[:, np.newaxis], np.eye(7)[3], np.eye(7)[2])
+    return np.where((loud > np.median(loud))[:, np.newaxis], np.eye(2)[1], np.eye(2)[0])
 
 
 def test_every_condition_is_measured(recorded):
@@ -274,7 +289,7 @@ def test_every_condition_is_measured(recorded):
     stored = json.loads((recorded.params.output_dir / "metrics.json").read_text())
     assert stored["robustness"] == robustness
     assert Record(recorded.params.output_dir, None).robustness == robustness
-    y_true = store.to_labels(recorded.clips["emotion"])
+    y_true = store.to_labels(recorded.clips["emotion"], ["sad", "angry"])
     for X, (condition, values) in zip(seen, robustness.items(), strict=True):
         expected = [
             work.degraded_features(
@@ -335,8 +350,8 @@ def test_clip_of_which_nothing_is_left_counts_as_a_mistake(recorded, monkeypatch
         return AudioError("nothing is left of it") if sha256 == first else real(path, sha256, *others)
 
     monkeypatch.setattr(work, "degraded_features", degraded_features)
-    y_true = store.to_labels(recorded.clips["emotion"])
-    right = Bundle(recorded.bundle.info, lambda X: np.eye(7)[y_true[len(y_true) - len(X) :]])
+    y_true = store.to_labels(recorded.clips["emotion"], ["sad", "angry"])
+    right = Bundle(recorded.bundle.info, lambda X: np.eye(2)[y_true[len(y_true) - len(X) :]])
     for values in evaluate.evaluate_robustness(right, recorded.params).values():
         assert values == {"accuracy": 0.75, "uar": 0.75, "unusable": 1}  # two clips of each of two emotions
 

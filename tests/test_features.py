@@ -188,6 +188,38 @@ def test_padding_does_not_change_the_log_mel_of_the_clip():
     np.testing.assert_array_equal(long[len(short) :], np.broadcast_to(short[-1], long[len(short) :].shape))
 
 
+def test_cmn_takes_each_bands_mean_out_of_log_mel():
+    signal = noisy_tone()
+    expected = librosas_log_mel(signal)
+    features = extract_features(signal, settings(**LOGMEL, cmn=True))
+    np.testing.assert_allclose(features, expected - expected.mean(axis=0), rtol=0, atol=1e-3)
+
+
+def test_cmn_takes_each_coefficients_mean_out_of_mfcc():
+    signal = noisy_tone()
+    plain, without = (extract_features(signal, settings(cmn=cmn)) for cmn in (False, True))
+    np.testing.assert_array_equal(without[:, :2], plain[:, :2])
+    np.testing.assert_allclose(without[:, 2:], plain[:, 2:] - plain[:, 2:].mean(axis=0), rtol=0, atol=2e-3)
+
+
+def test_cmn_undoes_a_filter_that_does_not_change():
+    # twice as loud in the upper half of the bands: 6 dB in each of them, which the mean over time has, too
+    analysis = analyse(noisy_tone(), settings(**LOGMEL))
+    filtered = analysis.copy()
+    filtered[:, 22:] += 6
+    one, two = (to_features(values, settings(**LOGMEL, cmn=True)) for values in (analysis, filtered))
+    np.testing.assert_allclose(one, two, rtol=0, atol=1e-4)
+
+
+def test_padding_does_not_change_the_log_mel_of_the_clip_with_cmn():
+    signal = noisy_tone(0.5)
+    short, long = (
+        extract_features(np.pad(signal, (0, size - len(signal))), settings(**LOGMEL, cmn=True, target_length=size))
+        for size in (RATE, 3 * RATE)
+    )
+    np.testing.assert_allclose(long[: len(short)], short, rtol=0, atol=1e-4)
+
+
 def test_names_of_log_mel_are_its_bands():
     chosen = settings(**LOGMEL)
     assert chosen.feature_names == [f"logmel_{band}" for band in range(1, 41)]

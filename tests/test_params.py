@@ -112,9 +112,43 @@ def test_empty_path_is_refused(name):
     assert refusal(**{name: ""}).startswith(f"`{name}` must ")
 
 
-@pytest.mark.parametrize("value", [[], ["DEMO", "TESS"]])
-def test_corpora_is_a_list_of_one(value):
-    assert refusal(CORPORA=value) == f"`CORPORA` must have at {'most' if value else 'least'} 1 item. Got {value!r}."
+def test_corpora_names_at_least_one():
+    assert refusal(CORPORA=[]) == "`CORPORA` must have at least 1 item. Got []."
+
+
+@pytest.mark.parametrize(
+    "values", [{"CORPORA": ["TESS", "TESS"]}, {"CORPORA": ["DEMO", "TESS"], "TEST_CORPORA": ["TESS"]}]
+)
+def test_corpus_is_named_once(values):
+    message = refusal(**values, SPLIT="corpus" if "TEST_CORPORA" in values else "random")
+    assert message == "`CORPORA` and `TEST_CORPORA` must name a corpus once. Got TESS twice."
+
+
+def test_test_corpora_and_their_split_need_each_other():
+    assert refusal(SPLIT="corpus").endswith("must name the corpora of the test set with `SPLIT: corpus`. Got none.")
+    with pytest.raises(ParameterError, match=r"`TEST_CORPORA` needs `SPLIT: corpus`\. Got text"):
+        make_params({"TEST_CORPORA": ["TESS"], "SPLIT": "text"}).check_test_corpora()
+    make_params({"TEST_CORPORA": ["TESS"], "SPLIT": "corpus"}).check_test_corpora()
+
+
+def test_corpora_lie_in_the_folder_or_in_folders_of_their_names(root):
+    one = make_params({"CORPORA": ["TESS"], "DATASET_PATH": "data/mine"})
+    assert one.corpus_folders == {"TESS": root / "data" / "mine"}
+    values = {"CORPORA": ["TESS", "SAVEE"], "TEST_CORPORA": ["EMODB"], "SPLIT": "corpus", "DATASET_PATH": "data"}
+    assert make_params(values).corpus_folders == {name: root / "data" / name for name in ("TESS", "SAVEE", "EMODB")}
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ({"calm": "relaxed"}, "`LABEL_MAP` must map to neutral, happy, sad, angry, fear, disgust, ps or null. Got"),
+        (["calm"], "`LABEL_MAP` must map emotions, such as {calm: neutral}. Got ['calm']."),
+        ({"calm": 1}, "`LABEL_MAP` must "),
+    ],
+)
+def test_label_map_maps_to_the_seven_or_to_nothing(value, rule):
+    assert refusal(LABEL_MAP=value).startswith(rule)
+    make_params({"LABEL_MAP": {"calm": "neutral", "boredom": None}})
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,17 @@ def test_history_shows_both_sets_over_epochs():
     assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["training", "validation"]
 
 
+def test_history_of_one_epoch_is_a_point_that_can_be_seen():
+    axes = plots.plot_history({"loss": [2], "val_loss": [3], "accuracy": [0.1], "val_accuracy": [0.3]})
+    assert {line.get_marker() for ax in axes for line in ax.lines} == {"o"}
+
+
+def test_heatmap_of_fewer_emotions_has_their_names():
+    ax = plots.plot_confusion_matrix([[1, 2], [3, 4]], emotions=["sad", "ps"])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["sad", "surprised"]
+    assert [text.get_text() for text in ax.texts] == ["1", "2", "3", "4"]
+
+
 def test_heatmap_annotations_are_the_matrix():
     matrix = np.arange(49).reshape(7, 7)
     ax = plots.plot_confusion_matrix(matrix, title="test set")

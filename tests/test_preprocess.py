@@ -354,7 +354,7 @@ def test_duplicates_are_named_but_not_held_against_the_corpus(params_for, corpus
 
 
 def test_missing_corpus_stops_before_anything_is_written(params_for, tmp_path):
-    with pytest.raises(DatasetError, match="Get TESS from"):
+    with pytest.raises(DatasetError, match=r"fetches it from https://doi\.org"):
         preprocess_data(params_for(tmp_path / "nowhere"))
     assert not (tmp_path / "out").exists()
 

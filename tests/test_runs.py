@@ -224,7 +224,7 @@ def test_model_card_has_the_figures(full):
     card = (full.record / "model_card.md").read_text()
     test = json.loads((full.record / "metrics.json").read_text())["test"]
     assert f"| test | {test['n_clips']} | {test['accuracy']:.3f} | {test['uar']:.3f} | {test['loss']:.3f} |" in card
-    assert "SYNTHETIC" in card and "112 clips, split random 70/15/15" in card
+    assert "SYNTHETIC" in card and "112 clips were processed" in card and "(random 70/15/15," in card
     assert "What it must not be used for" in card
     assert "{" not in card
 
@@ -471,7 +471,9 @@ def test_split_file_that_is_none_is_refused_before_anything_is_made(project, fil
 
 
 def test_unknown_corpus_is_refused_before_anything_is_made(project):
-    with pytest.raises(ParameterError, match=r"`CORPORA` must name one of DEMO, TESS, EMODB\. Got 'TES'"):
+    with pytest.raises(
+        ParameterError, match=r"`CORPORA` must name some of DEMO, TESS, RAVDESS, CREMA-D, SAVEE, EMODB, OWN\. Got 'TES'"
+    ):
         runs.start_run({"CORPORA": ["TES"]}, name="x")
     assert not (project / "reports").exists()
 

@@ -396,7 +396,7 @@ def test_split_that_the_corpus_does_not_allow_is_refused(values, message):
 
 
 def test_folds_of_one_speaker_are_refused():
-    with pytest.raises(ParameterError, match=r"needs at least two speakers.* Got 1 folds of 1 speakers"):
+    with pytest.raises(ParameterError, match=r"needs at least two speakers.* Got 1 fold of 1 speaker"):
         sets_of(crossed("a", ["t1", "t2"]), SPLIT="folds")
 
 

@@ -101,6 +101,25 @@ def test_calibration_is_told(temperature, before, after, words):
     assert told.endswith(f"{before:.3f} before, {after:.3f} after.")
 
 
+@pytest.mark.parametrize(("temperature", "at_end"), [(20, True), (0.05, True), (3, False), (0.5, False)])
+def test_temperature_at_the_end_of_its_range_is_told(temperature, at_end):
+    told = summary.tell_calibration({"test": {"ece_uncalibrated": 0.2, "ece": 0.1}, "temperature": temperature})
+    assert ("the end of the range that is looked among (0.05 to 20)" in told) == at_end
+
+
+def test_corpora_are_a_table():
+    table = summary.corpus_table({"TESS": {"n_clips": 3, "accuracy": 0.5, "uar": 0.25}})
+    assert table.to_dict("records") == [{"corpus": "TESS", "clips": 3, "accuracy": 0.5, "UAR": 0.25}]
+
+
+def test_classes_of_a_model_with_fewer_emotions():
+    values = {"per_class": {"sad": 0.5, "ps": 1.0}, "precision": {"sad": 1.0, "ps": 0.5},
+              "confusion_matrix": [[1, 1], [0, 1]]}  # fmt: skip
+    table = summary.class_table(values, emotions=["sad", "ps"])
+    assert table["emotion"].tolist() == ["sad", "surprised"]
+    assert table["most often taken for"].tolist() == ["surprised (1)", ""]
+
+
 def test_worst_condition_is_told():
     robustness = {
         "noise": {"accuracy": 0.3, "uar": 0.2, "unusable": 1},

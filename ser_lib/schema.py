@@ -1,0 +1,118 @@
+"""What a record's JSON files must hold, wherever they were made.
+
+Metrics that were not stored yet when a record was made may be missing; what is there must be right.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, model_validator
+
+from ser_lib.labels import EMOTIONS
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=0)]
+
+
+class _Interval(RootModel[tuple[_Share, _Share]]):
+    @model_validator(mode="after")
+    def _check_order(self) -> "_Interval":
+        if self.root[0] > self.root[1]:
+            raise ValueError("an interval goes from its lower end to its upper end")
+        return self
+
+
+class _Scores(BaseModel):
+    """Metrics that need no probabilities; records made before they were stored lack some."""
+
+    n_clips: int
+    accuracy: _Share
+    uar: _Share | None = None
+    macro_f1: _Share | None = None
+    per_class: dict[str, float] = Field(min_length=1)
+    precision: dict[str, _Share] | None = None
+    confusion_matrix: list[list[int]]
+    intervals: dict[Literal["accuracy", "uar", "macro_f1"], _Interval] | None = None
+
+    @model_validator(mode="after")
+    def _check_matrix(self) -> "_Scores":
+        if {len(self.confusion_matrix)} != {len(row) for row in self.confusion_matrix}:
+            raise ValueError("a confusion matrix is square")
+        return self
+
+
+class _SetMetrics(_Scores):
+    """Metrics of the model on one set, as far as pages show them."""
+
+    loss: float
+    ece: _Share | None = None
+    ece_uncalibrated: _Share | None = None
+
+
+class _BaselineMetrics(_Scores):
+    lead: tuple[float, float]
+
+
+class _Condition(BaseModel):
+    accuracy: _Share
+    uar: _Share
+    unusable: _Count
+
+
+class _CorpusMetrics(BaseModel):
+    n_clips: _Count
+    accuracy: _Share
+    uar: _Share
+
+
+class _Bootstrap(BaseModel):
+    cluster: Literal["speaker and text", "clip"]
+    clusters: _Count
+    samples: _Count
+
+
+class _Metrics(BaseModel):
+    """`metrics.json`; a key that is there must hold what it promises, so None is a default but no value."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    validation: _SetMetrics = None
+    test: _SetMetrics = None
+    temperature: float = Field(None, gt=0)
+    speakers: _Count = None
+    texts: _Count = None
+    emotions: Annotated[list[Literal[EMOTIONS]], Field(min_length=2)] = None
+    corpora: dict[str, _CorpusMetrics] = Field(default_factory=dict)
+    known: dict[Literal["speakers", "texts"], _Count] = None
+    bootstrap: _Bootstrap = None
+    baselines: dict[str, _BaselineMetrics] = Field(default_factory=dict)
+    robustness: dict[str, _Condition] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> "_Metrics":
+        n_classes = len(self.emotions or EMOTIONS)
+        sets = [scores for scores in (self.validation, self.test, *self.baselines.values()) if scores is not None]
+        if any(len(scores.confusion_matrix) != n_classes for scores in sets):
+            raise ValueError("a confusion matrix has a row for each emotion")
+        return self
+
+
+class _Shared(BaseModel):
+    clips: _Count
+    share: _Share
+
+
+class _Leakage(BaseModel):
+    """What one set has in common with the training set."""
+
+    clips: _Count
+    speaker: _Shared
+    text: _Shared
+    audio: _Shared
+
+
+METRICS = TypeAdapter(_Metrics)
+"""`metrics.json`."""
+HISTORY = TypeAdapter(dict[str, list[float]])
+"""`history.json`: quantity → value of each epoch."""
+LEAKAGE = TypeAdapter(dict[Literal["test", "validation"], _Leakage])
+"""`leakage.json`: set → what its clips have in common with training clips."""
