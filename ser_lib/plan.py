@@ -114,13 +114,19 @@ def plan_files(
         plain = run_name(file.stem, timed=not options and name is None)
         names.append(plain if name is None else name if len(files) == 1 else f"{name}_{plain}")
         values, each_fold = in_folds(values) if folds else (values, [])
-        planned += vary(names[-1], values, run_name(file.stem), seeds=numbers, folds=each_fold)
+        planned += vary(names[-1], values, _row(file, values), seeds=numbers, folds=each_fold)
     if not options:
         return Plan(planned)
     what = [f"seeds {', '.join(map(str, numbers))}"] if numbers else []
     what += ["each fold of speakers"] if folds else []
     files_named = ", ".join(run_name(file.stem) for file in files)
     return Plan(planned, f"{name or '-'.join(names)}_study", f"{files_named}: {' and '.join(what)}")
+
+
+def _row(file: Path, values: Mapping[str, Any]) -> str:
+    """What a study calls the runs of a file: its name or, across corpora, these."""
+    tested = make_params(values).TEST_CORPORA
+    return f"{', '.join(make_params(values).CORPORA)} → {', '.join(tested)}" if tested else run_name(file.stem)
 
 
 def _read_files(files: Sequence[Path], more: Sequence[Path], overrides: Sequence[str]) -> list[dict[str, Any]]:

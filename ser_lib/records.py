@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FILES = ("params.yaml", MANIFEST_FILE)
+STUDY_FILE = "study.json"
+"""Name of a study's file in its folder."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
 _SHOWN = {"bilstm": "BiLSTM", "cnn": "CNN", "mfcc": "MFCC", "logmel": "log-mel"}
@@ -228,6 +230,8 @@ def find_record(run: str) -> Record:
         folder = Path(run).expanduser().absolute()
     if not folder.is_dir():
         raise RunError(f"There is no record of a run {run!r} in reports/. `ser runs` lists them.")
+    if (folder / STUDY_FILE).is_file() and not (folder / MANIFEST_FILE).exists():
+        raise RunError(f"{run} is a study, which gathers runs; name one of its runs. `ser runs` lists them.")
     return Record(folder, read_manifest(folder))
 
 

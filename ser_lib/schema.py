@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, model
 
 from ser_lib.labels import EMOTIONS
 
-_Share = Annotated[float, Field(ge=0, le=1)]
-_Count = Annotated[int, Field(ge=0)]
+_Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+_Count = Annotated[int, Field(ge=0, strict=True)]
 
 
 class _Interval(RootModel[tuple[_Share, _Share]]):

@@ -22,11 +22,9 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from ser_lib.errors import RunError, SerError
 from ser_lib.manifest import DONE, MANIFEST_FILE, Manifest, now, read_manifest
 from ser_lib.params import shown
-from ser_lib.records import RUN_NAME, Record, interval_text, record_folder, reports_folder
+from ser_lib.records import RUN_NAME, STUDY_FILE, Record, interval_text, record_folder, reports_folder
 from ser_lib.store import write_text
 
-STUDY_FILE = "study.json"
-"""Name of a study's file in its folder."""
 TABLE_FILE = "table.md"
 """Name of a study's table as Markdown."""
 HEADINGS = ("", "model", "runs", "UAR", "UAR, 95 %", "accuracy", "macro-F1")

@@ -223,6 +223,7 @@ def test_real_baselines_fit_the_schema_of_records(stage):
         (("emotions",), ["happy", "bored"]),
         (("corpora",), {"TESS": {"n_clips": 1, "accuracy": 2, "uar": 0}}),
         (("robustness",), {"telephone": {"accuracy": 2, "uar": 0.5, "unusable": 0}}),
+        (("test", "uar"), "0.9"),
         (("anything",), 1),
     ],
 )

@@ -86,6 +86,12 @@ def test_seeds_and_folds_are_runs_of_their_own(params):
     assert (planned.study, planned.title) == ("a_study", "a: seeds 0, 3 and each fold of speakers")
 
 
+def test_study_across_corpora_has_them_for_a_row(params):
+    across = ["TEST_CORPORA=[EMODB]", "SPLIT=corpus"]
+    planned = plan.plan_files(params("a"), [], across, seeds="0,1")
+    assert planned.rows == {"TESS → EMODB": ["a_s0", "a_s1"]}
+
+
 def test_files_with_seeds_are_rows_of_one_study(params):
     planned = plan.plan_files(params("a", "b"), [], [], seeds="0,1")
     assert planned.rows == {"a": ["a_s0", "a_s1"], "b": ["b_s0", "b_s1"]}

@@ -12,6 +12,7 @@ from ser_lib import cli, records
 from ser_lib.errors import RunError
 from ser_lib.labels import EMOTIONS
 from ser_lib.params import make_params
+from ser_lib.studies import write_study
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 
@@ -168,6 +169,9 @@ def test_uar_of_an_older_record_is_the_mean_recall(root):
 def test_unknown_run_is_refused(root):
     with pytest.raises(RunError, match=r"There is no record of a run 'nothing'"):
         records.find_record("nothing")
+    write_study("many", "two of them", {"row": ["one", "two"]})
+    with pytest.raises(RunError, match=r"many is a study, which gathers runs; name one of its runs"):
+        records.find_record("many")
 
 
 def test_records_are_listed_newest_first_whatever_their_state(root):
