@@ -50,6 +50,17 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
         channels, sampling_rate = _decode(path)
     except PermissionError:
         raise AudioError("the file may not be read") from None
+    return to_mono(channels), sampling_rate
+
+
+def to_mono(channels: np.ndarray) -> np.ndarray:
+    """Average channels [shape=(n_samples, n_channels)] into a signal [shape=(n_samples,)], float32.
+
+    Raises
+    ------
+    AudioError
+        If there are no samples, or they are silent, NaN or infinite.
+    """
     if channels.shape[0] == 0:
         raise AudioError("the file holds no samples")
     if not np.isfinite(channels).all():
@@ -58,7 +69,7 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
     if np.abs(signal).max() <= _SILENT_PEAK:
         silent = np.abs(channels).max() <= _SILENT_PEAK
         raise AudioError("the file is silent" if silent else "its channels cancel each other out")
-    return signal, sampling_rate
+    return signal
 
 
 def _decode(path: Path) -> tuple[np.ndarray, int]:

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_lib.calibrate import calibrate
-from ser_lib.errors import BundleError
+from ser_lib.errors import AudioError, BundleError
 from ser_lib.normalize import Statistics, find_statistics, normalize
 from ser_lib.params import Params, resolve, shown
 from ser_lib.settings import AudioSettings, Backend
@@ -23,6 +23,8 @@ from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, ProcessedData, file_hash, in_
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ser_lib.predict import Prediction
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
 _BATCH = 64
@@ -77,14 +79,51 @@ class Bundle:
         BundleError
             If the model does not know the speaker.
         """
+        self._check_speaker(speaker)
+        from ser_lib.features import process_audio_file  # librosa, which stored features do not need
+
+        return self.normalized(process_audio_file(path, self.info.settings), speaker=speaker)
+
+    def _check_speaker(self, speaker: str | None) -> None:
         if speaker is not None and not self.info.speakers:
             raise BundleError(
                 f"A speaker counts for a model that was trained with NORMALIZE_PER_SPEAKER alone. "
                 f"This one was not; leave {speaker} out."
             )
-        from ser_lib.features import process_audio_file  # librosa, which stored features do not need
 
-        return self.normalized(process_audio_file(path, self.info.settings), speaker=speaker)
+    def predict(self, signal: np.ndarray, sampling_rate: int, *, speaker: str | None = None) -> "Prediction":
+        """Predict the emotion of a signal: what a file of the same samples gives.
+
+        Parameters
+        ----------
+        signal : np.ndarray [shape=(n_samples,) or (n_samples, n_channels)]
+            Floating point, full scale at -1 and 1.
+        sampling_rate : int, Hz
+        speaker : str, optional
+            See `features`.
+
+        Raises
+        ------
+        AudioError
+            If the signal cannot be used.
+        """
+        from ser_lib.audio import to_mono
+        from ser_lib.features import process_signal
+        from ser_lib.predict import to_prediction  # which imports this module
+
+        self._check_speaker(speaker)
+        signal = np.asarray(signal)
+        if signal.dtype.kind != "f" or signal.ndim not in (1, 2):
+            raise AudioError(
+                f"A signal must be floating point, of shape (n_samples,) or (n_samples, n_channels), with full scale "
+                f"at 1. Got {signal.dtype} of shape {signal.shape}."
+            )
+        if sampling_rate < 1:
+            raise AudioError(f"The sampling rate must be above 0 Hz. Got {sampling_rate}.")
+        channels = signal.astype(np.float32) if signal.ndim == 2 else signal.astype(np.float32)[:, np.newaxis]
+        features = process_signal(to_mono(channels), sampling_rate, self.info.settings)
+        features = self.normalized(features, speaker=speaker)
+        return to_prediction("signal", self.probabilities(features[np.newaxis])[0], self)
 
     def normalized(self, X: np.ndarray, *, speaker: str | None) -> np.ndarray:
         """Features [shape=(..., n_features)] less their speaker's statistics, if the model wants them so."""

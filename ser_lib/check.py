@@ -18,7 +18,7 @@ import soundfile
 from ser_lib.corpora import CORPORA
 from ser_lib.corpora.base import Name
 from ser_lib.errors import AudioError, DatasetError
-from ser_lib.params import shown
+from ser_lib.params import printable, shown
 from ser_lib.registry import Entry, Found, audio_below, identity, named_corpus, read_registry, scan
 
 KINDS = ("missing", "extra", "duplicated", "resampled", "re-encoded", "truncated", "altered", "unusable")
@@ -291,9 +291,3 @@ def _table(clips: list[Name]) -> str:
     emotions = pd.Series([name.emotion for name in clips], name="emotion")
     table = pd.crosstab(speakers, emotions, margins=True, margins_name="all")
     return table.rename_axis(index=None, columns="clips").to_string()
-
-
-def printable(text: str) -> str:
-    """`text` with what a terminal would not print as escapes."""
-    clean = text.encode("utf-8", "backslashreplace").decode()
-    return clean if clean.isprintable() else ascii(clean)[1:-1]

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.cli_data import data_app
+from ser_lib.cli_predict import predict
 from ser_lib.errors import RunError, SerError
 from ser_lib.manifest import DONE
 from ser_lib.params import Params, read_values, resolve, shown
-from ser_lib.settings import Backend
-from ser_lib.store import BUNDLE_FILE
 
 if TYPE_CHECKING:
     from ser_lib.plan import Plan
@@ -272,48 +271,7 @@ def remove(
     build_site()
 
 
-@app.command()
-def predict(
-    files: Annotated[list[Path], typer.Argument(help="Audio files.")],
-    run: Annotated[str, typer.Option(help="Run whose model predicts, or the folder of a bundle.")],
-    backend: Annotated[Backend, typer.Option(help="What computes the prediction.")] = "onnx",
-    speaker: Annotated[
-        str | None, typer.Option(help="Whose voice it is, for a model with NORMALIZE_PER_SPEAKER that knows it.")
-    ] = None,
-) -> None:
-    """Predict the emotion of audio files."""
-    from ser_lib.bundle import load_bundle
-    from ser_lib.predict import predict_emotion_from_file
-
-    bundle = load_bundle(_bundle_folder(run, backend), backend=backend)
-    failed = 0
-    for file in files:
-        try:
-            print(predict_emotion_from_file(file, bundle, speaker=speaker))
-        except SerError as error:
-            failed += 1
-            print(f"error: {error}", file=sys.stderr)
-    raise SystemExit(1 if failed else 0)
-
-
-def _bundle_folder(run: str, backend: Backend) -> Path:
-    """Folder of a run's bundle: the record (ONNX alone), `OUTPUT_DIR`, or the folder that `run` names itself."""
-    from ser_lib.records import private_values, record_folder, reports_folder
-
-    folders = []
-    if run:
-        private = private_values(run)
-        recorded = [] if backend == "keras" and private else [record_folder(run)]
-        own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
-        folders = [*recorded, *own, Path(run).absolute()]
-    for folder in folders:
-        if (folder / BUNDLE_FILE).is_file():
-            return folder
-    if any(folder.is_dir() for folder in folders):
-        raise RunError(f"`--run` must be a run that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")
-    known = sorted(file.parent.name for file in reports_folder().glob(f"*/{BUNDLE_FILE}"))
-    known = ", ".join(known) or "none yet; `make all` makes one"
-    raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
+app.command()(predict)
 
 
 @app.command(name="params")

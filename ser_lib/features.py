@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 import scipy.sparse
 
-from ser_lib.audio import finish_steps, load_trimmed
+from ser_lib.audio import finish_steps, load_audio, trim_steps
 from ser_lib.errors import ParameterError
 from ser_lib.settings import AudioSettings
 
@@ -191,6 +191,20 @@ def extract_features(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     return to_features(analyse(signal, settings), settings)
 
 
+def process_signal(signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> np.ndarray:
+    """Features [shape=(n_frames, n_features)] of a mono signal [shape=(n_samples,)] at `sampling_rate` (Hz).
+
+    They are those of a file that holds it.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be used; the message is the reason.
+    """
+    trimmed = trim_steps(signal, sampling_rate, settings)["trimmed"]
+    return to_features(analyse_trimmed(trimmed, settings), settings)
+
+
 def process_audio_file(path: str | Path, settings: AudioSettings) -> np.ndarray:
     """Features of an audio file: the one way there is, for training and for prediction.
 
@@ -203,4 +217,4 @@ def process_audio_file(path: str | Path, settings: AudioSettings) -> np.ndarray:
     AudioError
         If the file cannot be used; the message is the reason.
     """
-    return to_features(analyse_trimmed(load_trimmed(path, settings), settings), settings)
+    return process_signal(*load_audio(path), settings)

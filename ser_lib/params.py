@@ -285,6 +285,12 @@ def shown(path: str | Path) -> str:
     return str(path.relative_to(project_root())) if path.is_relative_to(project_root()) else path.name
 
 
+def printable(text: str) -> str:
+    """`text` with what a terminal would not print as escapes."""
+    clean = text.encode("utf-8", "backslashreplace").decode()
+    return clean if clean.isprintable() else ascii(clean)[1:-1]
+
+
 def make_params(values: Mapping[str, Any]) -> Params:
     """Validate `values` (parameter name to value); what is not named takes its default.
 

@@ -1,5 +1,6 @@
 """Audio file → emotion, with a confidence for each class. The work behind 05_predict."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +10,14 @@ import numpy as np
 from ser_lib.bundle import Bundle
 from ser_lib.errors import AudioError, StageError
 from ser_lib.labels import SHOWN_AS
-from ser_lib.params import Params, resolve, shown
+from ser_lib.params import Params, printable, resolve, shown
 from ser_lib.store import require, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_PATTERN = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Prediction:
     def __str__(self) -> str:
         """Emotion and confidences as aligned lines, the most probable emotion first."""
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        lines = [f"{self.file}: {self.emotion} ({self.confidence:.1%})"]
+        lines = [f"{printable(self.file)}: {self.emotion} ({self.confidence:.1%})"]
         return "\n".join([*lines, *(f"  {emotion:<10} {probability:7.2%}" for emotion, probability in ranked)])
 
 
@@ -60,6 +64,79 @@ def predict_emotion_from_file(path: str | Path, bundle: Bundle, *, speaker: str 
     except AudioError as error:
         raise AudioError(f"{path.name} cannot be used: {error}.") from None
     return to_prediction(path.name, bundle.probabilities(features[np.newaxis])[0], bundle)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one file: a prediction, or the reason why there is none.
+
+    Attributes
+    ----------
+    file : str
+        Path as it was given, or found below the folder that was given.
+    prediction : Prediction or None
+    reason : str
+        What is wrong with the file, as a sentence; empty if there is a prediction.
+    """
+
+    file: str
+    prediction: Prediction | None
+    reason: str = ""
+
+    def as_dict(self) -> dict:
+        """Plain values: file, emotion, confidence and probabilities, or file and error."""
+        if self.prediction is None:
+            return {"file": printable(self.file), "error": self.reason}
+        one = self.prediction
+        return {"file": printable(self.file), "emotion": one.emotion, "confidence": one.confidence} | {
+            "probabilities": one.probabilities
+        }
+
+
+def find_files(path: str) -> list[Path]:
+    """Files that a path means: itself, the audio files below a folder, or what fits a pattern, in order.
+
+    Hidden files and files of other kinds are left out where a folder or a pattern is asked for. A path that means
+    nothing stands for itself, so that it is told as missing.
+    """
+    own = Path(path).expanduser()
+    if own.is_dir():
+        from ser_lib.corpora import audio_files, get_corpus  # single files do without
+
+        return list(audio_files(get_corpus("OWN"), own)) or [own]
+    if own.exists() or not _PATTERN.search(path):
+        return [own]
+    start = Path(own.anchor or ".")
+    found = sorted(start.glob(str(own.relative_to(start))))
+    return [file for one in found for file in (find_files(str(one)) if one.is_dir() else [one])] or [own]
+
+
+def answer_file(path: Path, bundle: Bundle, *, name: str | None = None, speaker: str | None = None) -> Answer:
+    """Predict the emotion of an audio file, or say why that cannot be done; `name`: what to call it.
+
+    Raises
+    ------
+    BundleError
+        If the model does not know the speaker.
+    """
+    try:
+        return Answer(name or str(path), predict_emotion_from_file(path, bundle, speaker=speaker))
+    except AudioError as error:
+        return Answer(name or str(path), None, printable(str(error)))
+
+
+def answer_table(answers: list[Answer]) -> "pd.DataFrame":
+    """One row for each file: file, emotion, confidence, a probability `p_<emotion>` each, and error."""
+    import pandas as pd
+
+    rows = []
+    for answer in answers:
+        values = answer.as_dict()
+        shares = values.pop("probabilities", {})
+        rows.append(values | {f"p_{emotion}": share for emotion, share in shares.items()})
+    table = pd.DataFrame(rows)
+    last = [name for name in ("error",) if name in table]
+    return table[[name for name in table if name not in last] + last]
 
 
 def to_prediction(file: str, probabilities: np.ndarray, bundle: Bundle) -> Prediction:

@@ -1,0 +1,186 @@
+"""The command `ser predict`."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ser_lib.errors import RunError, SerError
+from ser_lib.params import printable, resolve
+from ser_lib.settings import Backend
+from ser_lib.store import BUNDLE_FILE
+
+if TYPE_CHECKING:
+    from ser_lib.bundle import Bundle
+    from ser_lib.predict import Answer
+
+MANY = 10
+"""Files from which on a bar shows how far it is."""
+STDIN = "-"
+SPOOLED = "standard input"
+"""What a file that came through standard input is called."""
+
+
+def predict(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Audio files, folders, patterns, or - for standard input.")
+    ],
+    run: Annotated[
+        str | None,
+        typer.Option(
+            help="Run whose model predicts, or the folder of a bundle.  [default: the newest on real recordings]"
+        ),
+    ] = None,
+    csv: Annotated[str | None, typer.Option(metavar="FILE", help="Write a table; - for standard output.")] = None,
+    as_json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - for standard output.")
+    ] = None,
+    backend: Annotated[Backend, typer.Option(help="What computes the prediction.")] = "onnx",
+    speaker: Annotated[
+        str | None, typer.Option(help="Whose voice it is, for a model with NORMALIZE_PER_SPEAKER that knows it.")
+    ] = None,
+) -> None:
+    """Predict the emotion of audio files.
+
+    A file that cannot be used does not stop the others; it is named with the reason, and the exit status is 1.
+    """
+    if csv == as_json == STDIN:
+        raise typer.BadParameter("--csv and --json cannot both be standard output.")
+    run = run or _newest_run()
+    bundle = _load(run, backend)
+    with tempfile.TemporaryDirectory() as folder:
+        answers = list(_answers(paths, bundle, Path(folder), speaker))
+    if STDIN not in (csv, as_json):
+        _print_answers(answers)
+        if any(answer.prediction for answer in answers):
+            print(f"\n{_limits(run, bundle)}")
+    for answer in answers:
+        if answer.prediction is None:
+            print(f"error: {answer.reason}", file=sys.stderr)
+    _write(csv, lambda path: _write_csv(answers, path))
+    _write(as_json, lambda path: _write_json(answers, path))
+    raise SystemExit(1 if any(answer.prediction is None for answer in answers) else 0)
+
+
+def _newest_run() -> str:
+    """Newest run that is done and has heard people: its name."""
+    from ser_lib.manifest import DONE
+    from ser_lib.records import list_records
+
+    for record in list_records():
+        try:
+            usable = record.state == DONE and record.params["CORPORA"] != ["DEMO"]
+        except SerError:
+            continue
+        if usable and (record.folder / BUNDLE_FILE).is_file():
+            return record.name
+    raise RunError(
+        "There is no run on real recordings yet. Name another run with --run, or make one: ser run params/tess.yaml"
+    )
+
+
+def _load(run: str, backend: Backend) -> "Bundle":
+    from ser_lib.bundle import load_bundle
+
+    bundle = load_bundle(_bundle_folder(run, backend), backend=backend)
+    if bundle.info.corpora == ["DEMO"]:
+        print(
+            "warning: this model has learnt from synthetic voices alone; it has never heard a person.", file=sys.stderr
+        )
+    return bundle
+
+
+def _bundle_folder(run: str, backend: Backend) -> Path:
+    """Folder of a run's bundle: the record (ONNX alone), `OUTPUT_DIR`, or the folder that `run` names itself."""
+    from ser_lib.records import private_values, record_folder, reports_folder
+
+    private = private_values(run)
+    recorded = [] if backend == "keras" and private else [record_folder(run)]
+    own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
+    folders = [*recorded, *own, Path(run).absolute()]
+    for folder in folders:
+        if (folder / BUNDLE_FILE).is_file():
+            return folder
+    if any(folder.is_dir() for folder in folders):
+        raise RunError(f"`--run` must be a run that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")
+    known = sorted(file.parent.name for file in reports_folder().glob(f"*/{BUNDLE_FILE}"))
+    known = ", ".join(known) or "none yet; `make all` makes one"
+    raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
+
+
+def _answers(paths: list[str], bundle: "Bundle", folder: Path, speaker: str | None) -> Iterator["Answer"]:
+    """Answer for each file in turn, with a bar if there are many; standard input goes through a file in `folder`."""
+    from ser_lib.predict import answer_file, find_files
+    from ser_lib.progress import progress_bar
+
+    files = []
+    for path in paths:
+        if path == STDIN:
+            (folder / SPOOLED).write_bytes(sys.stdin.buffer.read())
+            files.append(folder / SPOOLED)
+        else:
+            files += find_files(path)
+    with progress_bar(len(files), "Predicting", "files", leave=False) if len(files) >= MANY else nullcontext() as bar:
+        for file in files:
+            name = SPOOLED if file.parent == folder else None
+            yield answer_file(file, bundle, name=name, speaker=speaker)
+            if bar is not None:
+                bar.update()
+
+
+def _print_answers(answers: list["Answer"]) -> None:
+    """Print a single answer in lines, several as a table."""
+    predictions = [(answer.file, answer.prediction) for answer in answers if answer.prediction is not None]
+    if len(answers) == 1:
+        for _, prediction in predictions:
+            print(prediction)
+        return
+    if not predictions:
+        return
+    rows = [("file", "emotion", "confidence", *predictions[0][1].probabilities)]
+    rows += [
+        (
+            printable(file),
+            one.emotion,
+            f"{one.confidence:.1%}",
+            *(f"{share:.1%}" for share in one.probabilities.values()),
+        )
+        for file, one in predictions
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.ljust(width) if column < 2 else cell.rjust(width) for column, (cell, width) in
+                 enumerate(zip(row, widths, strict=True))]  # fmt: skip
+        print("  ".join(cells))
+
+
+def _limits(run: str, bundle: "Bundle") -> str:
+    return (
+        f"Model {run}, which has learnt from {', '.join(bundle.info.corpora)} alone: on other voices, languages and "
+        f"microphones expect less. Do not judge people by it."
+    )
+
+
+def _write(where: str | None, write) -> None:
+    if where is not None:
+        write(sys.stdout if where == STDIN else Path(where).expanduser().absolute())
+
+
+def _write_csv(answers: list["Answer"], to) -> None:
+    from ser_lib.predict import answer_table
+    from ser_lib.store import write_csv
+
+    table = answer_table(answers)
+    table.to_csv(to, index=False) if to is sys.stdout else write_csv(to, table)
+
+
+def _write_json(answers: list["Answer"], to) -> None:
+    from ser_lib.store import write_text
+
+    text = json.dumps([answer.as_dict() for answer in answers], indent=1, ensure_ascii=False) + "\n"
+    to.write(text) if to is sys.stdout else write_text(to, text)

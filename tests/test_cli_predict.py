@@ -1,0 +1,179 @@
+"""`ser predict` as a person gives it, with the bundle of a record that is part of the repository."""
+
+import io
+import json
+import shutil
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_records import call
+
+from ser_lib import cli_predict
+from ser_lib.bundle import load_bundle
+from ser_lib.errors import AudioError, RunError
+from ser_lib.params import printable
+from ser_lib.predict import find_files, predict_emotion_from_file
+
+RECORDED = cli_predict.Path(__file__).resolve().parent.parent / "reports"
+RATE = 16000
+
+
+@pytest.fixture
+def voices(root, write_wav):
+    """Two records, one that has heard people, and three files that are no speech, one below a folder."""
+    for name, record in (("people", "tess_robust_random_s0"), ("synthetic", "demo")):
+        shutil.copytree(RECORDED / record, root / "reports" / name)
+    t = np.arange(RATE) / RATE
+    for number, name in enumerate(("b c.wav", "a.wav", "deeper/ä😀.flac")):
+        tone = np.sin(2 * np.pi * 200 * (number + 1) * t * (1 + 0.1 * np.sin(9 * t)))
+        write_wav(root / "in" / name, 0.3 * tone * np.hanning(RATE), RATE)
+    (root / "in" / "notes.txt").write_text("no audio")
+    return root
+
+
+@pytest.fixture
+def predicted(monkeypatch, capsys):
+    """Give the command, and get its exit status and what it writes."""
+
+    def predict(*words):
+        status, out, err = call(monkeypatch, capsys, "predict", *map(str, words))
+        return SimpleNamespace(status=status, out=out, err=err)
+
+    return predict
+
+
+def test_folder_is_a_table_of_its_audio_files(voices, predicted):
+    done = predicted(voices / "in", "--run", "people")
+    assert (done.status, done.err) == (0, "")
+    head, *rows = done.out.split("\n\n")[0].splitlines()
+    assert head.split() == "file emotion confidence neutral happy sad angry fearful disgust surprised".split()
+    assert len({len(row) for row in (head, *rows)}) == 1 and len(rows) == 3  # aligned; the text file is none
+    assert all(str(voices / "in" / name) in done.out for name in ("a.wav", "b c.wav", "deeper"))
+    assert "learnt from TESS alone" in done.out.splitlines()[-1]
+
+
+def test_newest_run_that_has_heard_people_is_the_default(voices, predicted):
+    manifest = voices / "reports" / "synthetic" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"started": "2099-01-01T00:00:00+00:00"}))
+    done = predicted(voices / "in" / "a.wav")
+    assert "Model people," in done.out and done.err == ""
+    shutil.rmtree(voices / "reports" / "people")
+    with pytest.raises(RunError, match=r"no run on real recordings yet\. Name another run with --run, or make one"):
+        cli_predict._newest_run()
+
+
+def test_demo_model_is_used_with_a_warning(voices, predicted):
+    done = predicted(voices / "in" / "a.wav", "--run", "synthetic")
+    assert done.status == 0
+    assert done.err == "warning: this model has learnt from synthetic voices alone; it has never heard a person.\n"
+
+
+def test_one_bad_file_does_not_stop_the_rest(voices, predicted):
+    (voices / "in" / "x.wav").write_bytes(b"RIFF")
+    done = predicted(voices / "in", voices / "nowhere.wav", "--run", "people", "--csv", voices / "t.csv")
+    assert done.status == 1
+    assert done.err.splitlines() == [
+        "error: x.wav cannot be used: the file cannot be decoded as audio.",
+        "error: nowhere.wav cannot be used: there is no such file.",
+    ]
+    table = pd.read_csv(voices / "t.csv")
+    assert len(table) == 5 and table["error"].notna().sum() == 2
+    assert table["emotion"].isna().tolist() == table["error"].notna().tolist()
+
+
+def test_tables_hold_what_each_file_alone_gives(voices, predicted):
+    bundle = load_bundle(voices / "reports" / "people")
+    alone = predict_emotion_from_file(voices / "in" / "a.wav", bundle)
+    done = predicted(voices / "in" / "a.wav", voices / "in" / "b c.wav", "--run", "people", "--csv", "-")
+    table = pd.read_csv(io.StringIO(done.out))
+    assert list(table) == ["file", "emotion", "confidence", *(f"p_{emotion}" for emotion in alone.probabilities)]
+    assert table.loc[0, "emotion"] == alone.emotion
+    assert table.loc[0].filter(like="p_").tolist() == pytest.approx(list(alone.probabilities.values()))
+    done = predicted(voices / "in" / "a.wav", "--run", "people", "--json", "-")
+    (one,) = json.loads(done.out)
+    assert one == {
+        "file": str(voices / "in" / "a.wav"),
+        "emotion": alone.emotion,
+        "confidence": alone.confidence,
+        "probabilities": alone.probabilities,
+    }
+
+
+@pytest.mark.parametrize(("rate", "n_channels"), [(16000, 1), (44100, 2), (8000, 3)])
+def test_signal_gives_what_its_file_gives(voices, write_wav, rate, n_channels):
+    bundle = load_bundle(voices / "reports" / "people")
+    rng = np.random.default_rng(rate)
+    signal = (0.2 * rng.standard_normal((rate, n_channels)) * np.hanning(rate)[:, np.newaxis]).astype(np.float32)
+    path = write_wav(voices / "x.wav", signal, rate, subtype="FLOAT")
+    of_file = predict_emotion_from_file(path, bundle)
+    of_signal = bundle.predict(signal[:, 0] if n_channels == 1 else signal, rate)
+    assert of_signal.probabilities == of_file.probabilities
+
+
+@pytest.mark.parametrize(
+    ("signal", "rate", "reason"),
+    [
+        (np.ones(100, dtype=np.int16), RATE, "must be floating point, .* Got int16 of shape"),
+        (np.ones((2, 2, 2)), RATE, r"Got float64 of shape \(2, 2, 2\)"),
+        (np.zeros(0), RATE, "no samples"),
+        (np.zeros(100), RATE, "silent"),
+        (np.array([0.1, np.nan]), RATE, "NaN"),
+        (np.ones(100), 0, "must be above 0 Hz"),
+    ],
+)
+def test_signal_that_cannot_be_used_is_one_line(voices, signal, rate, reason):
+    with pytest.raises(AudioError, match=reason):
+        load_bundle(voices / "reports" / "people").predict(signal, rate)
+
+
+def test_standard_input_is_a_file_like_any(voices, predicted, monkeypatch):
+    content = (voices / "in" / "a.wav").read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    piped = predicted("-", "--run", "people")
+    plain = predicted(voices / "in" / "a.wav", "--run", "people")
+    assert piped.out.splitlines()[0].startswith("standard input: ")
+    assert piped.out.splitlines()[1:] == plain.out.splitlines()[1:]
+
+
+def test_many_files_have_a_bar_on_standard_error(voices, predicted):
+    files = [voices / "in" / "a.wav"] * cli_predict.MANY
+    done = predicted(*files, "--run", "people", "--csv", "-")
+    assert len(done.out.splitlines()) == 1 + len(files)
+
+
+def test_both_tables_on_standard_output_are_refused(voices, predicted):
+    done = predicted(voices / "in" / "a.wav", "--csv", "-", "--json", "-")
+    assert done.status == 2
+    assert "cannot both be standard output" in done.err
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("in", ["a.wav", "b c.wav", "ä😀.flac"]),
+        ("in/*.wav", ["a.wav", "b c.wav"]),
+        ("i*/deep*", ["ä😀.flac"]),
+        ("in/**/*.flac", ["ä😀.flac"]),
+        ("in/a.wav", ["a.wav"]),
+        ("in/q*.wav", ["q*.wav"]),  # fits nothing: stands for itself, and is told as missing
+        ("gone.wav", ["gone.wav"]),
+    ],
+)
+def test_paths_folders_and_patterns_mean_files(voices, monkeypatch, path, names):
+    monkeypatch.chdir(voices)
+    assert [file.name for file in find_files(path)] == names
+    assert [file.name for file in find_files(str(voices / path))] == names
+
+
+def test_file_named_like_a_pattern_is_itself(root, write_wav):
+    write_wav(root / "a[1].wav", np.ones(100), RATE)
+    write_wav(root / "a1.wav", np.ones(100), RATE)
+    assert find_files(str(root / "a[1].wav")) == [root / "a[1].wav"]
+
+
+@pytest.mark.parametrize(("text", "shown"), [("a b-ü😀", "a b-ü😀"), ("a\nb", "a\\nb"), ("a\udcffb", "a\\udcffb")])
+def test_names_are_shown_as_a_terminal_can(text, shown):
+    assert printable(text) == shown
