@@ -22,6 +22,8 @@ with warnings.catch_warnings():  # pydub warns of the ffmpeg program, which this
 _SILENT_PEAK = 2.0**-15
 """A signal that never exceeds one step of 16 bits is silence."""
 _INT32_SCALE = 2.0**31
+_BLOCK = 1 << 20
+"""Samples of each channel that are decoded together."""
 _GATE_WINDOW = 1024
 """Samples that noise reduction looks at together."""
 _GATE_HOP = 512
@@ -76,9 +78,18 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     if path.stat().st_size == 0:
         raise AudioError("the file is empty")
     try:
-        return soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            return _read_blocks(file), file.samplerate
     except (soundfile.LibsndfileError, TypeError):
         return _decode_with_av(path)
+
+
+def _read_blocks(file: soundfile.SoundFile) -> np.ndarray:
+    """Channels [shape=(n_samples, n_channels)] of what there is; a header may claim any length."""
+    blocks = [file.read(_BLOCK, dtype="float32", always_2d=True)]
+    while len(blocks[-1]) == _BLOCK:
+        blocks.append(file.read(_BLOCK, dtype="float32", always_2d=True))
+    return np.concatenate(blocks)
 
 
 def _decode_with_av(path: Path) -> tuple[np.ndarray, int]:
