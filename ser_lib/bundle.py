@@ -155,8 +155,10 @@ def save_bundle(data: ProcessedData, learnt: "pd.DataFrame", params: Params, *, 
     return info
 
 
-def load_bundle(folder: str | Path, *, backend: Backend = "onnx") -> Bundle:
-    """Load a bundle and check that its parts belong together.
+def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
+    """Load a bundle and check that its parts belong together; `path`: a run's folder, or what `ser export` wrote.
+
+    It runs nothing that lies in it: the ONNX model must be one file, and Keras loads in its safe mode.
 
     Raises
     ------
@@ -165,7 +167,16 @@ def load_bundle(folder: str | Path, *, backend: Backend = "onnx") -> Bundle:
     BundleError
         If it is damaged, or the model does not fit the settings.
     """
-    folder = resolve(folder)
+    path = resolve(path)
+    if not path.is_file():
+        return _load_folder(path, backend)
+    from ser_lib.export import unpacked
+
+    with unpacked(path) as folder:
+        return _load_folder(folder, backend)
+
+
+def _load_folder(folder: Path, backend: Backend) -> Bundle:
     info = read_bundle_info(folder)
     name, sha256, load = {
         "onnx": (info.onnx, info.onnx_sha256, load_onnx),
@@ -198,7 +209,8 @@ def load_onnx(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[tup
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    # from memory: a model that would read other files, by whatever path, is refused
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
 
     def probabilities(X: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.cli_data import data_app
-from ser_lib.cli_predict import predict
+from ser_lib.cli_predict import export, predict
 from ser_lib.errors import RunError, SerError
 from ser_lib.manifest import DONE
 from ser_lib.params import Params, read_values, resolve, shown
@@ -272,6 +272,7 @@ def remove(
 
 
 app.command()(predict)
+app.command()(export)
 
 
 @app.command(name="params")

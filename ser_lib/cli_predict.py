@@ -1,4 +1,4 @@
-"""The command `ser predict`."""
+"""The commands `ser predict` and `ser export`."""
 
 import json
 import sys
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.errors import RunError, SerError
-from ser_lib.params import printable, resolve
+from ser_lib.params import printable, resolve, shown
 from ser_lib.settings import Backend
-from ser_lib.store import BUNDLE_FILE
+from ser_lib.store import BUNDLE_FILE, MODEL_CARD_FILE
 
 if TYPE_CHECKING:
     from ser_lib.bundle import Bundle
@@ -33,7 +33,8 @@ def predict(
     run: Annotated[
         str | None,
         typer.Option(
-            help="Run whose model predicts, or the folder of a bundle.  [default: the newest on real recordings]"
+            help="Run whose model predicts, or a bundle: its folder or zip file.  [default: the newest on real "
+            "recordings]"
         ),
     ] = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="Write a table; - for standard output.")] = None,
@@ -65,6 +66,38 @@ def predict(
     _write(csv, lambda path: _write_csv(answers, path))
     _write(as_json, lambda path: _write_json(answers, path))
     raise SystemExit(1 if any(answer.prediction is None for answer in answers) else 0)
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="Run whose model is wanted, or the folder of a bundle.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.zip", help="Zip file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a run's model with all that prediction needs into one zip file, for use elsewhere."""
+    from ser_lib.export import export_bundle
+
+    parts = _parts(run)
+    path = file.expanduser().absolute()
+    export_bundle(parts, path, force=force)
+    print(f"{shown(path)} holds {', '.join(parts)}.")
+
+
+def _parts(run: str) -> dict[str, Path]:
+    """Files of a run's bundle by name; the Keras model, which a record lacks, only where the run was made here."""
+    from ser_lib.bundle import read_bundle_info
+    from ser_lib.store import file_hash
+
+    folders = [_bundle_folder(run, backend) for backend in ("onnx", "keras")]
+    info = read_bundle_info(folders[0])
+    parts = {BUNDLE_FILE: folders[0] / BUNDLE_FILE}
+    for name, sha256 in ((MODEL_CARD_FILE, None), (info.onnx, info.onnx_sha256), (info.keras, info.keras_sha256)):
+        found = [folder / name for folder in folders if (folder / name).is_file()]
+        right = [file for file in found if sha256 is None or file_hash(file) == sha256]
+        if right:
+            parts[name] = right[0]
+    if info.onnx not in parts:
+        raise RunError(f"A bundle must have the model that its {BUNDLE_FILE} names. {run} has no such {info.onnx}.")
+    return parts
 
 
 def _newest_run() -> str:
@@ -104,7 +137,7 @@ def _bundle_folder(run: str, backend: Backend) -> Path:
     own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
     folders = [*recorded, *own, Path(run).absolute()]
     for folder in folders:
-        if (folder / BUNDLE_FILE).is_file():
+        if folder.is_file() or (folder / BUNDLE_FILE).is_file():
             return folder
     if any(folder.is_dir() for folder in folders):
         raise RunError(f"`--run` must be a run that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")

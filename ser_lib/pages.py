@@ -8,10 +8,7 @@ from ser_lib.corpora import CORPORA
 from ser_lib.labels import SHOWN_AS
 from ser_lib.manifest import read_manifest
 from ser_lib.records import Record, figure_text, interval_text
-from ser_lib.store import write_text
-
-MODEL_CARD_FILE = "model_card.md"
-"""Name of the model card in a record, and of its template."""
+from ser_lib.store import MODEL_CARD_FILE, write_text
 
 
 def templates(*, escape: bool) -> jinja2.Environment:
@@ -34,7 +31,7 @@ def templates(*, escape: bool) -> jinja2.Environment:
 def write_model_card(folder: Path) -> None:
     """Write `model_card.md` into the record of a run that is done."""
     record = Record(folder, read_manifest(folder))
-    card = templates(escape=False).get_template(MODEL_CARD_FILE)
+    card = templates(escape=False).get_template("model_card.md")
     text = card.render(
         record=record,
         corpora=[CORPORA[name] for name in record.params["CORPORA"] + record.params["TEST_CORPORA"]],

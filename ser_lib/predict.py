@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ser_lib.bundle import Bundle
-from ser_lib.errors import AudioError, StageError
+from ser_lib.errors import AudioError, BundleError, StageError
 from ser_lib.labels import SHOWN_AS
 from ser_lib.params import Params, printable, resolve, shown
 from ser_lib.store import require, write_csv
@@ -140,7 +140,17 @@ def answer_table(answers: list[Answer]) -> "pd.DataFrame":
 
 
 def to_prediction(file: str, probabilities: np.ndarray, bundle: Bundle) -> Prediction:
-    """Name the probabilities [shape=(n_classes,)] of one file."""
+    """Name the probabilities [shape=(n_classes,)] of one file.
+
+    Raises
+    ------
+    BundleError
+        If they are NaN.
+    """
+    if not np.isfinite(probabilities).all():
+        raise BundleError(
+            "A model must give probabilities. This one gives NaN: it is damaged, or was not trained well."
+        )
     named = {
         SHOWN_AS.get(emotion, emotion): float(probability)
         for emotion, probability in zip(bundle.info.emotions, probabilities, strict=True)

@@ -22,10 +22,10 @@ from nbconvert import HTMLExporter
 
 from ser_lib import plots
 from ser_lib.errors import RunError
-from ser_lib.pages import MODEL_CARD_FILE, shared_with_training, templates
+from ser_lib.pages import shared_with_training, templates
 from ser_lib.params import shown
 from ser_lib.records import Record, list_records, reports_folder
-from ser_lib.store import write_text
+from ser_lib.store import MODEL_CARD_FILE, write_text
 from ser_lib.studies import HEADINGS, StudyRecord, read_study, study_folders
 
 _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}

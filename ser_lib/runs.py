@@ -33,11 +33,11 @@ from ser_lib.manifest import (
     write_manifest,
 )
 from ser_lib.notebooks import execute_notebook
-from ser_lib.pages import MODEL_CARD_FILE, write_model_card
+from ser_lib.pages import write_model_card
 from ser_lib.params import Params, load_params, make_params, resolve, shown
 from ser_lib.records import RUN_NAME, record_folder, scratch_folder
 from ser_lib.redact import PATH_PARAMETERS, hide_value
-from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, SPLIT_FILE, file_hash, whole_file, write_text
+from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, MODEL_CARD_FILE, SPLIT_FILE, file_hash, whole_file, write_text
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 """The notebooks, in the order in which they run."""

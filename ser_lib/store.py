@@ -31,6 +31,8 @@ LEAKAGE_FILE = "leakage.json"
 """What the test and validation clips have in common with training clips; in `OUTPUT_DIR`."""
 UNUSED = "unused"
 """What stands for a set in a split where a clip is in none."""
+MODEL_CARD_FILE = "model_card.md"
+"""What a model is for and what not; in a record."""
 BUNDLE_FILE = "bundle.json"
 """What a model was trained with; beside the model."""
 

@@ -1,0 +1,90 @@
+"""A run's bundle as one zip file, for use elsewhere, and back: nothing in it is run, and nothing leaves its folder."""
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ser_lib.errors import BundleError
+from ser_lib.params import shown
+from ser_lib.store import BUNDLE_FILE, whole_file
+
+CHECKSUMS_FILE = "SHA256SUMS"
+"""Member that names every other one with its hash, as `sha256sum --check` reads it."""
+LARGEST = 200_000_000
+"""Bytes that the members of a bundle may have together; the largest model of this project has a hundredth of it."""
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+"""Time of every member: the same bundle is the same bytes."""
+
+
+def export_bundle(parts: dict[str, Path], path: Path, *, force: bool = False) -> None:
+    """Write the files `parts` (name → where it lies) and their checksums into a zip file, whole or not at all.
+
+    Raises
+    ------
+    BundleError
+        If there is a file already and `force` does not say that it may go.
+    StageError
+        If it cannot be written.
+    """
+    if path.exists() and not force:
+        raise BundleError(f"{shown(path)} is there already. Choose another name, or add --force.")
+    contents = {name: file.read_bytes() for name, file in parts.items()}
+    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
+    contents[CHECKSUMS_FILE] = "".join(sums).encode()
+    with whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            member = zipfile.ZipInfo(name, _LONG_AGO)
+            member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(member, content)
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """Give a temporary folder that holds the bundle in a zip file, each member checked by its sum.
+
+    Raises
+    ------
+    BundleError
+        If it is none, holds anything but files with plain names, is too large, or a checksum is wrong.
+    """
+    with TemporaryDirectory() as name:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                _unpack(archive, path, Path(name))
+        except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, EOFError, RuntimeError, ValueError) as error:
+            raise BundleError(f"{shown(path)} must be an exported bundle. It cannot be read: {error}.") from None
+        except Exception as error:  # zlib and others of what packs files
+            raise error if isinstance(error, BundleError) else _damaged(path, str(error)) from None
+        yield Path(name)
+
+
+def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
+    members = archive.infolist()
+    names = [member.filename for member in members]
+    plain = all(name and name == Path(name).name and "\\" not in name and name not in (".", "..") for name in names)
+    if not plain or len(set(names)) != len(names):
+        raise _damaged(path, "its members must be files with plain names, each once")
+    total = sum(member.file_size for member in members)
+    if total > LARGEST:
+        raise _damaged(path, f"its members must have at most {LARGEST:,} bytes, and have {total:,}")
+    if not {BUNDLE_FILE, CHECKSUMS_FILE} <= set(names):
+        raise _damaged(path, f"it must hold {BUNDLE_FILE} and {CHECKSUMS_FILE}")
+    contents = {member.filename: _read(archive, member) for member in members}
+    sums = dict(reversed(line.split("  ", 1)) for line in contents.pop(CHECKSUMS_FILE).decode().splitlines())
+    for name, content in contents.items():
+        if hashlib.sha256(content).hexdigest() != sums.get(name):
+            raise _damaged(path, f"{name} is not what {CHECKSUMS_FILE} says")
+        (folder / name).write_bytes(content)
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Content of a member, of which no more is read than it says to have."""
+    with archive.open(member) as file:
+        return file.read(member.file_size)
+
+
+def _damaged(path: Path, why: str) -> BundleError:
+    return BundleError(f"{shown(path)} is no exported bundle, or is damaged: {why}.")
