@@ -16,6 +16,8 @@ from ser_lib.settings import Backend
 from ser_lib.store import BUNDLE_FILE, MODEL_CARD_FILE
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ser_lib.bundle import Bundle
     from ser_lib.predict import Answer
 
@@ -41,12 +43,19 @@ def predict(
     as_json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - for standard output.")
     ] = None,
+    window: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="For long recordings: a timeline in windows of this length.")
+    ] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="From one window of a timeline to the next.  [default: half a window]"),
+    ] = None,
     backend: Annotated[Backend, typer.Option(help="What computes the prediction.")] = "onnx",
     speaker: Annotated[
         str | None, typer.Option(help="Whose voice it is, for a model with NORMALIZE_PER_SPEAKER that knows it.")
     ] = None,
 ) -> None:
-    """Predict the emotion of audio files.
+    """Predict the emotion of audio files, or with --window or --hop, of long recordings over time.
 
     A file that cannot be used does not stop the others; it is named with the reason, and the exit status is 1.
     """
@@ -54,6 +63,10 @@ def predict(
         raise typer.BadParameter("--csv and --json cannot both be standard output.")
     run = run or _newest_run()
     bundle = _load(run, backend)
+    if window is not None or hop is not None:
+        if as_json is not None or speaker is not None:
+            raise typer.BadParameter("a timeline is a table: --json and --speaker do not go with --window and --hop.")
+        raise SystemExit(_timelines(paths, bundle, window, hop, csv))
     with tempfile.TemporaryDirectory() as folder:
         answers = list(_answers(paths, bundle, Path(folder), speaker))
     if STDIN not in (csv, as_json):
@@ -146,6 +159,43 @@ def _bundle_folder(run: str, backend: Backend) -> Path:
     raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
 
 
+def _timelines(paths: list[str], bundle: "Bundle", window: float | None, hop: float | None, csv: str | None) -> int:
+    """Show or write the timeline of each file; exit status 1 if there is none of one."""
+    from ser_lib.errors import AudioError
+    from ser_lib.predict import find_files
+    from ser_lib.timeline import predict_timeline
+
+    tables, failed = {}, 0
+    for file in (file for path in paths for file in find_files(path)):
+        try:
+            tables[str(file)] = predict_timeline(file, bundle, window_seconds=window, hop_seconds=hop)
+        except AudioError as error:
+            failed = 1
+            print(f"error: {printable(file.name)} cannot be used: {error}.", file=sys.stderr)
+            continue
+        if csv != STDIN:
+            _print_timeline(printable(str(file)), tables[str(file)])
+    if csv is not None and tables:
+        import pandas as pd
+
+        table = pd.concat([one.assign(file=printable(name)) for name, one in tables.items()])
+        _write(csv, lambda to: _write_table(table[["file", *table.columns[:-1]]], to))
+    return failed
+
+
+def _print_timeline(file: str, timeline: "pd.DataFrame") -> None:
+    from ser_lib.timeline import summarize
+
+    print(f"{file}\n start (s)   end (s)  emotion     confidence")
+    for row in timeline.itertuples():
+        said = f"{row.emotion:<10}  {row.confidence:>10.1%}" if row.state == "speech" else "silence"
+        print(f"{row.start:10.2f}{row.end:10.2f}  {said}")
+    shares = summarize(timeline)
+    silence = shares.pop("silence")
+    speech = ", ".join(f"{emotion} {share:.0%}" for emotion, share in shares.items())
+    print(f"Windows of speech: {speech}. Of all windows, {silence:.0%} are silence.\n")
+
+
 def _answers(paths: list[str], bundle: "Bundle", folder: Path, speaker: str | None) -> Iterator["Answer"]:
     """Answer for each file in turn, with a bar if there are many; standard input goes through a file in `folder`."""
     from ser_lib.predict import answer_file, find_files
@@ -206,9 +256,13 @@ def _write(where: str | None, write) -> None:
 
 def _write_csv(answers: list["Answer"], to) -> None:
     from ser_lib.predict import answer_table
+
+    _write_table(answer_table(answers), to)
+
+
+def _write_table(table: "pd.DataFrame", to) -> None:
     from ser_lib.store import write_csv
 
-    table = answer_table(answers)
     table.to_csv(to, index=False) if to is sys.stdout else write_csv(to, table)
 
 

@@ -1,0 +1,197 @@
+"""A long recording → which emotion is heard when.
+
+The recording is read in blocks and cut into overlapping windows. Each window goes the way of any file: its peak is
+brought to full scale, silence is trimmed off its ends, and what is left becomes features; so a window that holds one
+phrase between silences is answered as that phrase alone. A window whose loudest moment is more than `SILENCE_DB` below
+the loud moments of the recording (the 95th percentile of its frames' levels) is silence, and gets no emotion.
+Probabilities are smoothed over neighbouring windows of speech with the weights 1, 2, 1; silence ends that.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+import soxr
+
+from ser_lib.audio import load_audio, to_mono
+from ser_lib.bundle import Bundle
+from ser_lib.errors import AudioError
+from ser_lib.features import process_signal
+from ser_lib.labels import SHOWN_AS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SILENCE_DB = 30.0
+"""dB below the loud moments of a recording at which a window is silence."""
+_LOUD = 95
+"""Percentile of the frames' levels that counts as loud."""
+_BLOCK_SECONDS = 10
+_BATCH = 64
+"""Windows that are predicted together."""
+_SHORTEST_HOP = 0.01
+_FLOOR = 1e-10
+"""Power that a frame has at least, for its level in dB."""
+
+
+def predict_timeline(
+    path: str | Path,
+    bundle: Bundle,
+    *,
+    window_seconds: float | None = None,
+    hop_seconds: float | None = None,
+    smooth: bool = True,
+    tell: Callable[[float], None] = lambda seconds: None,
+) -> "pd.DataFrame":
+    """Predict window by window, without ever holding the whole recording.
+
+    Parameters
+    ----------
+    path : str or Path
+    bundle : Bundle
+    window_seconds : float, optional
+        Length of a window (s); by default that of the model's training clips, which is also the most it hears.
+    hop_seconds : float, optional
+        From one window to the next (s); by default half a window.
+    smooth : bool
+        Whether probabilities are smoothed over neighbours.
+    tell : callable
+        Is told how many seconds have been read.
+
+    Returns
+    -------
+    pd.DataFrame
+        start and end (s) of each window, state (`speech` or `silence`), emotion as people read it and its confidence
+        (empty and NaN for silence), and a probability `p_<emotion>` for each class.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be used; the message is the reason.
+    """
+    import pandas as pd
+
+    settings = bundle.info.settings
+    rate, longest = settings.sampling_rate, settings.target_length / settings.sampling_rate
+    window_seconds = longest if window_seconds is None else window_seconds
+    hop_seconds = window_seconds / 2 if hop_seconds is None else hop_seconds
+    if not _SHORTEST_HOP <= hop_seconds <= window_seconds <= longest:
+        raise AudioError(
+            f"a window must be at most as long as what the model hears ({longest:.2f} s), and a hop at least "
+            f"{_SHORTEST_HOP} s and at most a window, not {window_seconds:g} s and {hop_seconds:g} s"
+        )
+    window, hop = round(window_seconds * rate), round(hop_seconds * rate)
+    spans, levels, probabilities = [], [], []
+    for batch in _batches(_windows(path, rate, window, hop, tell), _BATCH):
+        spans += [(start / rate, (start + len(signal)) / rate) for start, signal in batch]
+        levels += [_frame_levels(signal, rate) for _, signal in batch]
+        probabilities.append(_predict([signal for _, signal in batch], bundle))
+    shares = np.concatenate(probabilities) if spans else np.full((1, 1), np.nan)
+    if np.isnan(shares).all():
+        raise AudioError("the file is silent" if spans else "the file holds no samples")
+    loud = np.percentile(np.concatenate(levels), _LOUD)
+    heard = np.array([one.max() > loud - SILENCE_DB for one in levels]) & ~np.isnan(shares).any(axis=1)
+    shares[~heard] = np.nan
+    shares = _smooth(shares) if smooth else shares
+    names = [SHOWN_AS[emotion] for emotion in bundle.info.emotions]
+    best = np.nan_to_num(shares, nan=-1).argmax(axis=1)
+    table = pd.DataFrame(spans, columns=["start", "end"]).assign(state=np.where(heard, "speech", "silence"))
+    table["emotion"] = np.where(heard, np.array(names)[best], "")
+    table["confidence"] = shares[np.arange(len(shares)), best]
+    return table.assign(**{f"p_{name}": shares[:, place] for place, name in enumerate(names)})
+
+
+def summarize(timeline: "pd.DataFrame") -> dict[str, float]:
+    """Share of the windows of speech that each emotion has, the largest first, and of all windows that are silence."""
+    speech = timeline[timeline["state"] == "speech"]
+    shares = speech["emotion"].value_counts(normalize=True, sort=True).to_dict()
+    return shares | {"silence": float((timeline["state"] == "silence").mean())}
+
+
+def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Blocks of a file as mono signals [shape=(n_samples,)], and its sampling rate (Hz).
+
+    What soundfile does not read is decoded whole by PyAV.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be decoded.
+    """
+    try:
+        file = soundfile.SoundFile(path) if Path(path).is_file() else None
+    except (soundfile.LibsndfileError, TypeError):
+        file = None
+    if file is None:
+        yield load_audio(path)
+        return
+    with file:
+        size = _BLOCK_SECONDS * file.samplerate
+        while len(block := file.read(size, dtype="float32", always_2d=True)):
+            if not np.isfinite(block).all():
+                raise AudioError("the samples hold NaN or infinity")
+            yield block.mean(axis=1, dtype=np.float64).astype(np.float32), file.samplerate
+
+
+def _windows(
+    path: str | Path, rate: int, window: int, hop: int, tell: Callable[[float], None]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """First sample and signal of each window at the common rate; the last one may be shorter."""
+    kept, start, seconds, stream = np.zeros(0, dtype=np.float32), 0, 0.0, None
+    for block, own_rate in read_blocks(path):
+        stream = stream or soxr.ResampleStream(own_rate, rate, 1, dtype="float32", quality="HQ")
+        kept = np.concatenate([kept, stream.resample_chunk(block)])
+        seconds += len(block) / own_rate
+        tell(seconds)
+        while len(kept) >= window + hop:  # one window stays, for what is left may be too little for another
+            yield start, kept[:window]
+            kept, start = kept[hop:], start + hop
+    if stream is not None:
+        kept = np.concatenate([kept, stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)])
+    while len(kept):
+        yield start, kept[:window]
+        if len(kept) <= window:
+            return
+        kept, start = kept[hop:], start + hop
+
+
+def _batches(windows: Iterator[tuple[int, np.ndarray]], size: int) -> Iterator[list[tuple[int, np.ndarray]]]:
+    while batch := list(itertools.islice(windows, size)):
+        yield batch
+
+
+def _frame_levels(signal: np.ndarray, rate: int) -> np.ndarray:
+    """Level (dB of full scale) of every 50 ms."""
+    size = max(1, rate // 20)
+    frames = np.pad(signal, (0, -len(signal) % size)).reshape(-1, size)
+    return 10 * np.log10(np.maximum((frames.astype(np.float64) ** 2).mean(axis=1), _FLOOR))
+
+
+def _predict(signals: list[np.ndarray], bundle: Bundle) -> np.ndarray:
+    """Probabilities [shape=(n_windows, n_classes)]; NaN where there is nothing to hear."""
+    found, rows = [], []
+    for number, signal in enumerate(signals):
+        try:
+            features = process_signal(
+                to_mono(signal[:, np.newaxis]), bundle.info.settings.sampling_rate, bundle.info.settings
+            )
+        except AudioError:
+            continue
+        found.append(bundle.normalized(features, speaker=None))
+        rows.append(number)
+    shares = np.full((len(signals), len(bundle.info.emotions)), np.nan)
+    if rows:
+        shares[rows] = bundle.probabilities(np.array(found))
+    return shares
+
+
+def _smooth(shares: np.ndarray) -> np.ndarray:
+    """Weighted means of each row and its neighbours, of those that are not NaN; rows of NaN stay."""
+    padded = np.pad(shares, ((1, 1), (0, 0)), constant_values=np.nan)
+    near = np.stack([padded[:-2], padded[1:-1], padded[2:]])
+    weights = np.array([1.0, 2.0, 1.0])[:, np.newaxis, np.newaxis] * ~np.isnan(near)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isnan(shares), np.nan, (np.nan_to_num(near) * weights).sum(axis=0) / weights.sum(axis=0))

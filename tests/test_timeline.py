@@ -1,0 +1,176 @@
+"""Long recordings: windows, silence, smoothing, and that a window is answered as the clip in it alone."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import soxr
+from test_records import call
+
+from ser_lib import timeline
+from ser_lib.bundle import load_bundle
+from ser_lib.errors import AudioError
+from ser_lib.predict import predict_emotion_from_file
+
+REPO = Path(__file__).resolve().parent.parent
+RUN = REPO / "reports" / "tess_robust_random_s0"
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return load_bundle(RUN)
+
+
+def tone(seconds, rate, frequency=220.0):
+    t = np.arange(round(seconds * rate)) / rate
+    return (0.3 * np.sin(2 * np.pi * frequency * t * (1 + 0.05 * np.sin(7 * t))) * np.hanning(len(t))).astype("float32")
+
+
+def quiet(seconds, rate):
+    return np.zeros(round(seconds * rate), dtype=np.float32)
+
+
+def test_windows_cover_the_recording_and_overlap(bundle, write_wav, tmp_path):
+    path = write_wav(tmp_path / "a.wav", tone(10, 16000), 16000)
+    table = timeline.predict_timeline(path, bundle, window_seconds=2, hop_seconds=0.5)
+    assert table["start"].tolist() == pytest.approx(np.arange(17) * 0.5, abs=1e-4)  # the last begins at 8 s
+    assert table["end"].tolist() == pytest.approx(np.arange(17) * 0.5 + 2, abs=1e-4)
+    assert set(table["state"]) == {"speech"}
+    shares = table.filter(like="p_").to_numpy()
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
+    assert table["confidence"].tolist() == pytest.approx(shares.max(axis=1).tolist())
+
+
+def test_default_window_is_what_the_model_hears(bundle, write_wav, tmp_path):
+    seconds = bundle.info.settings.target_length / bundle.info.settings.sampling_rate
+    table = timeline.predict_timeline(write_wav(tmp_path / "a.wav", tone(9, 16000), 16000), bundle)
+    assert (table["end"] - table["start"]).max() == pytest.approx(seconds, abs=1e-4)
+    assert np.diff(table["start"]).tolist() == pytest.approx([seconds / 2] * (len(table) - 1), abs=1e-3)
+    assert table["end"].iloc[-1] == pytest.approx(9, abs=1e-3)
+
+
+@pytest.mark.parametrize("rate", [8000, 24414, 44100])
+def test_clip_between_silences_is_answered_as_it_is_alone(bundle, write_wav, tmp_path, rate):
+    clip = tone(1.2, rate)
+    alone = predict_emotion_from_file(write_wav(tmp_path / "alone.wav", clip, rate), bundle)
+    recording = np.concatenate([quiet(4, rate), clip, quiet(4, rate)])
+    path = write_wav(tmp_path / "long.wav", recording, rate)
+    table = timeline.predict_timeline(path, bundle, window_seconds=2.5, hop_seconds=0.5, smooth=False)
+    whole = table[(table["start"] <= 4) & (table["end"] >= 5.2)]
+    assert len(whole) >= 2
+    # resampling a long recording and a clip alone differs at the clip's ends
+    for _, row in whole.iterrows():
+        assert row["emotion"] == alone.emotion
+        assert row["confidence"] == pytest.approx(alone.confidence, abs=0.1)
+    apart = table[(table["end"] <= 4) | (table["start"] >= 5.2)]
+    assert set(apart["state"]) == {"silence"} and set(apart["emotion"]) == {""}
+    assert apart.filter(like="p_").isna().all(axis=None)
+
+
+def test_what_is_far_below_the_loud_moments_is_silence(bundle, write_wav, tmp_path):
+    rng = np.random.default_rng(0)
+    hiss = (10 ** (-60 / 20) * rng.standard_normal(16000 * 4)).astype(np.float32)
+    path = write_wav(tmp_path / "a.wav", np.concatenate([hiss, tone(4, 16000), hiss]), 16000, subtype="FLOAT")
+    table = timeline.predict_timeline(path, bundle, window_seconds=2, hop_seconds=2)
+    assert table["state"].tolist() == ["silence", "silence", "speech", "speech", "silence", "silence"]
+    shares = timeline.summarize(table)
+    assert shares.pop("silence") == pytest.approx(4 / 6)
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_blocks_do_not_change_a_number(bundle, write_wav, tmp_path, monkeypatch):
+    path = write_wav(tmp_path / "a.wav", np.concatenate([tone(7, 44100), tone(5, 44100, 330)]), 44100)
+    at_once = timeline.predict_timeline(path, bundle)
+    monkeypatch.setattr(timeline, "_BLOCK_SECONDS", 1)
+    monkeypatch.setattr(timeline, "_BATCH", 3)
+    pd.testing.assert_frame_equal(timeline.predict_timeline(path, bundle), at_once, rtol=1e-3, atol=1e-4)
+
+
+def test_smoothing_weighs_neighbours_of_speech_one_two_one():
+    gap = [np.nan, np.nan]
+    shares = np.array([[1.0, 0.0], [0.0, 1.0], [0.4, 0.6], gap, [0.5, 0.5]])
+    by_hand = [[2 / 3, 1 / 3], [(1 + 0.4) / 4, (2 + 0.6) / 4], [0.8 / 3, (1 + 1.2) / 3], gap, [0.5, 0.5]]
+    np.testing.assert_allclose(timeline._smooth(shares), by_hand)
+
+
+def test_recording_shorter_than_a_window_is_one_window(bundle, write_wav, tmp_path):
+    path = write_wav(tmp_path / "a.wav", tone(1, 16000), 16000)
+    (row,) = timeline.predict_timeline(path, bundle).itertuples()
+    assert (row.start, row.end) == (0, pytest.approx(1, abs=1e-3))
+    assert row.emotion == predict_emotion_from_file(path, bundle).emotion
+
+
+@pytest.mark.parametrize(
+    ("window", "hop"), [(0, None), (10, None), (-1, None), (1, 2), (1, 0), (None, 60), (float("nan"), None)]
+)
+def test_windows_that_the_model_cannot_hear_are_refused(bundle, write_wav, tmp_path, window, hop):
+    path = write_wav(tmp_path / "a.wav", tone(1, 16000), 16000)
+    with pytest.raises(AudioError, match=r"a window must be at most as long as what the model hears \(2\.95 s\)"):
+        timeline.predict_timeline(path, bundle, window_seconds=window, hop_seconds=hop)
+
+
+def test_bad_recordings_are_told(bundle, write_wav, tmp_path):
+    silent = write_wav(tmp_path / "silent.wav", quiet(5, 16000), 16000)
+    nan = write_wav(tmp_path / "nan.wav", np.array([0.1, np.nan] * 9000), 16000, subtype="FLOAT")
+    (tmp_path / "text.wav").write_text("hello")
+    reasons = {silent: "silent", nan: "NaN", tmp_path / "text.wav": "cannot be decoded", tmp_path / "no.wav": "no such"}
+    for path, reason in reasons.items():
+        with pytest.raises(AudioError, match=reason):
+            timeline.predict_timeline(path, bundle)
+
+
+def test_other_formats_go_the_same_way(bundle, tmp_path):
+    from test_audio import encode
+
+    signal = soxr.resample(np.concatenate([tone(3, 16000), quiet(2, 16000), tone(3, 16000)]), 16000, 48000)
+    path = encode(tmp_path / "a.m4a", signal.astype(np.float32), 48000, "aac")
+    table = timeline.predict_timeline(path, bundle)
+    assert table["end"].iloc[-1] == pytest.approx(8, abs=0.1)
+
+
+def test_command_prints_a_timeline_and_writes_it(root, write_wav, monkeypatch, capsys):
+    path = write_wav(root / "a.wav", np.concatenate([tone(4, 16000), quiet(4, 16000)]), 16000)
+    words = ["predict", str(path), "--run", str(RUN), "--window", "2", "--hop", "1"]
+    status, out, err = call(monkeypatch, capsys, *words, "--csv", str(root / "t.csv"))
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == str(path) and lines[2].startswith("      0.00      2.00  ") and "silence" in lines[-3]
+    assert "Of all windows, " in lines[-2]
+    table = pd.read_csv(root / "t.csv")
+    assert list(table)[:6] == ["file", "start", "end", "state", "emotion", "confidence"]
+    assert len(table) == 7
+    status, out, err = call(monkeypatch, capsys, *words, str(root / "gone.wav"), "--csv", "-")
+    assert (status, err) == (1, "error: gone.wav cannot be used: there is no such file.\n")
+    assert out.startswith("file,start,end,state,")
+
+
+@pytest.mark.parametrize("run", ["tess_robust_random_s0", "tess_random_s0"])
+def test_recording_of_known_clips_has_their_emotions(tess, tmp_path, run):
+    """Test clips of the run with silences between: windows that hold one whole say what the model says of it alone."""
+    folder = REPO / "reports" / run
+    bundle = load_bundle(folder)
+    rate = bundle.info.settings.sampling_rate
+    tested = pd.read_csv(folder / "test_predictions.csv").groupby("true").head(2)
+    files = {Path(name).stem.lower(): name for name in tess.names}
+    parts, clips, at = [quiet(4, rate)], [], 4.0
+    for row in tested.itertuples():
+        speaker, text, _ = row.clip.removeprefix("TESS/").split("_")
+        signal, own = soundfile.read(tess.file(files[f"{speaker}_{text}_{row.true}".lower()]), dtype="float32")
+        assert own == rate
+        seconds = len(signal) / rate
+        clips.append(SimpleNamespace(start=at, end=at + seconds, true=row.true, predicted=row.predicted))
+        parts += [signal, quiet(4, rate)]
+        at += seconds + 4
+    soundfile.write(tmp_path / "long.wav", np.concatenate(parts), rate)
+    shown = {"fear": "fearful", "ps": "surprised"}
+    table = timeline.predict_timeline(tmp_path / "long.wav", bundle, hop_seconds=0.25, smooth=False)
+    checked = 0
+    for clip in clips:
+        whole = table[(table["start"] <= clip.start) & (table["end"] >= clip.end)]
+        if clip.true == clip.predicted:
+            assert set(whole["emotion"]) == {shown.get(clip.true, clip.true)}, clip
+            checked += len(whole)
+    assert checked > 20
