@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ser_lib.answer import Prediction, to_prediction
 from ser_lib.calibrate import calibrate
 from ser_lib.errors import AudioError, BundleError
 from ser_lib.normalize import Statistics, find_statistics, normalize
@@ -23,8 +24,6 @@ from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, ProcessedData, file_hash, in_
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ser_lib.predict import Prediction
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
 _BATCH = 64
@@ -91,7 +90,7 @@ class Bundle:
                 f"This one was not; leave {speaker} out."
             )
 
-    def predict(self, signal: np.ndarray, sampling_rate: int, *, speaker: str | None = None) -> "Prediction":
+    def predict(self, signal: np.ndarray, sampling_rate: int, *, speaker: str | None = None) -> Prediction:
         """Predict the emotion of a signal: what a file of the same samples gives.
 
         Parameters
@@ -109,7 +108,6 @@ class Bundle:
         """
         from ser_lib.audio import to_mono
         from ser_lib.features import process_signal
-        from ser_lib.predict import to_prediction  # which imports this module
 
         self._check_speaker(speaker)
         signal = np.asarray(signal)
@@ -123,7 +121,7 @@ class Bundle:
         channels = signal.astype(np.float32) if signal.ndim == 2 else signal.astype(np.float32)[:, np.newaxis]
         features = process_signal(to_mono(channels), sampling_rate, self.info.settings)
         features = self.normalized(features, speaker=speaker)
-        return to_prediction("signal", self.probabilities(features[np.newaxis])[0], self)
+        return to_prediction("signal", self.probabilities(features[np.newaxis])[0], self.info.emotions)
 
     def normalized(self, X: np.ndarray, *, speaker: str | None) -> np.ndarray:
         """Features [shape=(..., n_features)] less their speaker's statistics, if the model wants them so."""

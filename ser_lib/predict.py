@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ser_lib.answer import Prediction, to_prediction
 from ser_lib.bundle import Bundle
-from ser_lib.errors import AudioError, BundleError, StageError
-from ser_lib.labels import SHOWN_AS
+from ser_lib.errors import AudioError, StageError
 from ser_lib.params import Params, printable, resolve, shown
 from ser_lib.store import require, write_csv
 
@@ -18,34 +18,6 @@ if TYPE_CHECKING:
 
 
 _PATTERN = re.compile(r"[*?\[]")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model makes of one file.
-
-    Attributes
-    ----------
-    file : str
-        Name of the file.
-    emotion : str
-        Most probable emotion, as people read it (`fearful`, `surprised`).
-    confidence : float
-        Its probability, 0 to 1.
-    probabilities : dict
-        Emotion to probability, in the order of the labels.
-    """
-
-    file: str
-    emotion: str
-    confidence: float
-    probabilities: dict[str, float]
-
-    def __str__(self) -> str:
-        """Emotion and confidences as aligned lines, the most probable emotion first."""
-        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        lines = [f"{printable(self.file)}: {self.emotion} ({self.confidence:.1%})"]
-        return "\n".join([*lines, *(f"  {emotion:<10} {probability:7.2%}" for emotion, probability in ranked)])
 
 
 def predict_emotion_from_file(path: str | Path, bundle: Bundle, *, speaker: str | None = None) -> Prediction:
@@ -63,7 +35,7 @@ def predict_emotion_from_file(path: str | Path, bundle: Bundle, *, speaker: str 
         features = bundle.features(path, speaker=speaker)
     except AudioError as error:
         raise AudioError(f"{path.name} cannot be used: {error}.") from None
-    return to_prediction(path.name, bundle.probabilities(features[np.newaxis])[0], bundle)
+    return to_prediction(path.name, bundle.probabilities(features[np.newaxis])[0], bundle.info.emotions)
 
 
 @dataclass(frozen=True)
@@ -137,26 +109,6 @@ def answer_table(answers: list[Answer]) -> "pd.DataFrame":
     table = pd.DataFrame(rows)
     last = [name for name in ("error",) if name in table]
     return table[[name for name in table if name not in last] + last]
-
-
-def to_prediction(file: str, probabilities: np.ndarray, bundle: Bundle) -> Prediction:
-    """Name the probabilities [shape=(n_classes,)] of one file.
-
-    Raises
-    ------
-    BundleError
-        If they are NaN.
-    """
-    if not np.isfinite(probabilities).all():
-        raise BundleError(
-            "A model must give probabilities. This one gives NaN: it is damaged, or was not trained well."
-        )
-    named = {
-        SHOWN_AS.get(emotion, emotion): float(probability)
-        for emotion, probability in zip(bundle.info.emotions, probabilities, strict=True)
-    }
-    emotion = max(named, key=named.get)
-    return Prediction(file, emotion, named[emotion], named)
 
 
 def example_file(params: Params) -> Path:

@@ -266,10 +266,16 @@ def test_predict_command_gives_the_same_answer_and_names_bad_files(full):
     predicted = pd.read_csv(full.output / "predictions.csv").iloc[0]
     file = next((full.root / "data" / "demo").glob(f"*/{predicted['file']}"))
     (full.root / "empty.wav").touch()
+    done = ser(full.root, "predict", file, "--run", "full")
+    assert done.status == 0
+    assert done.stdout.startswith(f"{predicted['file']}: {predicted['emotion']} ({predicted['confidence']:.1%})\n")
     done = ser(full.root, "predict", file, full.root / "empty.wav", "--run", "full")
     assert done.status == 1
-    assert done.stdout.startswith(f"{predicted['file']}: {predicted['emotion']} ({predicted['confidence']:.1%})\n")
-    assert done.stderr == "error: empty.wav cannot be used: the file is empty.\n"
+    row = done.stdout.splitlines()[1]
+    assert row.startswith(str(file)) and f"{predicted['emotion']}  " in row and f"{predicted['confidence']:.1%}" in row
+    warning, error = done.stderr.splitlines()
+    assert warning.startswith("warning: this model has learnt from synthetic voices alone")
+    assert error == "error: empty.wav cannot be used: the file is empty."
 
 
 def test_name_that_is_taken_is_refused(full):

@@ -1,0 +1,58 @@
+"""What a model makes of one file or signal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ser_lib.errors import BundleError
+from ser_lib.labels import SHOWN_AS
+from ser_lib.params import printable
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model makes of one file.
+
+    Attributes
+    ----------
+    file : str
+        Name of the file.
+    emotion : str
+        Most probable emotion, as people read it (`fearful`, `surprised`).
+    confidence : float
+        Its probability, 0 to 1.
+    probabilities : dict
+        Emotion to probability, in the order of the labels.
+    """
+
+    file: str
+    emotion: str
+    confidence: float
+    probabilities: dict[str, float]
+
+    def __str__(self) -> str:
+        """Emotion and confidences as aligned lines, the most probable emotion first."""
+        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        lines = [f"{printable(self.file)}: {self.emotion} ({self.confidence:.1%})"]
+        return "\n".join([*lines, *(f"  {emotion:<10} {probability:7.2%}" for emotion, probability in ranked)])
+
+
+def to_prediction(file: str, probabilities: np.ndarray, emotions: Sequence[str]) -> Prediction:
+    """Name the probabilities [shape=(n_classes,)] that a model of `emotions` gives for one file.
+
+    Raises
+    ------
+    BundleError
+        If they are NaN.
+    """
+    if not np.isfinite(probabilities).all():
+        raise BundleError(
+            "A model must give probabilities. This one gives NaN: it is damaged, or was not trained well."
+        )
+    named = {
+        SHOWN_AS.get(emotion, emotion): float(probability)
+        for emotion, probability in zip(emotions, probabilities, strict=True)
+    }
+    emotion = max(named, key=named.get)
+    return Prediction(file, emotion, named[emotion], named)
