@@ -136,3 +136,37 @@ def test_four_emotions_work_from_the_split_to_a_prediction(two):
     said = predict_emotion_from_file(two / "data" / "EMODB" / "wav" / "03a01Wa.wav", bundle)
     assert list(said.probabilities) == ["neutral", "sad", "angry", "surprised"]
     assert sum(said.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_folder_of_ones_own_in_mixed_formats_needs_two_parameters(root, write_wav):
+    import soundfile
+    from test_audio import encode
+
+    from ser_lib.bundle import load_bundle
+    from ser_lib.evaluate import evaluate_model
+    from ser_lib.predict import predict_emotion_from_file
+    from ser_lib.train import train_model
+
+    rng, formats = np.random.default_rng(3), ("wav", "flac", "mp3", "ogg", "m4a")
+    for emotion in ("Happy", "sadness", "ANGRY"):
+        for number in range(10):
+            signal = (0.3 * rng.standard_normal(22050 + 1000 * number)).astype(np.float32)
+            path = root / "my voices" / emotion / f"take {number}.{formats[number % 5]}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".m4a":
+                encode(path, signal, 44100, "aac")
+            else:
+                soundfile.write(path, np.stack([signal, signal], axis=1) if number % 2 else signal, 44100)
+    params = make_params({"CORPORA": ["OWN"], "DATASET_PATH": "my voices"} | SMALL)
+    data = preprocess_data(params)
+    assert data.skipped.empty and data.clips["emotion"].value_counts().to_dict() == dict.fromkeys(
+        ("happy", "sad", "angry"), 10
+    )
+    split_data(data, params)
+    train_model(params)
+    bundle = load_bundle(params.output_dir)
+    metrics, _ = evaluate_model(bundle, params)
+    assert metrics["emotions"] == ["happy", "sad", "angry"]
+    for file in data.clips["file"][:5]:
+        said = predict_emotion_from_file(root / "my voices" / file, bundle)
+        assert list(said.probabilities) == ["happy", "sad", "angry"]
