@@ -15,10 +15,7 @@ CITATION = (
     "Livingstone and Russo, The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS), PLoS ONE 13(5), "
     "2018, https://doi.org/10.1371/journal.pone.0196391"
 )
-LANGUAGE = "English"
-N_SPEAKERS = 24
-HOURS = 1.5
-SAMPLING_RATE = 48_000
+LANGUAGE, N_SPEAKERS, HOURS, SAMPLING_RATE = "English", 24, 1.5, 48_000
 DOWNLOAD = Archive(
     "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip",
     208_468_073,
