@@ -30,7 +30,7 @@ SILENCE_DB = 30.0
 _LOUD = 95
 """Percentile of the frames' levels that counts as loud."""
 _BLOCK_SECONDS = 10
-_BATCH = 64
+_BATCH = 16
 """Windows that are predicted together."""
 _SHORTEST_HOP = 0.01
 _FLOOR = 1e-10
