@@ -15,9 +15,7 @@ from ser_lib.store import file_hash
 
 REGISTRIES = Path(__file__).parent / "corpora" / "registries"
 """Folder of the lists, one for each corpus whose files are known."""
-AUDIO_SUFFIXES = frozenset(
-    ".wav .wave .flac .mp3 .ogg .oga .opus .m4a .aac .aif .aiff .aifc .amr .3gp .wma .webm .mp4".split()
-)
+AUDIO_SUFFIXES = frozenset(CORPORA["OWN"].SUFFIXES)
 """Endings that tell of audio, whatever corpus it is: a wav file may have become another."""
 
 
