@@ -5,7 +5,10 @@ models' hashes, so that a model of another run, or half of one, is noticed.
 """
 
 import functools
-from collections.abc import Callable
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,10 +18,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_lib.answer import Prediction, to_prediction
-from ser_lib.calibrate import calibrate
-from ser_lib.errors import AudioError, BundleError
+from ser_lib.calibrate import RANGE, calibrate
+from ser_lib.errors import AudioError, BundleError, ParameterError, StageError
 from ser_lib.normalize import Statistics, find_statistics, normalize
-from ser_lib.params import Params, resolve, shown
+from ser_lib.params import Params, printable, resolve, shown
 from ser_lib.settings import AudioSettings, Backend
 from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, ProcessedData, file_hash, in_order, require, write_text
 
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
 _BATCH = 64
 """Clips that ONNX Runtime predicts together."""
+_LARGEST_INFO = 10_000_000
+"""Bytes that `bundle.json` may have; the largest of this project has a thousandth of it."""
+_MOST_VALUES = 50_000_000
+"""Values that a clip's features, or the spectra they come from, may have: 400 MB of complex numbers."""
 
 
 class BundleInfo(BaseModel):
@@ -36,14 +43,14 @@ class BundleInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: int = Field(3, ge=3, le=3)
-    onnx: str = Field(pattern=r"^[^/\\]+\.onnx$")
+    onnx: str = Field(pattern=r"^[^/\\\x00-\x1f\x7f]+\.onnx$")
     onnx_sha256: str
-    keras: str = Field(pattern=r"^[^/\\]+\.keras$")
+    keras: str = Field(pattern=r"^[^/\\\x00-\x1f\x7f]+\.keras$")
     keras_sha256: str
     emotions: list[str] = Field(min_length=2)
     features: list[str]
     settings: AudioSettings
-    temperature: float = Field(gt=0)
+    temperature: float = Field(gt=RANGE[0] / 2, lt=RANGE[1] * 2)
     speakers: dict[str, Statistics]
     corpora: list[str] = Field(min_length=1)
     data_fingerprint: str
@@ -81,7 +88,9 @@ class Bundle:
         self._check_speaker(speaker)
         from ser_lib.features import process_audio_file  # librosa, which stored features do not need
 
-        return self.normalized(process_audio_file(path, self.info.settings), speaker=speaker)
+        with _own_settings():
+            features = process_audio_file(path, self.info.settings)
+        return self.normalized(features, speaker=speaker)
 
     def _check_speaker(self, speaker: str | None) -> None:
         if speaker is not None and not self.info.speakers:
@@ -110,16 +119,9 @@ class Bundle:
         from ser_lib.features import process_signal
 
         self._check_speaker(speaker)
-        signal = np.asarray(signal)
-        if signal.dtype.kind != "f" or signal.ndim not in (1, 2):
-            raise AudioError(
-                f"A signal must be floating point, of shape (n_samples,) or (n_samples, n_channels), with full scale "
-                f"at 1. Got {signal.dtype} of shape {signal.shape}."
-            )
-        if sampling_rate < 1:
-            raise AudioError(f"The sampling rate must be above 0 Hz. Got {sampling_rate}.")
-        channels = signal.astype(np.float32) if signal.ndim == 2 else signal.astype(np.float32)[:, np.newaxis]
-        features = process_signal(to_mono(channels), sampling_rate, self.info.settings)
+        mono = to_mono(_to_channels(signal))
+        with _own_settings():
+            features = process_signal(mono, _to_rate(sampling_rate), self.info.settings)
         features = self.normalized(features, speaker=speaker)
         return to_prediction("signal", self.probabilities(features[np.newaxis])[0], self.info.emotions)
 
@@ -129,6 +131,39 @@ class Bundle:
         if not known:
             return X
         return normalize(X, find_statistics(known, speaker))
+
+
+def _to_channels(signal: np.ndarray) -> np.ndarray:
+    """Channels [shape=(n_samples, n_channels)], float32, of a signal as `Bundle.predict` takes it."""
+    try:
+        signal = np.asarray(signal)
+    except ValueError:  # lists of different lengths
+        raise AudioError("A signal must be an array of numbers. Got rows of different lengths.") from None
+    if signal.dtype.kind != "f" or signal.ndim not in (1, 2) or 0 in signal.shape[1:]:
+        raise AudioError(
+            f"A signal must be floating point, of shape (n_samples,) or (n_samples, n_channels), with full scale "
+            f"at 1. Got {signal.dtype} of shape {signal.shape}."
+        )
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
+        return signal.astype(np.float32).reshape(len(signal), -1 if signal.size else 1)
+
+
+def _to_rate(sampling_rate: float) -> int:
+    try:
+        if not isinstance(sampling_rate, bool) and int(sampling_rate) == sampling_rate >= 1:
+            return int(sampling_rate)
+    except (TypeError, ValueError, OverflowError):  # None, text, NaN, infinity
+        pass
+    raise AudioError(f"The sampling rate must be a whole number above 0 Hz. Got {sampling_rate!r}.")
+
+
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """Tell settings that each are right, but give no features together, as the bundle's fault."""
+    try:
+        yield
+    except ParameterError as error:
+        raise BundleError(f"The bundle's settings do not go together: {error}") from None
 
 
 def save_bundle(data: ProcessedData, learnt: "pd.DataFrame", params: Params, *, temperature: float) -> BundleInfo:
@@ -171,7 +206,13 @@ def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
     from ser_lib.export import unpacked
 
     with unpacked(path) as folder:
-        return _load_folder(folder, backend)
+        try:
+            return _load_folder(folder, backend)
+        except StageError:
+            raise BundleError(
+                f"{shown(path)} must hold the model that its {BUNDLE_FILE} names for {backend}. It does not. "
+                f"Choose the other backend, or export it again where it was trained."
+            ) from None
 
 
 def _load_folder(folder: Path, backend: Backend) -> Bundle:
@@ -180,13 +221,17 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
         "onnx": (info.onnx, info.onnx_sha256, load_onnx),
         "keras": (info.keras, info.keras_sha256, _load_keras),
     }[backend]
-    path = require(folder / name, "03_train")
-    if file_hash(path) != sha256:
+    path = folder / name
+    try:
+        fits = file_hash(require(path, "03_train")) == sha256
+    except OSError as error:
+        raise BundleError(f"A model in the bundle cannot be read: {error.strerror or error}.") from None
+    if not fits:
         raise BundleError(f"{shown(path)} is not the model that {BUNDLE_FILE} beside it describes. Run 03_train again.")
     try:
         probabilities, shapes = load(path)
     except Exception as error:  # each library raises what it likes
-        raise BundleError(f"{shown(path)} cannot be loaded: {str(error).splitlines()[0]}") from None
+        raise BundleError(f"{shown(path)} cannot be loaded: {_first_line(error)}") from None
     expected = (info.settings.n_frames, len(info.features)), (len(info.emotions),)
     if shapes != expected:
         raise BundleError(
@@ -194,7 +239,27 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
             f"{expected[0]} and {expected[1][0]} emotions. The model takes {shapes[0]} "
             f"and gives {shapes[1][0]}. Run 03_train again."
         )
+    if backend == "onnx":  # Keras would take seconds for it
+        _try_model(path, probabilities, expected)
     return Bundle(info, lambda X: calibrate(probabilities(X), info.temperature))
+
+
+def _try_model(path: Path, probabilities: Callable[[np.ndarray], np.ndarray], shapes: tuple[tuple, tuple]) -> None:
+    """Refuse a model that fails on a clip of zeros, or gives no probabilities for it: it is found before any file."""
+    try:
+        given = probabilities(np.zeros((1, *shapes[0]), dtype=np.float32))
+    except Exception as error:  # ONNX Runtime has a class for each kind
+        raise BundleError(f"{shown(path)} cannot predict: {_first_line(error)}") from None
+    right = given.dtype == np.float32 and given.shape == (1, *shapes[1]) and (given >= 0).all()
+    if not right or abs(given.sum() - 1) > 0.01:
+        raise BundleError(
+            f"{shown(path)} must give a probability for each of {shapes[1][0]} emotions. It gives NaN or other "
+            f"numbers: it is damaged, or was not trained well."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return printable(next(iter(str(error).splitlines()), type(error).__name__))
 
 
 def load_onnx(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[tuple, tuple]]:
@@ -206,9 +271,11 @@ def load_onnx(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[tup
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 4  # what goes wrong is raised
     # from memory: a model that would read other files, by whatever path, is refused
-    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    content = path.read_bytes()
+    _refuse_control_flow(content)
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
 
     def probabilities(X: np.ndarray) -> np.ndarray:
@@ -216,6 +283,16 @@ def load_onnx(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[tup
         return np.concatenate(batches)
 
     return probabilities, (tuple(taken.shape[1:]), tuple(given.shape[1:]))
+
+
+def _refuse_control_flow(content: bytes) -> None:
+    """Refuse a model with graphs inside of its nodes, such as loops: it might never end, and we export none."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    inner = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    if model.functions or any(attribute.type in inner for node in model.graph.node for attribute in node.attribute):
+        raise ValueError("it must be one plain graph, without loops and functions")
 
 
 def _load_keras(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[tuple, tuple]]:
@@ -226,17 +303,60 @@ def _load_keras(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[t
 
 
 def read_bundle_info(folder: Path) -> BundleInfo:
-    """Read and check `bundle.json` without loading the model."""
+    """Read and check `bundle.json` without loading the model.
+
+    Raises
+    ------
+    StageError
+        If there is none.
+    BundleError
+        If it is damaged, names a key twice, or its parts do not agree.
+    """
     path = require(folder / BUNDLE_FILE, "03_train")
+    if path.stat().st_size > _LARGEST_INFO:
+        raise _damaged(path, f"it must have at most {_LARGEST_INFO:,} bytes")
+    content = path.read_bytes()
     try:
-        info = BundleInfo.model_validate_json(path.read_bytes())
+        info = BundleInfo.model_validate_json(content)
+        json.loads(content, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise BundleError(f"{shown(path)} is damaged ({place}: {first['msg']}). Run 03_train again.") from None
-    fits = info.features == info.settings.feature_names and info.emotions == in_order(info.emotions)
-    if info.settings.target_length is None or not fits:
-        raise BundleError(
-            f"{shown(path)} is damaged (its settings, features and emotions do not agree). Run 03_train again."
-        )
+        raise _damaged(path, f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
+    wrong = _disagreement(info)
+    if wrong:
+        raise _damaged(path, wrong)
     return info
+
+
+def _damaged(path: Path, why: str) -> BundleError:
+    return BundleError(f"{shown(path)} is damaged ({printable(why)}). Run 03_train again.")
+
+
+def _once(pairs: list[tuple]) -> dict:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} is there twice")
+    return dict(pairs)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text[:40]} is no finite number")
+    return float(text)
+
+
+def _disagreement(info: BundleInfo) -> str:
+    """What does not fit together in a description; empty if all does."""
+    settings, speakers = info.settings, info.speakers.values()
+    fits = info.features == settings.feature_names and info.emotions == in_order(info.emotions)
+    if settings.target_length is None or not fits:
+        return "its settings, features and emotions do not agree"
+    if settings.n_frames * max(len(info.features), settings.frame_length) > _MOST_VALUES:
+        return f"its settings must give a clip of at most {_MOST_VALUES:,} values"
+    sizes = {len(values) for one in speakers for values in (one.mean, one.deviation)}
+    positive = all(value > 0 for one in speakers for value in one.deviation)
+    if bool(speakers) != settings.normalize_per_speaker or sizes - {len(info.features)} or not positive:
+        return "the statistics of its speakers do not fit its settings"
+    return ""

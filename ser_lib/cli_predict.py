@@ -61,6 +61,8 @@ def predict(
     """
     if csv == as_json == STDIN:
         raise typer.BadParameter("--csv and --json cannot both be standard output.")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to stop
     run = run or _newest_run()
     bundle = _load(run, backend)
     if window is not None or hop is not None:
@@ -101,6 +103,8 @@ def _parts(run: str) -> dict[str, Path]:
     from ser_lib.store import file_hash
 
     folders = [_bundle_folder(run, backend) for backend in ("onnx", "keras")]
+    if folders[0].is_file():
+        raise RunError(f"A run, or the folder of a bundle, is what can be exported. {run} is a file; copy it as it is.")
     info = read_bundle_info(folders[0])
     parts = {BUNDLE_FILE: folders[0] / BUNDLE_FILE}
     for name, sha256 in ((MODEL_CARD_FILE, None), (info.onnx, info.onnx_sha256), (info.keras, info.keras_sha256)):
@@ -169,9 +173,10 @@ def _timelines(paths: list[str], bundle: "Bundle", window: float | None, hop: fl
     for file in (file for path in paths for file in find_files(path)):
         try:
             tables[str(file)] = predict_timeline(file, bundle, window_seconds=window, hop_seconds=hop)
-        except AudioError as error:
+        except (AudioError, UnicodeError, OSError) as error:
             failed = 1
-            print(f"error: {printable(file.name)} cannot be used: {error}.", file=sys.stderr)
+            why = "its name or folder is not UTF-8; rename it" if isinstance(error, UnicodeError) else error
+            print(f"error: {printable(file.name)} cannot be used: {why}.", file=sys.stderr)
             continue
         if csv != STDIN:
             _print_timeline(printable(str(file)), tables[str(file)])
@@ -243,10 +248,28 @@ def _print_answers(answers: list["Answer"]) -> None:
 
 
 def _limits(run: str, bundle: "Bundle") -> str:
-    return (
-        f"Model {run}, which has learnt from {', '.join(bundle.info.corpora)} alone: on other voices, languages and "
-        f"microphones expect less. Do not judge people by it."
+    corpora, count = ", ".join(bundle.info.corpora), _count_speakers(run, bundle)
+    voices = f" ({count} {'speaker' if count == 1 else 'speakers'})" if count else ""
+    return printable(
+        f"Model {run}, which has learnt from {corpora} alone{voices}: on other voices, languages and microphones "
+        f"expect less. Do not judge people by it."
     )
+
+
+def _count_speakers(run: str, bundle: "Bundle") -> int | None:
+    """Speakers that trained the model, by the table of its own split; None where that is not there."""
+    import csv
+
+    from ser_lib.records import private_values, record_folder
+    from ser_lib.store import SPLIT_FILE, file_hash
+
+    private = private_values(run)
+    own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
+    for table in (folder / SPLIT_FILE for folder in (record_folder(run), *own, Path(run).absolute())):
+        if table.is_file() and file_hash(table) == bundle.info.split_sha256:
+            with table.open(encoding="utf-8", newline="") as file:
+                return len({(row["corpus"], row["speaker"]) for row in csv.DictReader(file) if row["set"] == "train"})
+    return None
 
 
 def _write(where: str | None, write) -> None:
@@ -269,5 +292,6 @@ def _write_table(table: "pd.DataFrame", to) -> None:
 def _write_json(answers: list["Answer"], to) -> None:
     from ser_lib.store import write_text
 
-    text = json.dumps([answer.as_dict() for answer in answers], indent=1, ensure_ascii=False) + "\n"
+    plain = to is sys.stdout and (to.encoding or "").lower().replace("-", "") != "utf8"
+    text = json.dumps([answer.as_dict() for answer in answers], indent=1, ensure_ascii=plain) + "\n"
     to.write(text) if to is sys.stdout else write_text(to, text)

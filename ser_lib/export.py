@@ -1,6 +1,8 @@
 """A run's bundle as one zip file, for use elsewhere, and back: nothing in it is run, and nothing leaves its folder."""
 
 import hashlib
+import stat
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +10,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ser_lib.errors import BundleError
-from ser_lib.params import shown
-from ser_lib.store import BUNDLE_FILE, whole_file
+from ser_lib.params import printable, shown
+from ser_lib.store import BUNDLE_FILE, MODEL_CARD_FILE, whole_file
 
 CHECKSUMS_FILE = "SHA256SUMS"
 """Member that names every other one with its hash, as `sha256sum --check` reads it."""
 LARGEST = 200_000_000
 """Bytes that the members of a bundle may have together; the largest model of this project has a hundredth of it."""
+_MOST_MEMBERS = 5
+"""Description, checksums, model card and a model of each kind."""
+_END = struct.Struct("<4s4H2LH")
+"""Last bytes of a zip file: mark, disks, members here and in all, the directory's size and place, a comment's size."""
+_LARGEST_DIRECTORY = 10_000
+"""Bytes that the list of the members may have."""
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """Time of every member: the same bundle is the same bytes."""
 
@@ -51,11 +59,14 @@ def unpacked(path: Path) -> Iterator[Path]:
         If it is none, holds anything but files with plain names, is too large, or a checksum is wrong.
     """
     with TemporaryDirectory() as name:
+        _refuse_large(path)
         try:
             with zipfile.ZipFile(path) as archive:
                 _unpack(archive, path, Path(name))
         except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, EOFError, RuntimeError, ValueError) as error:
-            raise BundleError(f"{shown(path)} must be an exported bundle. It cannot be read: {error}.") from None
+            raise BundleError(
+                f"{shown(path)} must be an exported bundle. It cannot be read: {printable(str(error))}."
+            ) from None
         except Exception as error:  # zlib and others of what packs files
             raise error if isinstance(error, BundleError) else _damaged(path, str(error)) from None
         yield Path(name)
@@ -65,8 +76,12 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
     members = archive.infolist()
     names = [member.filename for member in members]
     plain = all(name and name == Path(name).name and "\\" not in name and name not in (".", "..") for name in names)
-    if not plain or len(set(names)) != len(names):
+    links = any(stat.S_ISLNK(member.external_attr >> 16) for member in members)
+    if not plain or links or len(set(names)) != len(names):
         raise _damaged(path, "its members must be files with plain names, each once")
+    models = sorted(Path(name).suffix for name in set(names) - {BUNDLE_FILE, CHECKSUMS_FILE, MODEL_CARD_FILE})
+    if models not in ([], [".onnx"], [".keras"], [".keras", ".onnx"]):
+        raise _damaged(path, "it must hold a description, checksums, a card and a model of each kind, and no more")
     total = sum(member.file_size for member in members)
     if total > LARGEST:
         raise _damaged(path, f"its members must have at most {LARGEST:,} bytes, and have {total:,}")
@@ -78,6 +93,21 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
         if hashlib.sha256(content).hexdigest() != sums.get(name):
             raise _damaged(path, f"{name} is not what {CHECKSUMS_FILE} says")
         (folder / name).write_bytes(content)
+
+
+def _refuse_large(path: Path) -> None:
+    """Refuse a file that is no bundle by its size and its last bytes, before zipfile reads a list of any length."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 20 - _END.size))
+        tail = file.read()
+    if size > LARGEST:
+        raise _damaged(path, f"it must have at most {LARGEST:,} bytes, and has {size:,}")
+    if len(tail) < _END.size or not tail[-_END.size :].startswith(b"PK\5\6"):
+        raise BundleError(f"{shown(path)} must be an exported bundle. It cannot be read: File is not a zip file.")
+    _, _, _, _, members, directory, _, _ = _END.unpack(tail[-_END.size :])
+    if members > _MOST_MEMBERS or directory > _LARGEST_DIRECTORY or tail.startswith(b"PK\6\7"):
+        raise _damaged(path, f"it must hold at most {_MOST_MEMBERS} members")
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

@@ -1,5 +1,6 @@
 """Audio file → emotion, with a confidence for each class. The work behind 05_predict."""
 
+import glob
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,10 @@ def predict_emotion_from_file(path: str | Path, bundle: Bundle, *, speaker: str 
         features = bundle.features(path, speaker=speaker)
     except AudioError as error:
         raise AudioError(f"{path.name} cannot be used: {error}.") from None
+    except UnicodeError:  # soundfile wants names that it can encode
+        raise AudioError(f"{path.name} cannot be used: its name or folder is not UTF-8; rename it.") from None
+    except OSError as error:
+        raise AudioError(f"{path.name} cannot be used: {error.strerror or error}.") from None
     return to_prediction(path.name, bundle.probabilities(features[np.newaxis])[0], bundle.info.emotions)
 
 
@@ -68,19 +73,34 @@ class Answer:
 def find_files(path: str) -> list[Path]:
     """Files that a path means: itself, the audio files below a folder, or what fits a pattern, in order.
 
-    Hidden files and files of other kinds are left out where a folder or a pattern is asked for. A path that means
-    nothing stands for itself, so that it is told as missing.
+    Hidden files are left out where a folder or a pattern is asked for, and files of other kinds beside audio files. A
+    path that means nothing stands for itself, so that it is told as missing.
     """
-    own = Path(path).expanduser()
-    if own.is_dir():
-        from ser_lib.corpora import audio_files, get_corpus  # single files do without
+    try:
+        own = Path(path).expanduser()
+        if own.is_dir():
+            return _audio_below(own) or [own]
+        if own.exists() or not _PATTERN.search(path):
+            return [own]
+    except (OSError, RuntimeError):  # a name that is too long, a home that is not there
+        return [Path(path)]
+    names = glob.glob(str(own), recursive=True)  # noqa: PTH207 - Path.glob takes hidden files, and fails for **.wav
+    found = [Path(name) for name in sorted(names)]
+    folders = [file for one in found if one.is_dir() for file in _audio_below(one)]
+    files = [one for one in found if not one.is_dir()]
+    return list(dict.fromkeys(_audio(files + folders) or files)) or [own]
 
-        return list(audio_files(get_corpus("OWN"), own)) or [own]
-    if own.exists() or not _PATTERN.search(path):
-        return [own]
-    start = Path(own.anchor or ".")
-    found = sorted(start.glob(str(own.relative_to(start))))
-    return [file for one in found for file in (find_files(str(one)) if one.is_dir() else [one])] or [own]
+
+def _audio_below(folder: Path) -> list[Path]:
+    from ser_lib.corpora import audio_files, get_corpus  # single files do without
+
+    return list(audio_files(get_corpus("OWN"), folder))
+
+
+def _audio(files: list[Path]) -> list[Path]:
+    from ser_lib.corpora.own import SUFFIXES
+
+    return [file for file in files if file.suffix.lower() in SUFFIXES]
 
 
 def answer_file(path: Path, bundle: Bundle, *, name: str | None = None, speaker: str | None = None) -> Answer:

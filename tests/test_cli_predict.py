@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_records import call
+from test_store import run_python
 
 from ser_lib import cli_predict
 from ser_lib.bundle import load_bundle
@@ -52,7 +53,7 @@ def test_folder_is_a_table_of_its_audio_files(voices, predicted):
     assert head.split() == "file emotion confidence neutral happy sad angry fearful disgust surprised".split()
     assert len({len(row) for row in (head, *rows)}) == 1 and len(rows) == 3  # aligned; the text file is none
     assert all(str(voices / "in" / name) in done.out for name in ("a.wav", "b c.wav", "deeper"))
-    assert "learnt from TESS alone" in done.out.splitlines()[-1]
+    assert "learnt from TESS alone (2 speakers): " in done.out.splitlines()[-1]
 
 
 def test_newest_run_that_has_heard_people_is_the_default(voices, predicted):
@@ -121,7 +122,15 @@ def test_signal_gives_what_its_file_gives(voices, write_wav, rate, n_channels):
         (np.zeros(0), RATE, "no samples"),
         (np.zeros(100), RATE, "silent"),
         (np.array([0.1, np.nan]), RATE, "NaN"),
-        (np.ones(100), 0, "must be above 0 Hz"),
+        (np.ones(100), 0, "whole number above 0 Hz. Got 0"),
+        (np.ones(100), float("nan"), "whole number above 0 Hz. Got nan"),
+        (np.ones(100), float("inf"), "whole number above 0 Hz. Got inf"),
+        (np.ones(100), "16000", "whole number above 0 Hz. Got '16000'"),
+        (np.ones(100), None, "whole number above 0 Hz. Got None"),
+        (np.ones(100), True, "whole number above 0 Hz. Got True"),
+        (np.zeros((100, 0)), RATE, r"Got float64 of shape \(100, 0\)"),
+        (np.full(100, 1e300), RATE, "infinity"),
+        ([[1.0], [1.0, 2.0]], RATE, "rows of different lengths"),
     ],
 )
 def test_signal_that_cannot_be_used_is_one_line(voices, signal, rate, reason):
@@ -156,6 +165,9 @@ def test_both_tables_on_standard_output_are_refused(voices, predicted):
         ("in", ["a.wav", "b c.wav", "ä😀.flac"]),
         ("in/*.wav", ["a.wav", "b c.wav"]),
         ("i*/deep*", ["ä😀.flac"]),
+        ("in/*", ["a.wav", "b c.wav", "ä😀.flac"]),  # neither the text nor the hidden file
+        ("in/no*", ["notes.txt"]),  # nothing else fits
+        ("in/**.wav", ["a.wav", "b c.wav"]),
         ("in/**/*.flac", ["ä😀.flac"]),
         ("in/a.wav", ["a.wav"]),
         ("in/q*.wav", ["q*.wav"]),  # fits nothing: stands for itself, and is told as missing
@@ -163,6 +175,7 @@ def test_both_tables_on_standard_output_are_refused(voices, predicted):
     ],
 )
 def test_paths_folders_and_patterns_mean_files(voices, monkeypatch, path, names):
+    shutil.copy(voices / "in" / "a.wav", voices / "in" / ".hidden.wav")
     monkeypatch.chdir(voices)
     assert [file.name for file in find_files(path)] == names
     assert [file.name for file in find_files(str(voices / path))] == names
@@ -177,3 +190,42 @@ def test_file_named_like_a_pattern_is_itself(root, write_wav):
 @pytest.mark.parametrize(("text", "shown"), [("a b-ü😀", "a b-ü😀"), ("a\nb", "a\\nb"), ("a\udcffb", "a\\udcffb")])
 def test_names_are_shown_as_a_terminal_can(text, shown):
     assert printable(text) == shown
+
+
+def test_path_that_no_file_can_have_is_told_as_missing(voices, predicted):
+    done = predicted("a" * 5000 + ".wav", "~nobody_of_that_name/a.wav", voices / "in" / "a.wav", "--run", "people")
+    assert done.status == 1
+    assert "File name too long" in done.err and "no such file" in done.err
+    assert "a.wav" in done.out
+
+
+@pytest.mark.parametrize("options", [(), ("--window", "1")])
+def test_name_that_is_not_utf_8_does_not_stop_the_rest(voices, predicted, options):
+    name = b"x\xff.wav".decode(errors="surrogateescape")
+    try:
+        shutil.copy(voices / "in" / "a.wav", voices / "in" / name)
+    except OSError:
+        pytest.skip("this disk takes no such name")
+    done = predicted(voices / "in", "--run", "people", *options)
+    assert done.status == 1
+    assert "a.wav" in done.out
+    assert done.err == "error: x\\udcff.wav cannot be used: its name or folder is not UTF-8; rename it.\n"
+
+
+def test_terminal_without_such_letters_gets_escapes(voices):
+    file = voices / "in" / "deeper" / "ä😀.flac"
+    plain = {"SER_ROOT": str(voices), "PYTHONIOENCODING": "ascii"}
+    code = f"import sys; sys.argv = ['ser', 'predict', '--run', 'people', {str(file)!r}, *sys.argv[1:]]\n"
+    code += "from ser_lib.cli import main; main()"
+    done = run_python(code, **plain)
+    assert done.returncode == 0 and done.stdout.startswith("\\xe4\\U0001f600.flac: "), done.stderr
+    done = run_python(code, "--json", "-", **plain)
+    assert json.loads(done.stdout)[0]["file"] == str(file)
+
+
+def test_number_of_speakers_is_that_of_the_split(voices):
+    shutil.copytree(RECORDED / "tess_oaf_yaf_s0", voices / "reports" / "one")
+    bundle = load_bundle(voices / "reports" / "one")
+    assert cli_predict._count_speakers("one", bundle) == 1  # the other one is for testing
+    (voices / "reports" / "one" / "split.csv").write_text("of another run")
+    assert cli_predict._count_speakers("one", bundle) is None

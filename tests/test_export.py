@@ -100,13 +100,12 @@ def test_member_that_would_leave_its_folder_is_refused(exported, tmp_path, name)
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_link_is_a_file_like_any(exported):
-    """A member that calls itself a link is unpacked as the text it is, and then is not what it should be."""
+def test_link_is_refused(exported):
     with zipfile.ZipFile(exported, "a") as archive:
         member = zipfile.ZipInfo("link.onnx")
         member.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(member, "/etc/passwd")
-    with pytest.raises(BundleError, match=r"link\.onnx is not what SHA256SUMS says"):
+    with pytest.raises(BundleError, match="members must be files with plain names"):
         load_bundle(exported)
 
 
@@ -171,9 +170,139 @@ def test_weights_that_are_nan_give_no_emotion(exported):
                 tensor.CopyFrom(onnx.numpy_helper.from_array(nan, tensor.name))
         return with_model(members, model)
 
-    bundle = load_bundle(rewritten(exported, change))
-    with pytest.raises(BundleError, match="This one gives NaN"):
-        bundle.predict(np.random.default_rng(0).standard_normal(RATE) / 10, RATE)
+    with pytest.raises(BundleError, match="must give a probability for each of 7 emotions"):
+        load_bundle(rewritten(exported, change))
+
+
+SHAPE = (75, 15)
+"""Frames and features that the demo model takes."""
+
+
+def model_of(*nodes, values=(), taken=onnx.TensorProto.FLOAT, given=onnx.TensorProto.FLOAT):
+    """A model with the shapes of the demo's, its nodes from `x` to `y`; `values` are named w0, w1, …"""
+    make = onnx.helper
+    graph = make.make_graph(
+        [make.make_node(*node[:3], **(node[3] if len(node) > 3 else {})) for node in nodes],
+        "g",
+        [make.make_tensor_value_info("x", taken, ("n", *SHAPE))],
+        [make.make_tensor_value_info("y", given, ("n", 7))],
+        [onnx.numpy_helper.from_array(value, f"w{number}") for number, value in enumerate(values)],
+    )
+    return make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
+
+
+WEIGHTS = np.zeros((SHAPE[1], 7), dtype=np.float32)
+MEAN = ("ReduceMean", ["x"], ["m"], {"axes": [1], "keepdims": 0})
+TO_LOGITS = ("MatMul", ["m", "w0"], ["l"])
+SOFTMAX = ("Softmax", ["l"], ["y"], {"axis": -1})
+DOUBLE = onnx.TensorProto.DOUBLE
+
+
+def endless():
+    """A model whose loop goes round for ever."""
+    make, true = onnx.helper, np.array(True)
+    same = make.make_node("Identity", ["c"], ["c2"]), make.make_node("Identity", ["v"], ["v2"])
+    body = make.make_graph(
+        same,
+        "body",
+        [
+            make.make_tensor_value_info("i", onnx.TensorProto.INT64, ()),
+            make.make_tensor_value_info("c", onnx.TensorProto.BOOL, ()),
+            make.make_tensor_value_info("v", onnx.TensorProto.FLOAT, None),
+        ],
+        [
+            make.make_tensor_value_info("c2", onnx.TensorProto.BOOL, ()),
+            make.make_tensor_value_info("v2", onnx.TensorProto.FLOAT, None),
+        ],
+    )
+    loop = ("Loop", ["", "w1", "m"], ["k"], {"body": body})
+    return model_of(MEAN, loop, ("MatMul", ["k", "w0"], ["l"]), SOFTMAX, values=(WEIGHTS, true))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (model_of(MEAN, ("MatMul", ["m", "w0"], ["y"]), values=(WEIGHTS,)), "must give a probability"),
+        (model_of(("Reshape", ["x", "w0"], ["y"]), values=(np.array([5, 7]),)), "cannot predict"),
+        (model_of(("ReduceMean", ["x"], ["m"], {"axes": [1], "keepdims": 0}), ("Cast", ["m"], ["f"], {"to": 1}),
+                  ("MatMul", ["f", "w0"], ["l"]), SOFTMAX, values=(WEIGHTS,), taken=DOUBLE), "cannot predict"),
+        (endless(), "one plain graph, without loops"),
+    ],
+)  # fmt: skip
+def test_model_that_gives_no_probabilities_is_refused_when_it_is_loaded(exported, model, message):
+    rewritten(exported, lambda members: with_model(members, model))
+    with pytest.raises(BundleError, match=message) as caught:
+        load_bundle(exported)
+    assert "\n" not in str(caught.value)
+
+
+def test_plain_model_of_the_right_shape_is_taken(exported):
+    model = model_of(MEAN, TO_LOGITS, SOFTMAX, values=(WEIGHTS,))
+    bundle = load_bundle(rewritten(exported, lambda members: with_model(members, model)))
+    assert bundle.predict(np.random.default_rng(0).standard_normal(RATE) / 10, RATE).confidence == pytest.approx(1 / 7)
+
+
+def info_with(**values):
+    return lambda content: json.dumps(json.loads(content) | values).encode()
+
+
+def settings_with(**values):
+    return lambda content: json.dumps(
+        json.loads(content) | {"settings": json.loads(content)["settings"] | values}
+    ).encode()
+
+
+def speakers(mean, deviation):
+    settings = settings_with(normalize_per_speaker=True)
+    return lambda content: info_with(speakers={"a": {"mean": mean, "deviation": deviation}})(settings(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.replace(b'"format": 3', b'"format": 3, "format": 3'), "format is there twice"),
+        (lambda content: content.replace(b'"mel_fmin": ', b'"mel_fmin": Infinity, "x": ', 1), "is damaged"),
+        (settings_with(mel_fmin=float("inf")), "Infinity is no finite number"),
+        (settings_with(target_length=10**7), "must fit the model"),
+        (settings_with(target_length=10**7, hop_length=16, frame_length=65536), "must give a clip of at most"),
+        (settings_with(target_length=10**12), "target_length"),
+        (settings_with(normalize_per_speaker=True), "statistics of its speakers"),
+        (speakers([0.0], [1.0]), "statistics of its speakers"),
+        (speakers([0.0] * 15, [0.0] * 15), "statistics of its speakers"),
+        (speakers([float("nan")] * 15, [1.0] * 15), "NaN is no finite number"),
+        (info_with(temperature=float("inf")), "temperature"),
+        (info_with(temperature=1e-320), "temperature"),
+        (info_with(emotions=["neutral", "happy", "sad", "angry", "fear", "disgust", "bored"]), "do not agree"),
+        (info_with(onnx="a\nb.onnx"), "onnx"),
+        (info_with(onnx="a" * 5000 + ".onnx"), "File name too long"),
+        (info_with(onnx="other.onnx"), "must hold the model that its bundle.json names for onnx"),
+        (info_with(**{"a\nb": 1}), r"a\\nb"),
+        (lambda content: content + b" " * 10_000_000, "at most 10,000,000 bytes"),
+    ],
+)
+def test_description_that_cannot_be_true_is_one_line(exported, change, message):
+    rewritten(exported, lambda members: with_sums(members | {"bundle.json": change(members["bundle.json"])}))
+    with pytest.raises(BundleError, match=message) as caught:
+        load_bundle(exported)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "other.onnx", "code.py", "weights.pkl"])
+def test_member_that_no_bundle_has_is_refused(exported, name):
+    with pytest.raises(BundleError, match="a model of each kind, and no more"):
+        load_bundle(rewritten(exported, lambda members: with_sums(members | {name: b"x"})))
+
+
+def test_list_of_members_is_not_read_if_it_is_long(exported, monkeypatch):
+    rewritten(exported, lambda members: members | {f"{number}": b"" for number in range(6)})
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(BundleError, match="at most 5 members"):
+        load_bundle(exported)
+
+
+def test_exported_bundle_is_not_exported_again(exported, monkeypatch, capsys):
+    status, _, err = call(monkeypatch, capsys, "export", str(exported), "two.zip")
+    assert status == 1 and "is a file; copy it as it is" in err
 
 
 def mutated(content, rng):
