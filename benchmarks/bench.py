@@ -27,6 +27,7 @@ import psutil
 from ser_lib.bundle import load_bundle, save_bundle
 from ser_lib.corpora import find_clips
 from ser_lib.features import process_audio_file
+from ser_lib.labels import EMOTIONS
 from ser_lib.manifest import describe_environment
 from ser_lib.params import Params
 from ser_lib.predict import predict_emotion_from_file
@@ -188,8 +189,9 @@ def make_bundle(folder: Path, file: Path) -> None:
     save_model(model, folder / params.MODEL_WEIGHTS_FILE)
     export_onnx(model, folder / params.MODEL_ONNX_FILE)
     write_text(folder / SPLIT_FILE, "")
-    data = ProcessedData(X, np.zeros(1), X[:, 0], pd.DataFrame({"corpus": ["DEMO"]}), pd.DataFrame(), settings, "")
-    save_bundle(data, params, temperature=1.0)
+    clips = pd.DataFrame({"corpus": "DEMO", "emotion": EMOTIONS})
+    data = ProcessedData(X, np.zeros(1), X[:, 0], clips, pd.DataFrame(), settings, "")
+    save_bundle(data, clips, params, temperature=1.0)
 
 
 def bench_prediction(bench: Bench, folder: Path, files: list[Path]) -> None:
