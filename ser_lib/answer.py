@@ -24,21 +24,42 @@ class Prediction:
         Its probability, 0 to 1.
     probabilities : dict
         Emotion to probability, in the order of the labels.
+    unsure : bool
+        Whether the confidence is below what was asked for.
+    unlike : tuple
+        What of the clip is unlike the training clips, each in a phrase.
     """
 
     file: str
     emotion: str
     confidence: float
     probabilities: dict[str, float]
+    unsure: bool = False
+    unlike: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """Emotion as it is told: an unsure one as a perhaps."""
+        return f"unsure, perhaps {self.emotion}" if self.unsure else self.emotion
 
     def __str__(self) -> str:
-        """Emotion and confidences as aligned lines, the most probable emotion first."""
+        """Emotion and confidences as aligned lines, the most probable emotion first; then what is unlike training."""
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        lines = [f"{printable(self.file)}: {self.emotion} ({self.confidence:.1%})"]
-        return "\n".join([*lines, *(f"  {emotion:<10} {probability:7.2%}" for emotion, probability in ranked)])
+        lines = [f"{printable(self.file)}: {self.headline} ({self.confidence:.1%})"]
+        lines += [f"  {emotion:<10} {probability:7.2%}" for emotion, probability in ranked]
+        if self.unlike:
+            lines.append("Unlike what the model has learnt from, so its answer means little:")
+        return "\n".join([*lines, *(f"  {phrase}" for phrase in self.unlike)])
 
 
-def to_prediction(file: str, probabilities: np.ndarray, emotions: Sequence[str]) -> Prediction:
+def to_prediction(
+    file: str,
+    probabilities: np.ndarray,
+    emotions: Sequence[str],
+    *,
+    unsure_below: float = 0.0,
+    unlike: tuple[str, ...] = (),
+) -> Prediction:
     """Name the probabilities [shape=(n_classes,)] that a model of `emotions` gives for one file.
 
     Raises
@@ -55,4 +76,4 @@ def to_prediction(file: str, probabilities: np.ndarray, emotions: Sequence[str])
         for emotion, probability in zip(emotions, probabilities, strict=True)
     }
     emotion = max(named, key=named.get)
-    return Prediction(file, emotion, named[emotion], named)
+    return Prediction(file, emotion, named[emotion], named, named[emotion] < unsure_below, unlike)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,14 +22,23 @@ from ser_lib.errors import AudioError, BundleError, ParameterError, StageError
 from ser_lib.normalize import Statistics, find_statistics, normalize
 from ser_lib.params import Params, printable, resolve, shown
 from ser_lib.settings import AudioSettings, Backend
-from ser_lib.store import BUNDLE_FILE, SPLIT_FILE, ProcessedData, file_hash, in_order, require, write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ser_lib.store import (
+    BUNDLE_FILE,
+    LICENCE_FILE,
+    SPLIT_FILE,
+    ProcessedData,
+    file_hash,
+    in_order,
+    require,
+    write_text,
+)
+from ser_lib.typical import Measures, Typical, learn_typical, measure_steps
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
 _BATCH = 64
 """Clips that ONNX Runtime predicts together."""
+UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
+"""Confidence below which a prediction is unsure, unless another is asked for."""
 _LARGEST_INFO = 10_000_000
 """Bytes that `bundle.json` may have; the largest of this project has a thousandth of it."""
 _MOST_VALUES = 50_000_000
@@ -42,7 +50,7 @@ class BundleInfo(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: int = Field(3, ge=3, le=3)
+    format: int = Field(4, ge=4, le=4)
     onnx: str = Field(pattern=r"^[^/\\\x00-\x1f\x7f]+\.onnx$")
     onnx_sha256: str
     keras: str = Field(pattern=r"^[^/\\\x00-\x1f\x7f]+\.keras$")
@@ -52,6 +60,7 @@ class BundleInfo(BaseModel):
     settings: AudioSettings
     temperature: float = Field(gt=RANGE[0] / 2, lt=RANGE[1] * 2)
     speakers: dict[str, Statistics]
+    typical: Typical
     corpora: list[str] = Field(min_length=1)
     data_fingerprint: str
     split_sha256: str
@@ -73,24 +82,44 @@ class Bundle:
     info: BundleInfo
     probabilities: Callable[[np.ndarray], np.ndarray]
 
-    def features(self, path: str | Path, *, speaker: str | None = None) -> np.ndarray:
-        """Features [shape=(n_frames, n_features)] of a file, made as those that trained the model.
+    def hear(
+        self, signal: np.ndarray, sampling_rate: int, *, speaker: str | None = None
+    ) -> tuple[np.ndarray, Measures]:
+        """Features [shape=(n_frames, n_features)] and measures of a mono signal, made as those that trained the model.
 
         A `speaker` counts where the model was trained with `NORMALIZE_PER_SPEAKER`; None is a voice it never met.
 
         Raises
         ------
         AudioError
-            If the file cannot be used.
+            If the signal cannot be used.
         BundleError
             If the model does not know the speaker.
         """
         self._check_speaker(speaker)
-        from ser_lib.features import process_audio_file  # librosa, which stored features do not need
+        from ser_lib.audio import trim_steps  # librosa, which stored features do not need
+        from ser_lib.features import analyse_trimmed, to_features
 
+        settings = self.info.settings
         with _own_settings():
-            features = process_audio_file(path, self.info.settings)
-        return self.normalized(features, speaker=speaker)
+            steps = trim_steps(signal, sampling_rate, settings)
+            features = to_features(analyse_trimmed(steps["trimmed"], settings), settings)
+        return self.normalized(features, speaker=speaker), measure_steps(steps, sampling_rate, settings)
+
+    def answer(
+        self,
+        name: str,
+        signal: np.ndarray,
+        sampling_rate: int,
+        *,
+        speaker: str | None = None,
+        unsure_below: float = UNSURE_BELOW,
+    ) -> Prediction:
+        """Predict the emotion of a mono signal that is called `name`; see `predict`."""
+        features, measures = self.hear(signal, sampling_rate, speaker=speaker)
+        probabilities = self.probabilities(features[np.newaxis])[0]
+        unlike = self.info.typical.find_unlike(measures, features, self.info.settings)
+        return to_prediction(name, probabilities, self.info.emotions, unsure_below=unsure_below, unlike=unlike)
 
     def _check_speaker(self, speaker: str | None) -> None:
         if speaker is not None and not self.info.speakers:
@@ -99,7 +128,14 @@ class Bundle:
                 f"This one was not; leave {speaker} out."
             )
 
-    def predict(self, signal: np.ndarray, sampling_rate: int, *, speaker: str | None = None) -> Prediction:
+    def predict(
+        self,
+        signal: np.ndarray,
+        sampling_rate: int,
+        *,
+        speaker: str | None = None,
+        unsure_below: float = UNSURE_BELOW,
+    ) -> Prediction:
         """Predict the emotion of a signal: what a file of the same samples gives.
 
         Parameters
@@ -108,7 +144,9 @@ class Bundle:
             Floating point, full scale at -1 and 1.
         sampling_rate : int, Hz
         speaker : str, optional
-            See `features`.
+            See `hear`.
+        unsure_below : float
+            Confidence (probability) below which the prediction says that it is unsure.
 
         Raises
         ------
@@ -116,14 +154,9 @@ class Bundle:
             If the signal cannot be used.
         """
         from ser_lib.audio import to_mono
-        from ser_lib.features import process_signal
 
-        self._check_speaker(speaker)
-        mono = to_mono(_to_channels(signal))
-        with _own_settings():
-            features = process_signal(mono, _to_rate(sampling_rate), self.info.settings)
-        features = self.normalized(features, speaker=speaker)
-        return to_prediction("signal", self.probabilities(features[np.newaxis])[0], self.info.emotions)
+        mono, rate = to_mono(_to_channels(signal)), _to_rate(sampling_rate)
+        return self.answer("signal", mono, rate, speaker=speaker, unsure_below=unsure_below)
 
     def normalized(self, X: np.ndarray, *, speaker: str | None) -> np.ndarray:
         """Features [shape=(..., n_features)] less their speaker's statistics, if the model wants them so."""
@@ -166,9 +199,18 @@ def _own_settings() -> Iterator[None]:
         raise BundleError(f"The bundle's settings do not go together: {error}") from None
 
 
-def save_bundle(data: ProcessedData, learnt: "pd.DataFrame", params: Params, *, temperature: float) -> BundleInfo:
-    """Write `bundle.json` beside the models in `OUTPUT_DIR`, which the clips `learnt` of `data` trained."""
-    folder = params.output_dir
+def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, *, temperature: float) -> BundleInfo:
+    """Write `bundle.json` and `LICENCE.txt` beside the models in `OUTPUT_DIR`.
+
+    Parameters
+    ----------
+    data : ProcessedData
+    sets : np.ndarray [shape=(n_clips,)]
+        Set of each clip of `data`; the training set trained the models.
+    params : Params
+    temperature : float
+    """
+    folder, learnt = params.output_dir, data.clips[sets == "train"]
     info = BundleInfo(
         onnx=params.MODEL_ONNX_FILE,
         onnx_sha256=file_hash(folder / params.MODEL_ONNX_FILE),
@@ -179,13 +221,29 @@ def save_bundle(data: ProcessedData, learnt: "pd.DataFrame", params: Params, *, 
         settings=data.settings,
         temperature=temperature,
         speakers=data.speakers,
+        typical=learn_typical(data.X, data.clips, sets, data.settings),
         corpora=sorted(set(learnt["corpus"])),
         data_fingerprint=data.fingerprint,
         split_sha256=file_hash(folder / SPLIT_FILE),
         versions={name: version(name) for name in _LIBRARIES},
     )
     write_text(folder / BUNDLE_FILE, info.model_dump_json(indent=2) + "\n")
+    write_text(folder / LICENCE_FILE, _licence(info.corpora))
     return info
+
+
+def _licence(corpora: list[str]) -> str:
+    """Whose recordings a model has learnt from, and on what terms they may be used."""
+    from ser_lib.corpora import get_corpus
+
+    lines = [
+        "The model in this folder has learnt from the recordings below. Use it within their licences, and name them."
+    ]
+    if any("NC" in get_corpus(name).LICENCE for name in corpora):
+        lines.append("NC in a licence means: not for commercial purposes.")
+    for corpus in map(get_corpus, corpora):
+        lines += ["", f"{corpus.NAME}: {corpus.ABOUT}", f"Licence: {corpus.LICENCE}", f"Source: {corpus.CITATION}"]
+    return "\n".join(lines) + "\n"
 
 
 def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
@@ -237,11 +295,25 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
         raise BundleError(
             f"The settings in {shown(folder / BUNDLE_FILE)} must fit the model: they give features of shape "
             f"{expected[0]} and {expected[1][0]} emotions. The model takes {shapes[0]} "
-            f"and gives {shapes[1][0]}. Run 03_train again."
+            f"and gives {shapes[1][0] if len(shapes[1]) == 1 else shapes[1]}. Run 03_train again."
         )
     if backend == "onnx":  # Keras would take seconds for it
         _try_model(path, probabilities, expected)
-    return Bundle(info, lambda X: calibrate(probabilities(X), info.temperature))
+    return Bundle(info, lambda X: calibrate(_checked(probabilities, X), info.temperature))
+
+
+def _checked(compute: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:
+    """Probabilities of clips, if they are such: a model may be right about zeros and fail on sound; NaN pass."""
+    try:
+        given = compute(X)
+    except Exception as error:  # each library raises what it likes
+        raise BundleError(f"The model cannot predict: {_first_line(error)}") from None
+    if (given < 0).any() or (np.abs(given.sum(axis=1) - 1) > 0.05).any():
+        raise BundleError(
+            "A model must give probabilities, which are 1 together for each clip. This one gives other numbers: it is "
+            "damaged, or was made for something else."
+        )
+    return given
 
 
 def _try_model(path: Path, probabilities: Callable[[np.ndarray], np.ndarray], shapes: tuple[tuple, tuple]) -> None:
@@ -353,10 +425,15 @@ def _disagreement(info: BundleInfo) -> str:
     fits = info.features == settings.feature_names and info.emotions == in_order(info.emotions)
     if settings.target_length is None or not fits:
         return "its settings, features and emotions do not agree"
+    if settings.features == "mfcc" and settings.n_mfcc > settings.n_mels:
+        return "its settings must have at most as many coefficients as mel bands"
     if settings.n_frames * max(len(info.features), settings.frame_length) > _MOST_VALUES:
         return f"its settings must give a clip of at most {_MOST_VALUES:,} values"
     sizes = {len(values) for one in speakers for values in (one.mean, one.deviation)}
     positive = all(value > 0 for one in speakers for value in one.deviation)
+    typical = info.typical
+    if {len(typical.mean), len(typical.deviation)} != {3 * len(info.features)} or min(typical.deviation) <= 0:
+        return "what it calls typical does not fit its features"
     if bool(speakers) != settings.normalize_per_speaker or sizes - {len(info.features)} or not positive:
         return "the statistics of its speakers do not fit its settings"
     return ""

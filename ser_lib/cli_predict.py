@@ -13,7 +13,7 @@ import typer
 from ser_lib.errors import RunError, SerError
 from ser_lib.params import printable, resolve, shown
 from ser_lib.settings import Backend
-from ser_lib.store import BUNDLE_FILE, MODEL_CARD_FILE
+from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +61,8 @@ def predict(
     """
     if csv == as_json == STDIN:
         raise typer.BadParameter("--csv and --json cannot both be standard output.")
+    if paths.count(STDIN) > 1:
+        raise typer.BadParameter("standard input can be read once: give - once.")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to stop
     run = run or _newest_run()
@@ -107,7 +109,8 @@ def _parts(run: str) -> dict[str, Path]:
         raise RunError(f"A run, or the folder of a bundle, is what can be exported. {run} is a file; copy it as it is.")
     info = read_bundle_info(folders[0])
     parts = {BUNDLE_FILE: folders[0] / BUNDLE_FILE}
-    for name, sha256 in ((MODEL_CARD_FILE, None), (info.onnx, info.onnx_sha256), (info.keras, info.keras_sha256)):
+    models = [(info.onnx, info.onnx_sha256), (info.keras, info.keras_sha256)]
+    for name, sha256 in [(LICENCE_FILE, None), (MODEL_CARD_FILE, None), *models]:
         found = [folder / name for folder in folders if (folder / name).is_file()]
         right = [file for file in found if sha256 is None or file_hash(file) == sha256]
         if right:
@@ -189,16 +192,13 @@ def _timelines(paths: list[str], bundle: "Bundle", window: float | None, hop: fl
 
 
 def _print_timeline(file: str, timeline: "pd.DataFrame") -> None:
-    from ser_lib.timeline import summarize
+    from ser_lib.timeline import summary_text
 
     print(f"{file}\n start (s)   end (s)  emotion     confidence")
     for row in timeline.itertuples():
         said = f"{row.emotion:<10}  {row.confidence:>10.1%}" if row.state == "speech" else "silence"
         print(f"{row.start:10.2f}{row.end:10.2f}  {said}")
-    shares = summarize(timeline)
-    silence = shares.pop("silence")
-    speech = ", ".join(f"{emotion} {share:.0%}" for emotion, share in shares.items())
-    print(f"Windows of speech: {speech}. Of all windows, {silence:.0%} are silence.\n")
+    print(summary_text(timeline), end="\n\n")
 
 
 def _answers(paths: list[str], bundle: "Bundle", folder: Path, speaker: str | None) -> Iterator["Answer"]:

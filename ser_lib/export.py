@@ -11,14 +11,14 @@ from tempfile import TemporaryDirectory
 
 from ser_lib.errors import BundleError
 from ser_lib.params import printable, shown
-from ser_lib.store import BUNDLE_FILE, MODEL_CARD_FILE, whole_file
+from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE, whole_file
 
 CHECKSUMS_FILE = "SHA256SUMS"
 """Member that names every other one with its hash, as `sha256sum --check` reads it."""
 LARGEST = 200_000_000
 """Bytes that the members of a bundle may have together; the largest model of this project has a hundredth of it."""
-_MOST_MEMBERS = 5
-"""Description, checksums, model card and a model of each kind."""
+_MOST_MEMBERS = 6
+"""Description, checksums, licences, model card and a model of each kind."""
 _END = struct.Struct("<4s4H2LH")
 """Last bytes of a zip file: mark, disks, members here and in all, the directory's size and place, a comment's size."""
 _LARGEST_DIRECTORY = 10_000
@@ -79,9 +79,10 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
     links = any(stat.S_ISLNK(member.external_attr >> 16) for member in members)
     if not plain or links or len(set(names)) != len(names):
         raise _damaged(path, "its members must be files with plain names, each once")
-    models = sorted(Path(name).suffix for name in set(names) - {BUNDLE_FILE, CHECKSUMS_FILE, MODEL_CARD_FILE})
+    texts = {BUNDLE_FILE, CHECKSUMS_FILE, LICENCE_FILE, MODEL_CARD_FILE}
+    models = sorted(Path(name).suffix for name in set(names) - texts)
     if models not in ([], [".onnx"], [".keras"], [".keras", ".onnx"]):
-        raise _damaged(path, "it must hold a description, checksums, a card and a model of each kind, and no more")
+        raise _damaged(path, "it must hold what belongs to a bundle, and no more")
     total = sum(member.file_size for member in members)
     if total > LARGEST:
         raise _damaged(path, f"its members must have at most {LARGEST:,} bytes, and have {total:,}")

@@ -25,6 +25,8 @@ from ser_lib.redact import hide_in_notebook
 from ser_lib.store import write_text
 
 _PNG = "image/png"
+_SESSION = "JPY_SESSION_NAME"
+"""Variable by which Jupyter tells a kernel that somebody looks at its notebook; a command in one hands it down."""
 
 
 class LoggedKernelManager(AsyncKernelManager):
@@ -35,7 +37,8 @@ class LoggedKernelManager(AsyncKernelManager):
 
     async def start_kernel(self, **options: Any) -> None:
         """Start a kernel that tells its progress in the one file, and what its cells do not show in the other."""
-        environment = options.pop("env", os.environ) | {FILE_VARIABLE: self.progress_file}
+        environment = {name: value for name, value in options.pop("env", os.environ).items() if name != _SESSION}
+        environment[FILE_VARIABLE] = self.progress_file
         with Path(self.log_file).open("ab") as log:
             await super().start_kernel(stdout=log, stderr=log, env=environment, **options)
 

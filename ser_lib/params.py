@@ -135,6 +135,8 @@ class Params(BaseModel):
         None, min_length=1, description="audio file to predict; null: a clip of the test set"
     )
 
+    UNSURE_BELOW: Number = Field(0.5, ge=0, le=1, description="confidence below which a prediction is called unsure")
+
     PROCESSED_DATA_FILE: str = Field(
         "processed_data.npz", pattern=r"\.npz$", description="features; in OUTPUT_DIR unless it names a folder"
     )

@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from ser_lib.explain import Occlusion
 from ser_lib.labels import EMOTIONS, SHOWN_AS
 from ser_lib.settings import AudioSettings
 from ser_lib.store import whole_file
@@ -20,6 +21,17 @@ def plot_waveform(signal: np.ndarray, sampling_rate: int, *, title: str = "", ax
     ax = ax or plt.subplots(figsize=(10, 1.8))[1]
     ax.plot(np.arange(len(signal)) / sampling_rate, signal, linewidth=0.5)
     ax.set(xlabel="time (s)", ylabel="amplitude", title=title, xlim=(0, len(signal) / sampling_rate))
+    return ax
+
+
+def plot_trimming(
+    signal: np.ndarray, sampling_rate: int, bounds: tuple[int, int], *, title: str = "", ax: Axes | None = None
+) -> Axes:
+    """Amplitude of `signal` over time, and grey what trimming cuts off: all but the samples between `bounds`."""
+    ax = plot_waveform(signal, sampling_rate, title=title, ax=ax)
+    first, last = (bound / sampling_rate for bound in bounds)
+    for start, end in ((0, first), (last, len(signal) / sampling_rate)):
+        ax.axvspan(start, end, color="grey", alpha=0.35, linewidth=0)
     return ax
 
 
@@ -198,6 +210,50 @@ def plot_probabilities(probabilities: Mapping[str, float], *, title: str = "", a
     ax = _plot_shares(probabilities, ax)
     ax.set(ylabel="emotion", xlabel="probability", title=title)
     return ax
+
+
+def plot_occlusion(signal: np.ndarray, occlusion: Occlusion, settings: AudioSettings, *, title: str = "") -> np.ndarray:
+    """Spectrogram of `signal`, and below it what the answer rests on, in time and by features; Axes [shape=(3,)]."""
+    fig = plt.figure(figsize=(10, 6.4), layout="constrained")
+    heights = fig.add_gridspec(3, height_ratios=(2.2, 1.4, 2.4))
+    axes = np.array([fig.add_subplot(place) for place in heights])
+    plot_spectrogram(signal, settings, title=title, ax=axes[0])
+    starts, ends = np.array(occlusion.spans).T
+    axes[1].bar(starts, occlusion.by_time, width=ends - starts, align="edge", edgecolor="white")
+    axes[1].set(xlabel="time hidden (s)", ylabel="evidence (nats)", xlim=axes[0].get_xlim())
+    axes[2].barh(occlusion.groups, occlusion.by_group)
+    axes[2].set(xlabel="evidence (nats)", ylabel="feature hidden")
+    axes[2].invert_yaxis()
+    for ax, draw in ((axes[1], axes[1].axhline), (axes[2], axes[2].axvline)):
+        draw(0, color="black", linewidth=0.8)
+        ax.tick_params(labelsize="small")
+    return axes
+
+
+def plot_timeline(timeline: pd.DataFrame, envelope: tuple[np.ndarray, np.ndarray], *, title: str = "") -> np.ndarray:
+    """Probabilities of `timeline.predict_timeline` over time, below the recording's waveform; Axes [shape=(2,)].
+
+    Parameters
+    ----------
+    timeline : pd.DataFrame
+    envelope : tuple
+        Times (s) and largest amplitudes around them, both [shape=(n,)]; `timeline.read_envelope` gives it.
+    """
+    axes = plt.subplots(2, figsize=(10, 4.6), layout="constrained", sharex=True, height_ratios=(1, 1.8))[1]
+    times, peaks = envelope
+    axes[0].fill_between(times, -peaks, peaks, linewidth=0)
+    axes[0].set(ylabel="amplitude", title=title)
+    names = [name for name in timeline if name.startswith("p_")]
+    middles = (timeline["start"] + timeline["end"]) / 2
+    edges = np.concatenate([timeline["start"][:1], (middles[1:].to_numpy() + middles[:-1].to_numpy()) / 2])
+    edges = np.append(edges, timeline["end"].iloc[-1])
+    colours = plt.get_cmap("viridis").with_extremes(bad="lightgrey")
+    image = axes[1].pcolormesh(edges, np.arange(len(names) + 1), timeline[names].T, cmap=colours, vmin=0, vmax=1)
+    axes[1].set(xlabel="time (s); grey is silence", ylabel="emotion", xlim=(0, timeline["end"].iloc[-1]))
+    axes[1].set_yticks(np.arange(len(names)) + 0.5, [name.removeprefix("p_") for name in names])
+    axes[1].invert_yaxis()
+    axes[1].figure.colorbar(image, ax=axes[1], label="probability")
+    return axes
 
 
 def _plot_shares(shares: Mapping[str, float], ax: Axes | None) -> Axes:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ser_lib.answer import Prediction, to_prediction
-from ser_lib.bundle import Bundle
-from ser_lib.errors import AudioError, StageError
-from ser_lib.params import Params, printable, resolve, shown
-from ser_lib.store import require, write_csv
+from ser_lib.answer import Prediction
+from ser_lib.audio import load_audio
+from ser_lib.bundle import UNSURE_BELOW, Bundle
+from ser_lib.errors import AudioError
+from ser_lib.params import Params, printable
+from ser_lib.store import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,10 +20,12 @@ if TYPE_CHECKING:
 _PATTERN = re.compile(r"[*?\[]")
 
 
-def predict_emotion_from_file(path: str | Path, bundle: Bundle, *, speaker: str | None = None) -> Prediction:
+def predict_emotion_from_file(
+    path: str | Path, bundle: Bundle, *, speaker: str | None = None, unsure_below: float = UNSURE_BELOW
+) -> Prediction:
     """Predict the emotion of an audio file; the bundle's settings decide how it is processed.
 
-    `speaker` names one of the voices in training to a model with `NORMALIZE_PER_SPEAKER`; see `Bundle.features`.
+    `speaker` names one of the voices in training to a model with `NORMALIZE_PER_SPEAKER`; see `Bundle.hear`.
 
     Raises
     ------
@@ -33,14 +34,13 @@ def predict_emotion_from_file(path: str | Path, bundle: Bundle, *, speaker: str 
     """
     path = Path(path)
     try:
-        features = bundle.features(path, speaker=speaker)
+        return bundle.answer(path.name, *load_audio(path), speaker=speaker, unsure_below=unsure_below)
     except AudioError as error:
         raise AudioError(f"{path.name} cannot be used: {error}.") from None
     except UnicodeError:  # soundfile wants names that it can encode
         raise AudioError(f"{path.name} cannot be used: its name or folder is not UTF-8; rename it.") from None
     except OSError as error:
         raise AudioError(f"{path.name} cannot be used: {error.strerror or error}.") from None
-    return to_prediction(path.name, bundle.probabilities(features[np.newaxis])[0], bundle.info.emotions)
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,16 @@ class Answer:
     reason: str = ""
 
     def as_dict(self) -> dict:
-        """Plain values: file, emotion, confidence and probabilities, or file and error."""
+        """Plain values: file, emotion, confidence, unsure, unlike and probabilities, or file and error."""
         if self.prediction is None:
             return {"file": printable(self.file), "error": self.reason}
         one = self.prediction
-        return {"file": printable(self.file), "emotion": one.emotion, "confidence": one.confidence} | {
-            "probabilities": one.probabilities
+        return {"file": printable(self.file)} | {
+            "emotion": one.emotion,
+            "confidence": one.confidence,
+            "unsure": one.unsure,
+            "unlike": list(one.unlike),
+            "probabilities": one.probabilities,
         }
 
 
@@ -103,8 +107,10 @@ def _audio(files: list[Path]) -> list[Path]:
     return [file for file in files if file.suffix.lower() in SUFFIXES]
 
 
-def answer_file(path: Path, bundle: Bundle, *, name: str | None = None, speaker: str | None = None) -> Answer:
+def answer_file(path: Path, bundle: Bundle, *, name: str | None = None, **options: object) -> Answer:
     """Predict the emotion of an audio file, or say why that cannot be done; `name`: what to call it.
+
+    The `options` are those of `predict_emotion_from_file`.
 
     Raises
     ------
@@ -112,78 +118,29 @@ def answer_file(path: Path, bundle: Bundle, *, name: str | None = None, speaker:
         If the model does not know the speaker.
     """
     try:
-        return Answer(name or str(path), predict_emotion_from_file(path, bundle, speaker=speaker))
+        return Answer(name or str(path), predict_emotion_from_file(path, bundle, **options))
     except AudioError as error:
         return Answer(name or str(path), None, printable(str(error)))
 
 
 def answer_table(answers: list[Answer]) -> "pd.DataFrame":
-    """One row for each file: file, emotion, confidence, a probability `p_<emotion>` each, and error."""
+    """One row for each file: file, emotion, confidence, unsure, a `p_<emotion>` each, unlike, and error."""
     import pandas as pd
 
     rows = []
     for answer in answers:
         values = answer.as_dict()
         shares = values.pop("probabilities", {})
+        if "unlike" in values:
+            values["unlike"] = "; ".join(values["unlike"])
         rows.append(values | {f"p_{emotion}": share for emotion, share in shares.items()})
     table = pd.DataFrame(rows)
-    last = [name for name in ("error",) if name in table]
+    last = [name for name in ("unlike", "error") if name in table]
     return table[[name for name in table if name not in last] + last]
 
 
-def example_file(params: Params) -> Path:
-    """`EXAMPLE_AUDIO_FILE`, or else the file of the first test clip.
-
-    Raises
-    ------
-    StageError
-        If an earlier notebook's tables are missing, or do not name the clip.
-    """
-    if params.EXAMPLE_AUDIO_FILE is not None:
-        return resolve(params.EXAMPLE_AUDIO_FILE)
-    tested = _column(params.output_dir / "test_predictions.csv", "04_evaluate", "clip")
-    files = _column(params.output_dir / "clips.csv", "01_preprocess", "file")
-    if tested.index[0] not in files:
-        raise StageError("test_predictions.csv and clips.csv are of different corpora. Run 01_preprocess and on again.")
-    return params.dataset_path / files[tested.index[0]]
-
-
-def example_speaker(params: Params, bundle: Bundle) -> str | None:
-    """Speaker of the test clip that `example_file` gives, where the bundle knows its voice; None for other files.
-
-    Raises
-    ------
-    StageError
-        If an earlier notebook's tables are missing or damaged.
-    """
-    if params.EXAMPLE_AUDIO_FILE is not None or not bundle.info.speakers:
-        return None
-    tested = _column(params.output_dir / "test_predictions.csv", "04_evaluate", "speaker")
-    return tested.iloc[0]
-
-
-def _column(path: Path, notebook: str, name: str) -> "pd.Series":
-    """Column of a table of clips that `notebook` wrote, by clip."""
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(require(path, notebook), dtype=str, keep_default_na=False).set_index("clip", drop=False)
-        if not table.empty:
-            return table[name]
-    except (ValueError, KeyError):
-        pass
-    raise StageError(f"{shown(path)} is damaged. Run {notebook} again.")
-
-
 def save_predictions(predictions: list[Prediction], params: Params) -> "pd.DataFrame":
-    """Write `predictions.csv` into `OUTPUT_DIR`: file, emotion, confidence and a probability `p_<emotion>` each."""
-    import pandas as pd
-
-    rows = [
-        {"file": prediction.file, "emotion": prediction.emotion, "confidence": prediction.confidence}
-        | {f"p_{emotion}": probability for emotion, probability in prediction.probabilities.items()}
-        for prediction in predictions
-    ]
-    table = pd.DataFrame(rows)
+    """Write `predictions.csv`, the `answer_table` of some predictions, into `OUTPUT_DIR`."""
+    table = answer_table([Answer(prediction.file, prediction) for prediction in predictions])
     write_csv(params.output_dir / "predictions.csv", table)
     return table

@@ -16,6 +16,7 @@ from ser_lib.parallel import each as _each
 from ser_lib.params import Params
 from ser_lib.settings import AudioSettings
 from ser_lib.store import ProcessedData, load_processed, save_processed, to_labels, write_csv
+from ser_lib.typical import Measures
 
 
 def preprocess_data(params: Params) -> ProcessedData:
@@ -79,13 +80,13 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
     cache = open_cache()
     paths = [params.dataset_path / clip.file for clip in clips]
     tasks = [(path, clip.sha256, settings, cache) for path, clip in zip(paths, clips, strict=True)]
-    keys = [work.lengths_key(clip.sha256, settings) for clip in clips]
+    keys = [work.measures_key(clip.sha256, settings) for clip in clips]
     measured = list(_each(work.measure, tasks, keys, cache, params.N_JOBS, "Processing"))
-    usable = [number for number, lengths in enumerate(measured) if not _failed(lengths)]
-    longest = max((measured[number][2] for number in usable), default=1)
+    usable = [number for number, measures in enumerate(measured) if not _failed(measures)]
+    longest = max((measured[number].n_trimmed for number in usable), default=1)
     settings = settings.model_copy(update={"target_length": settings.target_length or longest})
 
-    tasks = [(paths[number], clips[number].sha256, settings, cache, measured[number][2]) for number in usable]
+    tasks = [(paths[number], clips[number].sha256, settings, cache, measured[number].n_trimmed) for number in usable]
     keys = [work.analysis_key(sha256, settings, n_samples) for _, sha256, _, _, n_samples in tasks]
     X = np.empty((len(usable), settings.n_frames, len(settings.feature_names)), dtype=np.float32)
     rows, pooled = [], []
@@ -96,7 +97,7 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
         else:
             X[len(rows)], vector = result
             pooled.append(vector)
-            rows.append(asdict(clips[number]) | _lengths(*measured[number], settings.sampling_rate))
+            rows.append(asdict(clips[number]) | _measures(measured[number], settings.sampling_rate))
     cache.shrink()
     unusable = [Skipped(clip.file, str(one)) for clip, one in zip(clips, measured, strict=True) if _failed(one)]
     table = pd.DataFrame(rows, columns=None if rows else ["clip", "emotion"])
@@ -115,8 +116,8 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
 def _normalize_speakers(data: ProcessedData) -> ProcessedData:
     """Take each speaker's own mean and deviation out of the features and out of the pooled ones."""
     settings, speakers = data.settings, data.clips["speaker"].to_numpy(dtype=str)
-    n_samples = data.clips["trimmed_seconds"].to_numpy() * settings.sampling_rate
-    n_sound = np.minimum(1 + n_samples.round().astype(np.int64) // settings.hop_length, settings.n_frames)
+    n_samples = (data.clips["trimmed_seconds"].to_numpy() * settings.sampling_rate).round()
+    n_sound = np.array([settings.sound_frames(n) for n in n_samples])
     known = speaker_statistics(data.X, n_sound, speakers)
     pooled, ones = data.pooled[:, np.newaxis], np.ones(len(speakers), dtype=np.int64)
     known_pooled = speaker_statistics(pooled, ones, speakers)
@@ -131,11 +132,13 @@ def _failed(result: object) -> bool:
     return isinstance(result, AudioError)
 
 
-def _lengths(sampling_rate: int, n_samples: int, n_trimmed: int, common_rate: int) -> dict[str, float]:
+def _measures(measures: Measures, common_rate: int) -> dict[str, float]:
     return {
-        "sampling_rate": sampling_rate,
-        "seconds": n_samples / sampling_rate,
-        "trimmed_seconds": n_trimmed / common_rate,
+        "sampling_rate": measures.sampling_rate,
+        "seconds": measures.n_samples / measures.sampling_rate,
+        "trimmed_seconds": measures.n_trimmed / common_rate,
+        "peak_dbfs": measures.peak_dbfs,
+        "bandwidth_hz": measures.bandwidth_hz,
     }
 
 

@@ -37,13 +37,22 @@ from ser_lib.pages import write_model_card
 from ser_lib.params import Params, load_params, make_params, resolve, shown
 from ser_lib.records import RUN_NAME, record_folder, scratch_folder
 from ser_lib.redact import PATH_PARAMETERS, hide_value
-from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, MODEL_CARD_FILE, SPLIT_FILE, file_hash, whole_file, write_text
+from ser_lib.store import (
+    BUNDLE_FILE,
+    LEAKAGE_FILE,
+    LICENCE_FILE,
+    MODEL_CARD_FILE,
+    SPLIT_FILE,
+    file_hash,
+    whole_file,
+    write_text,
+)
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 """The notebooks, in the order in which they run."""
 _KEPT = {
-    "skipped.csv", SPLIT_FILE, LEAKAGE_FILE, "history.json", BUNDLE_FILE, "metrics.json", "test_predictions.csv",
-    "predictions.csv",
+    "skipped.csv", SPLIT_FILE, LEAKAGE_FILE, "history.json", BUNDLE_FILE, LICENCE_FILE, "metrics.json",
+    "test_predictions.csv", "predictions.csv",
 }  # fmt: skip
 
 
@@ -84,6 +93,7 @@ class Run:
                     params.MODEL_H5_FILE,
                     "history.json",
                     BUNDLE_FILE,
+                    LICENCE_FILE,
                 )
             ],
             "04_evaluate": [folder / "metrics.json", folder / "test_predictions.csv"],

@@ -55,6 +55,10 @@ class AudioSettings(BaseModel):
         """Frames of a clip of `target_length` samples, with librosa's centred framing."""
         return 1 + self.target_length // self.hop_length
 
+    def sound_frames(self, n_samples: int) -> int:
+        """Frames with sound of a clip of `n_samples` samples, trimmed; those after them are padding."""
+        return min(1 + int(n_samples) // self.hop_length, self.n_frames)
+
     @property
     def feature_names(self) -> list[str]:
         """Names of the features, in the order of their columns."""

@@ -33,6 +33,7 @@ UNUSED = "unused"
 """What stands for a set in a split where a clip is in none."""
 MODEL_CARD_FILE = "model_card.md"
 """What a model is for and what not; in a record."""
+LICENCE_FILE = "LICENCE.txt"
 BUNDLE_FILE = "bundle.json"
 """What a model was trained with; beside the model."""
 
@@ -53,7 +54,7 @@ class ProcessedData:
         One vector for each clip (`features.pool`), for the models that the network is compared with.
     clips : pd.DataFrame
         One row per clip: clip (id), corpus, speaker, emotion, text, file (below `DATASET_PATH`), sha256 of the
-        file, sampling_rate (Hz), seconds and trimmed_seconds (before and after trimming).
+        file, sampling_rate (Hz), seconds and trimmed_seconds (before and after trimming), peak_dbfs and bandwidth_hz.
     skipped : pd.DataFrame
         One row per file left out: file, reason.
     settings : AudioSettings

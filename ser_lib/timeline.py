@@ -30,6 +30,7 @@ SILENCE_DB = 30.0
 _LOUD = 95
 """Percentile of the frames' levels that counts as loud."""
 _BLOCK_SECONDS = 10
+_ENVELOPE_RATE = 20
 _BATCH = 16
 """Windows that are predicted together."""
 _SHORTEST_HOP = 0.01
@@ -111,6 +112,14 @@ def summarize(timeline: "pd.DataFrame") -> dict[str, float]:
     return shares | {"silence": float((timeline["state"] == "silence").mean())}
 
 
+def summary_text(timeline: "pd.DataFrame") -> str:
+    """`summarize` in two sentences."""
+    shares = summarize(timeline)
+    silence = shares.pop("silence")
+    speech = ", ".join(f"{emotion} {share:.0%}" for emotion, share in shares.items())
+    return f"Windows of speech: {speech}. Of all windows, {silence:.0%} are silence."
+
+
 def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
     """Blocks of a file as mono signals [shape=(n_samples,)], and its sampling rate (Hz).
 
@@ -134,6 +143,24 @@ def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
             if not np.isfinite(block).all():
                 raise AudioError("the samples hold NaN or infinity")
             yield block.mean(axis=1, dtype=np.float64).astype(np.float32), file.samplerate
+
+
+def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Times (s) in a recording, and the largest amplitude around each; both [shape=(n,)], at most 20 for a second.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be decoded.
+    """
+    times, peaks, start = [], [], 0.0
+    for block, rate in read_blocks(path):
+        size = max(1, rate // _ENVELOPE_RATE)
+        firsts = np.arange(0, len(block), size)
+        peaks.append(np.maximum.reduceat(np.abs(block), firsts))
+        times.append(start + (firsts + size / 2) / rate)
+        start += len(block) / rate
+    return np.concatenate(times), np.concatenate(peaks)
 
 
 def _windows(

@@ -23,7 +23,7 @@ from ser_lib.normalize import Statistics
 from ser_lib.onnx_export import export_onnx
 from ser_lib.params import Params
 from ser_lib.progress import progress_bar
-from ser_lib.store import ProcessedData, load_sets, whole_file, write_json, write_text
+from ser_lib.store import ProcessedData, load_sets, load_split, whole_file, write_json, write_text
 
 _LARGEST_DIFFERENCE = 1e-4
 """Between probabilities by ONNX Runtime and by Keras."""
@@ -72,7 +72,7 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
     temperature = fit_temperature(y_validation.argmax(axis=1), predict_probabilities(best_model, X_validation))
     _save(model, history, data, params)
-    save_bundle(data, sets["train"][2], params, temperature=temperature)
+    save_bundle(data, load_split(params, data.clips), params, temperature=temperature)
     return model, history
 
 

@@ -1,6 +1,6 @@
 """What is done to one clip, and what of it is kept in the cache: the work of parallel processes.
 
-Kept are a clip's lengths, and its analysis, from which features of any number of coefficients are made in no time.
+Kept are a clip's measures, and its analysis, from which features of any number of coefficients are made in no time.
 Neither depends on the other clips: see `features.stands_alone`.
 """
 
@@ -19,12 +19,13 @@ from ser_lib.degrade import DEGRADE_VERSION, degrade
 from ser_lib.errors import AudioError
 from ser_lib.features import analyse_trimmed, pool, stands_alone, to_features
 from ser_lib.settings import AudioSettings
+from ser_lib.typical import Measures, measure_steps
 
-PIPELINE_VERSION = 3
-"""Raised whenever the same file and settings would give other features."""
+PIPELINE_VERSION = 4
+"""Raised whenever the same file and settings would give other features or measures."""
 _LIBRARIES = ("av", "librosa", "noisereduce", "numpy", "pydub", "scipy", "soundfile", "soxr")
-_LENGTHS_DEPEND_ON = {"sampling_rate", "frame_length", "hop_length", "trim_top_db"}
-_ANALYSIS_DEPENDS_ON = {*_LENGTHS_DEPEND_ON, "n_mels", "mel_fmin", "mel_fmax", "denoise", "denoise_reference"}
+_MEASURES_DEPEND_ON = {"sampling_rate", "frame_length", "hop_length", "trim_top_db"}
+_ANALYSIS_DEPENDS_ON = {*_MEASURES_DEPEND_ON, "n_mels", "mel_fmin", "mel_fmax", "denoise", "denoise_reference"}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Names of options in glibc's malloc.h."""
 
@@ -35,9 +36,9 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES}
 
 
-def lengths_key(sha256: str, settings: AudioSettings) -> str:
-    """Name in the cache of a clip's lengths."""
-    return _key("lengths", sha256, settings.model_dump(include=_LENGTHS_DEPEND_ON))
+def measures_key(sha256: str, settings: AudioSettings) -> str:
+    """Name in the cache of a clip's measures."""
+    return _key("measures", sha256, settings.model_dump(include=_MEASURES_DEPEND_ON))
 
 
 def analysis_key(sha256: str, settings: AudioSettings, n_samples: int) -> str:
@@ -58,26 +59,28 @@ def _key(step: str, sha256: str, settings: dict) -> str:
     return key_of(step=step, version=PIPELINE_VERSION, libraries=library_versions(), settings=settings, clip=sha256)
 
 
-def measure(path: Path, sha256: str, settings: AudioSettings, cache: Cache) -> tuple[int, int, int] | AudioError:
-    """Sampling rate (Hz) and samples of a file, and samples after trimming at the common rate.
+def measure(path: Path, sha256: str, settings: AudioSettings, cache: Cache) -> Measures | AudioError:
+    """Measures of a file.
 
     Where the analysis needs no target length, it is made and kept in passing: the file is decoded already.
     """
-    key = lengths_key(sha256, settings)
-    lengths = cache.read(key)
-    if lengths is None:
+    key = measures_key(sha256, settings)
+    measures = cache.read(key)
+    if measures is None:
         _keep_memory()
         try:
             signal, sampling_rate = load_audio(path)
-            trimmed = trim_steps(signal, sampling_rate, settings)["trimmed"]
+            steps = trim_steps(signal, sampling_rate, settings)
         except AudioError as error:
             return error
-        lengths = np.array([sampling_rate, len(signal), len(trimmed)])
-        cache.write(key, lengths)
+        trimmed = steps["trimmed"]
+        measures = np.array(measure_steps(steps, sampling_rate, settings))
+        cache.write(key, measures)
         if stands_alone(len(trimmed), settings):
             with contextlib.suppress(AudioError):  # told when features are asked for
                 cache.write(analysis_key(sha256, settings, len(trimmed)), analyse_trimmed(trimmed, settings))
-    return tuple(lengths.tolist())
+    *lengths, peak, band = measures.tolist()
+    return Measures(*map(int, lengths), peak, band)
 
 
 def features(

@@ -147,6 +147,12 @@ def test_standard_input_is_a_file_like_any(voices, predicted, monkeypatch):
     assert piped.out.splitlines()[1:] == plain.out.splitlines()[1:]
 
 
+def test_standard_input_is_read_once(predicted):
+    done = predicted("-", "-")
+    assert done.status == 2
+    assert "give - once" in done.err
+
+
 def test_many_files_have_a_bar_on_standard_error(voices, predicted):
     files = [voices / "in" / "a.wav"] * cli_predict.MANY
     done = predicted(*files, "--run", "people", "--csv", "-")

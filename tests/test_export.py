@@ -227,12 +227,35 @@ def endless():
         (model_of(("ReduceMean", ["x"], ["m"], {"axes": [1], "keepdims": 0}), ("Cast", ["m"], ["f"], {"to": 1}),
                   ("MatMul", ["f", "w0"], ["l"]), SOFTMAX, values=(WEIGHTS,), taken=DOUBLE), "cannot predict"),
         (endless(), "one plain graph, without loops"),
+        (model_of(("Reshape", ["x", "w0"], ["y"]), values=(np.array([-1, 7, 7919]),)), "must fit the model"),
     ],
 )  # fmt: skip
 def test_model_that_gives_no_probabilities_is_refused_when_it_is_loaded(exported, model, message):
     rewritten(exported, lambda members: with_model(members, model))
     with pytest.raises(BundleError, match=message) as caught:
         load_bundle(exported)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "values", "message"),
+    [
+        ([("Softmax", ["l"], ["s"]), ("Abs", ["l"], ["a"]), ("Sub", ["s", "a"], ["y"])], (), "other numbers"),
+        ([("Softmax", ["l"], ["s"]), ("Abs", ["l"], ["a"]), ("Add", ["s", "a"], ["y"])], (), "other numbers"),
+        (
+            [("Softmax", ["l"], ["s"]), ("ReduceMax", ["l"], ["g"], {"keepdims": 0}), ("Abs", ["g"], ["p"]),
+             ("Ceil", ["p"], ["c"]), ("Cast", ["c"], ["i"], {"to": 7}), ("Mul", ["i", "w1"], ["k"]),
+             ("Add", ["k", "w2"], ["n1"]), ("Unsqueeze", ["n1", "w3"], ["n2"]), ("ConstantOfShape", ["n2"], ["b"]),
+             ("ReduceSum", ["b"], ["t"], {"keepdims": 0}), ("Add", ["s", "t"], ["y"])],
+            (np.array(1 << 50), np.array(1), np.array([0])), "cannot predict",
+        ),
+    ],
+)  # fmt: skip
+def test_model_that_is_right_about_zeros_alone_is_one_line(exported, nodes, values, message):
+    model = model_of(MEAN, TO_LOGITS, *nodes, values=(WEIGHTS + np.float32(1), *values))
+    bundle = load_bundle(rewritten(exported, lambda members: with_model(members, model)))
+    with pytest.raises(BundleError, match=message) as caught:
+        bundle.predict(np.random.default_rng(0).standard_normal(RATE) / 10, RATE)
     assert "\n" not in str(caught.value)
 
 
@@ -266,6 +289,7 @@ def speakers(mean, deviation):
         (settings_with(target_length=10**7), "must fit the model"),
         (settings_with(target_length=10**7, hop_length=16, frame_length=65536), "must give a clip of at most"),
         (settings_with(target_length=10**12), "target_length"),
+        (settings_with(n_mels=1), "as many coefficients as mel bands"),
         (settings_with(normalize_per_speaker=True), "statistics of its speakers"),
         (speakers([0.0], [1.0]), "statistics of its speakers"),
         (speakers([0.0] * 15, [0.0] * 15), "statistics of its speakers"),

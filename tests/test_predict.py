@@ -10,12 +10,14 @@ import soundfile
 import soxr
 from test_store import run_python
 
+from ser_lib.audio import load_audio
 from ser_lib.bundle import load_bundle, read_bundle_info
 from ser_lib.errors import AudioError, BundleError, StageError
 from ser_lib.evaluate import evaluate_model
+from ser_lib.examples import example_file, example_speaker
 from ser_lib.features import process_audio_file
 from ser_lib.params import make_params
-from ser_lib.predict import example_file, example_speaker, predict_emotion_from_file, save_predictions
+from ser_lib.predict import predict_emotion_from_file, save_predictions
 from ser_lib.preprocess import preprocess_data
 from ser_lib.split import split_data
 from ser_lib.store import require
@@ -110,7 +112,7 @@ def test_voice_never_met_is_normalised_by_the_mean_of_the_known(normalised, trai
         np.mean([getattr(known, name) for known in normalised.data.speakers.values()], axis=0)
         for name in ("mean", "deviation")
     )
-    np.testing.assert_allclose(normalised.bundle.features(path), (raw - means) / deviations, atol=1e-4)
+    np.testing.assert_allclose(normalised.bundle.hear(*load_audio(path))[0], (raw - means) / deviations, atol=1e-4)
 
 
 def test_example_of_the_test_set_comes_with_its_speaker(normalised, trained):

@@ -1,0 +1,67 @@
+"""Which file 05_predict takes: the one that is named, or a clip of the test set, by the tables of earlier notebooks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ser_lib.bundle import Bundle
+from ser_lib.errors import StageError
+from ser_lib.params import Params, resolve, shown
+from ser_lib.store import require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def example_file(params: Params) -> Path:
+    """`EXAMPLE_AUDIO_FILE`, or else the file of the first test clip.
+
+    Raises
+    ------
+    StageError
+        If an earlier notebook's tables are missing, or do not name the clip.
+    """
+    if params.EXAMPLE_AUDIO_FILE is not None:
+        return resolve(params.EXAMPLE_AUDIO_FILE)
+    return tested_files(params)[0]
+
+
+def tested_files(params: Params) -> list[Path]:
+    """Files of the test clips.
+
+    Raises
+    ------
+    StageError
+        If an earlier notebook's tables are missing, or are of different corpora.
+    """
+    tested = _column(params.output_dir / "test_predictions.csv", "04_evaluate", "clip")
+    files = _column(params.output_dir / "clips.csv", "01_preprocess", "file")
+    if not set(tested.index) <= set(files.index):
+        raise StageError("test_predictions.csv and clips.csv are of different corpora. Run 01_preprocess and on again.")
+    return [params.dataset_path / files[clip] for clip in tested.index]
+
+
+def example_speaker(params: Params, bundle: Bundle) -> str | None:
+    """Speaker of the test clip that `example_file` gives, where the bundle knows its voice; None for other files.
+
+    Raises
+    ------
+    StageError
+        If an earlier notebook's tables are missing or damaged.
+    """
+    if params.EXAMPLE_AUDIO_FILE is not None or not bundle.info.speakers:
+        return None
+    tested = _column(params.output_dir / "test_predictions.csv", "04_evaluate", "speaker")
+    return tested.iloc[0]
+
+
+def _column(path: Path, notebook: str, name: str) -> "pd.Series":
+    """Column of a table of clips that `notebook` wrote, by clip."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(require(path, notebook), dtype=str, keep_default_na=False).set_index("clip", drop=False)
+        if not table.empty:
+            return table[name]
+    except (ValueError, KeyError):
+        pass
+    raise StageError(f"{shown(path)} is damaged. Run {notebook} again.")

@@ -1,0 +1,135 @@
+"""Buttons in a notebook: choose, upload or record a file, hear it, and see what the model makes of it.
+
+They are shown where somebody can press them. A notebook that runs headless shows nothing of them, so that a record
+holds neither widgets nor sound.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import anywidget
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import numpy as np
+import traitlets
+from IPython.display import Audio, display
+
+from ser_lib import plots
+from ser_lib.audio import load_audio, prepare_signal, trim_bounds
+from ser_lib.bundle import UNSURE_BELOW, Bundle
+from ser_lib.errors import SerError, StageError
+from ser_lib.examples import tested_files
+from ser_lib.explain import occlude
+from ser_lib.params import Params, printable
+from ser_lib.timeline import predict_timeline, read_envelope, summary_text
+
+_LONG = 2.0
+"""Times the length that the model hears from which on a recording gets a timeline."""
+_LONGEST_PLAYED = 600
+"""Seconds of sound that a page is given to play."""
+
+
+class Recorder(anywidget.AnyWidget):
+    """A button that records from the browser's microphone; `recording` holds the bytes of the last recording."""
+
+    _esm = Path(__file__).parent / "static" / "recorder.js"
+    recording = traitlets.Bytes().tag(sync=True)
+
+
+def is_interactive() -> bool:
+    """Tell whether somebody may press buttons: in Jupyter, VS Code or Colab, not in a notebook that runs headless."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    in_editor = shell is not None and "__vsc_ipynb_file__" in shell.user_ns
+    return "JPY_SESSION_NAME" in os.environ or in_editor or "google.colab" in sys.modules
+
+
+def is_long(seconds: float, bundle: Bundle) -> bool:
+    """Tell whether a recording is so long that it should have a timeline."""
+    settings = bundle.info.settings
+    return seconds > _LONG * settings.target_length / settings.sampling_rate
+
+
+def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_BELOW) -> widgets.VBox | None:
+    """Show buttons to choose a test clip of `params` or any path, upload a file, or record; nothing headless."""
+    if not is_interactive():
+        return None
+    try:
+        names = {path.name: path for path in tested_files(params)}
+    except StageError:  # a bundle from elsewhere has no test clips here
+        names = {}
+    if "google.colab" in sys.modules:
+        from google.colab import output as colab_output
+
+        colab_output.enable_custom_widget_manager()  # for widgets that are not Colab's own
+    path = widgets.Combobox(placeholder="path of a file, or an example", options=list(names), ensure_option=False)
+    go, upload = widgets.Button(description="Predict"), widgets.FileUpload(description="Upload", multiple=False)
+    recorder, output = Recorder(), widgets.Output()
+
+    def show(file: Path) -> None:
+        output.clear_output(wait=True)
+        with output:
+            try:
+                show_answer(file, bundle, unsure_below=unsure_below)
+            except SerError as error:
+                print(printable(f"{file.name} cannot be used: {error}"))
+
+    def show_content(content: bytes, name: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / (Path(name).name or "file")
+            file.write_bytes(content)
+            show(file)
+
+    def show_upload(change: dict) -> None:
+        for one in change["new"]:
+            show_content(bytes(one["content"]), one["name"])
+
+    go.on_click(lambda _: show(names.get(path.value, Path(path.value).expanduser())))
+    upload.observe(show_upload, "value")
+    recorder.observe(lambda change: show_content(change["new"], "recording"), "recording")
+    box = widgets.VBox([widgets.HBox([path, go]), widgets.HBox([upload, recorder]), output])
+    display(box)
+    return box
+
+
+def show_answer(path: Path, bundle: Bundle, *, unsure_below: float = UNSURE_BELOW) -> None:
+    """Show a file's sound, its answer, what the model heard and what the answer rests on; of a long one its timeline.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be used.
+    """
+    envelope = read_envelope(path)
+    if is_long(envelope[0][-1], bundle):
+        if envelope[0][-1] <= _LONGEST_PLAYED:
+            _play(*load_audio(path))
+        timeline = predict_timeline(path, bundle)
+        plots.plot_timeline(timeline, envelope, title=f"{printable(path.name)} over time")
+        plt.show()
+        print(summary_text(timeline))
+        return
+    settings = bundle.info.settings
+    signal, sampling_rate = load_audio(path)
+    _play(signal, sampling_rate)
+    prediction = bundle.answer(path.name, signal, sampling_rate, unsure_below=unsure_below)
+    print(prediction)
+    plots.plot_probabilities(prediction.probabilities)
+    plt.show()
+    features, measures = bundle.hear(signal, sampling_rate)
+    steps = prepare_signal(signal, sampling_rate, settings)
+    bounds = trim_bounds(steps["normalised"], settings)
+    plots.plot_trimming(steps["normalised"], settings.sampling_rate, bounds, title="What is heard; grey is trimmed off")
+    plt.show()
+    plots.plot_features(features, settings)
+    plt.show()
+    occlusion = occlude(bundle, features, settings.sound_frames(measures.n_trimmed))
+    plots.plot_occlusion(list(steps.values())[-1], occlusion, settings, title=f"Evidence for {occlusion.emotion}")
+    plt.show()
+
+
+def _play(signal: np.ndarray, sampling_rate: int) -> None:
+    display(Audio(signal, rate=sampling_rate))

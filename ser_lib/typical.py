@@ -1,0 +1,156 @@
+"""What a model is used to hear, and what of a new clip is unlike it.
+
+Measured are a clip's length, its level, its band, and how far its features lie from those of the training clips. The
+distance is the root mean square of z-scores, over the mean of each feature, its standard deviation, and the standard
+deviation of its change from frame to frame; what 99 of 100 validation clips stay within is typical.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from ser_lib.settings import AudioSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TYPICAL = 99
+"""Percentile of the clips up to which something is typical; from below, what is left of 100."""
+_LENGTH_FACTOR = 1.5
+"""A clip may be so many times longer or shorter than the typical ones."""
+_LEVEL_MARGIN = 10.0
+"""dB by which a clip may be quieter."""
+_BAND_SHARE = 0.8
+"""Share of the typical band that a clip must fill."""
+_SMALLEST_DEVIATION = 0.01
+"""Share of a feature's deviation within clips that any deviation between clips counts as, at least."""
+
+
+class Measures(NamedTuple):
+    """What is measured of a clip beside its features."""
+
+    sampling_rate: int
+    """Hz, of the file."""
+    n_samples: int
+    """Of the file."""
+    n_trimmed: int
+    """Samples that trimming leaves, at the common rate."""
+    peak_dbfs: float
+    """Level of the largest sample, before it was brought to full scale."""
+    bandwidth_hz: float
+    """Of what trimming leaves."""
+
+
+class Typical(BaseModel):
+    """What the training clips are like."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    seconds: tuple[float, float]
+    """Shortest and longest, trimmed."""
+    peak_dbfs: float
+    """Quietest."""
+    bandwidth_hz: float = Field(ge=0)
+    """Narrowest."""
+    mean: list[float]
+    """Of each value that `summarize_features` gives."""
+    deviation: list[float]
+    """Standard deviation of each, from clip to clip."""
+    distance: float = Field(ge=0)
+    """Of the validation clips, the farthest."""
+
+    def distance_of(self, summaries: np.ndarray) -> np.ndarray:
+        """Distances [shape=(...,)] of clips from those of training; `summaries` [shape=(..., 3 * n_features)]."""
+        scores = (summaries - np.array(self.mean)) / np.array(self.deviation)
+        return np.sqrt(np.square(scores).mean(axis=-1))
+
+    def find_unlike(self, measures: Measures, features: np.ndarray, settings: AudioSettings) -> tuple[str, ...]:
+        """Name what of a clip is unlike the training clips; nothing for a typical one.
+
+        Parameters
+        ----------
+        measures : Measures
+        features : np.ndarray [shape=(n_frames, n_features)]
+            As the model takes them.
+        settings : AudioSettings
+            Of the model; what it does not hear above `mel_fmax` does not count.
+        """
+        found = []
+        seconds, (shortest, longest) = measures.n_trimmed / settings.sampling_rate, self.seconds
+        if not shortest / _LENGTH_FACTOR <= seconds <= longest * _LENGTH_FACTOR:
+            found.append(f"length: {seconds:.1f} s of sound, and training clips have {shortest:.1f} to {longest:.1f} s")
+        if measures.peak_dbfs < self.peak_dbfs - _LEVEL_MARGIN:
+            found.append(
+                f"level: a peak of {measures.peak_dbfs:.0f} dBFS, and training clips have {self.peak_dbfs:.0f} or more"
+            )
+        reach = min(self.bandwidth_hz, settings.mel_fmax or settings.sampling_rate / 2)
+        if measures.bandwidth_hz < _BAND_SHARE * reach:
+            found.append(
+                f"band: nothing above {measures.bandwidth_hz / 1000:.1f} kHz, and training clips reach "
+                f"{reach / 1000:.1f} kHz"
+            )
+        distance = self.distance_of(summarize_features(features, settings.sound_frames(measures.n_trimmed)))
+        if distance > self.distance:
+            found.append(f"sound: {distance:.1f} from the training clips, and theirs are within {self.distance:.1f}")
+        return tuple(found)
+
+
+def measure_steps(steps: dict[str, np.ndarray], sampling_rate: int, settings: AudioSettings) -> Measures:
+    """Measures of a signal from what `audio.trim_steps` made of it; `sampling_rate` (Hz) is its own."""
+    from ser_lib.audio import bandwidth, peak_level  # librosa, which stored features do not need
+
+    decoded, trimmed = steps["decoded"], steps["trimmed"]
+    band = bandwidth(trimmed, settings.sampling_rate)
+    return Measures(sampling_rate, len(decoded), len(trimmed), peak_level(decoded), band)
+
+
+def summarize_features(features: np.ndarray, n_frames: int) -> np.ndarray:
+    """Sum a clip up over its first `n_frames` frames, those with sound.
+
+    Parameters
+    ----------
+    features : np.ndarray [shape=(n_frames, n_features)]
+    n_frames : int
+
+    Returns
+    -------
+    np.ndarray [shape=(3 * n_features,)], float64
+        Mean and standard deviation of each feature, and the standard deviation of its change from frame to frame.
+    """
+    sound = features[:n_frames].astype(np.float64)
+    change = np.diff(sound, axis=0) if len(sound) > 1 else np.zeros_like(sound)
+    return np.concatenate([sound.mean(axis=0), sound.std(axis=0), change.std(axis=0)])
+
+
+def learn_typical(X: np.ndarray, clips: "pd.DataFrame", sets: np.ndarray, settings: AudioSettings) -> Typical:
+    """Find out what the training clips are like, and how far the validation clips lie from them.
+
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n_clips, n_frames, n_features)]
+    clips : pd.DataFrame
+        With trimmed_seconds, peak_dbfs and bandwidth_hz of each.
+    sets : np.ndarray [shape=(n_clips,)]
+        Set of each.
+    settings : AudioSettings
+    """
+    n_trimmed = (clips["trimmed_seconds"].to_numpy() * settings.sampling_rate).round().astype(np.int64)
+    n_sound = [settings.sound_frames(n) for n in n_trimmed]
+    summaries = {
+        name: np.array([summarize_features(X[row], n_sound[row]) for row in np.flatnonzero(sets == name)])
+        for name in ("train", "validation")
+    }
+    within = np.tile(summaries["train"][:, X.shape[2] : 2 * X.shape[2]].mean(axis=0), 3)
+    smallest = np.where(within > 0, _SMALLEST_DEVIATION * within, 1.0)
+    learnt = clips[sets == "train"]
+    typical = Typical(
+        seconds=tuple(np.percentile(learnt["trimmed_seconds"], [100 - _TYPICAL, _TYPICAL]).tolist()),
+        peak_dbfs=float(np.percentile(learnt["peak_dbfs"], 100 - _TYPICAL)),
+        bandwidth_hz=float(np.percentile(learnt["bandwidth_hz"], 100 - _TYPICAL)),
+        mean=summaries["train"].mean(axis=0).tolist(),
+        deviation=np.maximum(summaries["train"].std(axis=0), smallest).tolist(),
+        distance=0.0,
+    )
+    farthest = np.percentile(typical.distance_of(summaries["validation"]), _TYPICAL)
+    return typical.model_copy(update={"distance": float(farthest)})
