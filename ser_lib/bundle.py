@@ -4,7 +4,6 @@ A folder with `bundle.json` and the model it names, as ONNX and for Keras. `bund
 models' hashes, so that a model of another run, or half of one, is noticed.
 """
 
-import functools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -17,9 +16,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_lib.answer import Prediction, to_prediction
+from ser_lib.backends import checked, first_line, load_keras, load_onnx, try_model
 from ser_lib.calibrate import RANGE, calibrate
 from ser_lib.errors import AudioError, BundleError, ParameterError, StageError
-from ser_lib.normalize import Statistics, find_statistics, normalize
+from ser_lib.normalize import Statistics, find_statistics, normalize, restore
 from ser_lib.params import Params, printable, resolve, shown
 from ser_lib.settings import AudioSettings, Backend
 from ser_lib.store import (
@@ -35,8 +35,6 @@ from ser_lib.store import (
 from ser_lib.typical import Measures, Typical, learn_typical, measure_steps
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
-_BATCH = 64
-"""Clips that ONNX Runtime predicts together."""
 UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
 """Confidence below which a prediction is unsure, unless another is asked for."""
 _LARGEST_INFO = 10_000_000
@@ -77,10 +75,13 @@ class Bundle:
     probabilities : callable
         Probabilities [shape=(n_clips, n_classes)] of features [shape=(n_clips, n_frames, n_features)], both float32;
         at the temperature of the bundle.
+    voice : Statistics, optional
+        Of somebody who was enrolled (`ser_lib/voices.py`): their features are brought to the training clips' scale.
     """
 
     info: BundleInfo
     probabilities: Callable[[np.ndarray], np.ndarray]
+    voice: Statistics | None = None
 
     def hear(
         self, signal: np.ndarray, sampling_rate: int, *, speaker: str | None = None
@@ -97,6 +98,11 @@ class Bundle:
             If the model does not know the speaker.
         """
         self._check_speaker(speaker)
+        features, measures = self.hear_unscaled(signal, sampling_rate)
+        return self._to_scale(features, self.info.settings.sound_frames(measures.n_trimmed), speaker), measures
+
+    def hear_unscaled(self, signal: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, Measures]:
+        """What `hear` gives, before anything of a speaker is taken out."""
         from ser_lib.audio import trim_steps  # librosa, which stored features do not need
         from ser_lib.features import analyse_trimmed, to_features
 
@@ -104,7 +110,7 @@ class Bundle:
         with _own_settings():
             steps = trim_steps(signal, sampling_rate, settings)
             features = to_features(analyse_trimmed(steps["trimmed"], settings), settings)
-        return self.normalized(features, speaker=speaker), measure_steps(steps, sampling_rate, settings)
+        return features, measure_steps(steps, sampling_rate, settings)
 
     def answer(
         self,
@@ -158,12 +164,14 @@ class Bundle:
         mono, rate = to_mono(_to_channels(signal)), _to_rate(sampling_rate)
         return self.answer("signal", mono, rate, speaker=speaker, unsure_below=unsure_below)
 
-    def normalized(self, X: np.ndarray, *, speaker: str | None) -> np.ndarray:
-        """Features [shape=(..., n_features)] less their speaker's statistics, if the model wants them so."""
-        known = self.info.speakers
-        if not known:
-            return X
-        return normalize(X, find_statistics(known, speaker))
+    def _to_scale(self, features: np.ndarray, n_sound: int, speaker: str | None) -> np.ndarray:
+        """Features [shape=(n_frames, n_features)] as the model takes them, whoever speaks."""
+        if self.info.speakers:
+            return normalize(features, self.voice or find_statistics(self.info.speakers, speaker))
+        if self.voice is None:
+            return features
+        sound = restore(normalize(features[:n_sound], self.voice), self.info.typical.statistics)
+        return np.concatenate([sound, features[n_sound:]])  # padding is the same for all
 
 
 def _to_channels(signal: np.ndarray) -> np.ndarray:
@@ -277,7 +285,7 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
     info = read_bundle_info(folder)
     name, sha256, load = {
         "onnx": (info.onnx, info.onnx_sha256, load_onnx),
-        "keras": (info.keras, info.keras_sha256, _load_keras),
+        "keras": (info.keras, info.keras_sha256, load_keras),
     }[backend]
     path = folder / name
     try:
@@ -289,7 +297,7 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
     try:
         probabilities, shapes = load(path)
     except Exception as error:  # each library raises what it likes
-        raise BundleError(f"{shown(path)} cannot be loaded: {_first_line(error)}") from None
+        raise BundleError(f"{shown(path)} cannot be loaded: {first_line(error)}") from None
     expected = (info.settings.n_frames, len(info.features)), (len(info.emotions),)
     if shapes != expected:
         raise BundleError(
@@ -298,80 +306,8 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
             f"and gives {shapes[1][0] if len(shapes[1]) == 1 else shapes[1]}. Run 03_train again."
         )
     if backend == "onnx":  # Keras would take seconds for it
-        _try_model(path, probabilities, expected)
-    return Bundle(info, lambda X: calibrate(_checked(probabilities, X), info.temperature))
-
-
-def _checked(compute: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:
-    """Probabilities of clips, if they are such: a model may be right about zeros and fail on sound; NaN pass."""
-    try:
-        given = compute(X)
-    except Exception as error:  # each library raises what it likes
-        raise BundleError(f"The model cannot predict: {_first_line(error)}") from None
-    if (given < 0).any() or (np.abs(given.sum(axis=1) - 1) > 0.05).any():
-        raise BundleError(
-            "A model must give probabilities, which are 1 together for each clip. This one gives other numbers: it is "
-            "damaged, or was made for something else."
-        )
-    return given
-
-
-def _try_model(path: Path, probabilities: Callable[[np.ndarray], np.ndarray], shapes: tuple[tuple, tuple]) -> None:
-    """Refuse a model that fails on a clip of zeros, or gives no probabilities for it: it is found before any file."""
-    try:
-        given = probabilities(np.zeros((1, *shapes[0]), dtype=np.float32))
-    except Exception as error:  # ONNX Runtime has a class for each kind
-        raise BundleError(f"{shown(path)} cannot predict: {_first_line(error)}") from None
-    right = given.dtype == np.float32 and given.shape == (1, *shapes[1]) and (given >= 0).all()
-    if not right or abs(given.sum() - 1) > 0.01:
-        raise BundleError(
-            f"{shown(path)} must give a probability for each of {shapes[1][0]} emotions. It gives NaN or other "
-            f"numbers: it is damaged, or was not trained well."
-        )
-
-
-def _first_line(error: Exception) -> str:
-    return printable(next(iter(str(error).splitlines()), type(error).__name__))
-
-
-def load_onnx(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[tuple, tuple]]:
-    """Return what predicts with an ONNX file, and the shapes of one clip's features and probabilities.
-
-    It runs on one thread: for a clip at a time more are no faster, and sums keep their order.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised
-    # from memory: a model that would read other files, by whatever path, is refused
-    content = path.read_bytes()
-    _refuse_control_flow(content)
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    (taken,), (given,) = session.get_inputs(), session.get_outputs()
-
-    def probabilities(X: np.ndarray) -> np.ndarray:
-        batches = [session.run([given.name], {taken.name: X[i : i + _BATCH]})[0] for i in range(0, len(X), _BATCH)]
-        return np.concatenate(batches)
-
-    return probabilities, (tuple(taken.shape[1:]), tuple(given.shape[1:]))
-
-
-def _refuse_control_flow(content: bytes) -> None:
-    """Refuse a model with graphs inside of its nodes, such as loops: it might never end, and we export none."""
-    import onnx
-
-    model = onnx.load_from_string(content)
-    inner = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-    if model.functions or any(attribute.type in inner for node in model.graph.node for attribute in node.attribute):
-        raise ValueError("it must be one plain graph, without loops and functions")
-
-
-def _load_keras(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[tuple, tuple]]:
-    from ser_lib.model import load_model, predict_probabilities  # imports TensorFlow, which takes seconds
-
-    model = load_model(path)
-    return functools.partial(predict_probabilities, model), (model.input_shape[1:], model.output_shape[1:])
+        try_model(path, probabilities, expected)
+    return Bundle(info, lambda X: calibrate(checked(probabilities, X), info.temperature))
 
 
 def read_bundle_info(folder: Path) -> BundleInfo:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.cli_data import data_app
+from ser_lib.cli_enrol import enrol
 from ser_lib.cli_predict import export, predict
 from ser_lib.errors import RunError, SerError
 from ser_lib.manifest import DONE
@@ -272,6 +273,7 @@ def remove(
 
 
 app.command()(predict)
+app.command()(enrol)
 app.command()(export)
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.errors import RunError, SerError
-from ser_lib.params import printable, resolve, shown
+from ser_lib.params import Params, printable, resolve, shown
 from ser_lib.settings import Backend
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE
 
+UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -52,7 +53,15 @@ def predict(
     ] = None,
     backend: Annotated[Backend, typer.Option(help="What computes the prediction.")] = "onnx",
     speaker: Annotated[
-        str | None, typer.Option(help="Whose voice it is, for a model with NORMALIZE_PER_SPEAKER that knows it.")
+        str | None,
+        typer.Option(help="Whose voice it is: somebody of `ser enrol`, or of a model's own (NORMALIZE_PER_SPEAKER)."),
+    ] = None,
+    unsure_below: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Confidence below which an answer is called unsure.")
+    ] = UNSURE_BELOW,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Picture of one file: what its answer rests on; of a timeline, itself."),
     ] = None,
 ) -> None:
     """Predict the emotion of audio files, or with --window or --hop, of long recordings over time.
@@ -65,18 +74,25 @@ def predict(
         raise typer.BadParameter("standard input can be read once: give - once.")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to stop
-    run = run or _newest_run()
-    bundle = _load(run, backend)
+    run = run or newest_run()
+    bundle = load_run(run, backend)
+    if speaker is not None and speaker not in bundle.info.speakers:
+        from ser_lib.voices import with_voice
+
+        bundle, speaker = with_voice(bundle, speaker), None
     if window is not None or hop is not None:
         if as_json is not None or speaker is not None:
-            raise typer.BadParameter("a timeline is a table: --json and --speaker do not go with --window and --hop.")
-        raise SystemExit(_timelines(paths, bundle, window, hop, csv))
+            raise typer.BadParameter(
+                "a timeline is a table: --json, and a --speaker of the model's own, do not go with --window and --hop."
+            )
+        raise SystemExit(_timelines(paths, bundle, window, hop, csv, unsure_below, plot))
     with tempfile.TemporaryDirectory() as folder:
-        answers = list(_answers(paths, bundle, Path(folder), speaker))
+        answers = list(_answers(paths, bundle, Path(folder), plot, speaker=speaker, unsure_below=unsure_below))
     if STDIN not in (csv, as_json):
         _print_answers(answers)
+        _print_unlike(answers)
         if any(answer.prediction for answer in answers):
-            print(f"\n{_limits(run, bundle)}")
+            print(f"\n{limits(run, bundle)}")
     for answer in answers:
         if answer.prediction is None:
             print(f"error: {answer.reason}", file=sys.stderr)
@@ -120,8 +136,8 @@ def _parts(run: str) -> dict[str, Path]:
     return parts
 
 
-def _newest_run() -> str:
-    """Newest run that is done and has heard people: its name."""
+def newest_run() -> str:
+    """Name of the newest run that is done and has heard people."""
     from ser_lib.manifest import DONE
     from ser_lib.records import list_records
 
@@ -137,7 +153,8 @@ def _newest_run() -> str:
     )
 
 
-def _load(run: str, backend: Backend) -> "Bundle":
+def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
+    """Load the bundle of a run, or the one at a path; of a demo model, warn that it has never heard a person."""
     from ser_lib.bundle import load_bundle
 
     bundle = load_bundle(_bundle_folder(run, backend), backend=backend)
@@ -166,23 +183,35 @@ def _bundle_folder(run: str, backend: Backend) -> Path:
     raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
 
 
-def _timelines(paths: list[str], bundle: "Bundle", window: float | None, hop: float | None, csv: str | None) -> int:
+def _timelines(
+    paths: list[str],
+    bundle: "Bundle",
+    window: float | None,
+    hop: float | None,
+    csv: str | None,
+    unsure_below: float,
+    plot: Path | None,
+) -> int:
     """Show or write the timeline of each file; exit status 1 if there is none of one."""
     from ser_lib.errors import AudioError
-    from ser_lib.predict import find_files
+    from ser_lib.files import find_files
     from ser_lib.timeline import predict_timeline
 
     tables, failed = {}, 0
-    for file in (file for path in paths for file in find_files(path)):
+    files = [file for path in paths for file in find_files(path)]
+    _check_plot(plot, files)
+    for file in files:
         try:
             tables[str(file)] = predict_timeline(file, bundle, window_seconds=window, hop_seconds=hop)
+            if plot is not None:
+                _plot_timeline(file, tables[str(file)], plot)
         except (AudioError, UnicodeError, OSError) as error:
             failed = 1
             why = "its name or folder is not UTF-8; rename it" if isinstance(error, UnicodeError) else error
             print(f"error: {printable(file.name)} cannot be used: {why}.", file=sys.stderr)
             continue
         if csv != STDIN:
-            _print_timeline(printable(str(file)), tables[str(file)])
+            _print_timeline(printable(str(file)), tables[str(file)], unsure_below)
     if csv is not None and tables:
         import pandas as pd
 
@@ -191,19 +220,50 @@ def _timelines(paths: list[str], bundle: "Bundle", window: float | None, hop: fl
     return failed
 
 
-def _print_timeline(file: str, timeline: "pd.DataFrame") -> None:
+def _check_plot(plot: Path | None, files: list[Path]) -> None:
+    if plot is not None and (len(files) != 1 or plot.suffix.lower() != ".png"):
+        raise typer.BadParameter(f"--plot makes a .png of one file. There are {len(files)}, and {plot}.")
+
+
+def _plot_timeline(file: Path, timeline: "pd.DataFrame", plot: Path) -> None:
+    from ser_lib import plots
+    from ser_lib.timeline import read_envelope
+
+    axes = plots.plot_timeline(timeline, read_envelope(file), title=printable(file.name))
+    plots.save_figure(axes[0], plot.expanduser().absolute())
+
+
+def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, speaker: str | None) -> None:
+    """Picture of what the answer for a file rests on."""
+    from ser_lib import plots
+    from ser_lib.audio import load_audio, prepare_signal
+    from ser_lib.explain import occlude
+
+    signal, settings = load_audio(file), bundle.info.settings
+    features, measures = bundle.hear(*signal, speaker=speaker)
+    occlusion = occlude(bundle, features, settings.sound_frames(measures.n_trimmed))
+    *_, heard = prepare_signal(*signal, settings).values()
+    title = f"{printable(file.name)}: evidence for {occlusion.emotion}"
+    plots.save_figure(plots.plot_occlusion(heard, occlusion, settings, title=title)[0], plot.expanduser().absolute())
+
+
+def _print_timeline(file: str, timeline: "pd.DataFrame", unsure_below: float) -> None:
     from ser_lib.timeline import summary_text
 
     print(f"{file}\n start (s)   end (s)  emotion     confidence")
     for row in timeline.itertuples():
         said = f"{row.emotion:<10}  {row.confidence:>10.1%}" if row.state == "speech" else "silence"
+        said += "  unsure" if row.confidence < unsure_below else ""
         print(f"{row.start:10.2f}{row.end:10.2f}  {said}")
     print(summary_text(timeline), end="\n\n")
 
 
-def _answers(paths: list[str], bundle: "Bundle", folder: Path, speaker: str | None) -> Iterator["Answer"]:
+def _answers(
+    paths: list[str], bundle: "Bundle", folder: Path, plot: Path | None, **options: object
+) -> Iterator["Answer"]:
     """Answer for each file in turn, with a bar if there are many; standard input goes through a file in `folder`."""
-    from ser_lib.predict import answer_file, find_files
+    from ser_lib.files import find_files
+    from ser_lib.predict import answer_file
     from ser_lib.progress import progress_bar
 
     files = []
@@ -213,10 +273,14 @@ def _answers(paths: list[str], bundle: "Bundle", folder: Path, speaker: str | No
             files.append(folder / SPOOLED)
         else:
             files += find_files(path)
+    _check_plot(plot, files)
     with progress_bar(len(files), "Predicting", "files", leave=False) if len(files) >= MANY else nullcontext() as bar:
         for file in files:
             name = SPOOLED if file.parent == folder else None
-            yield answer_file(file, bundle, name=name, speaker=speaker)
+            answer = answer_file(file, bundle, name=name, **options)
+            if plot is not None and answer.prediction is not None:
+                _plot_reasons(file, bundle, plot, options["speaker"])
+            yield answer
             if bar is not None:
                 bar.update()
 
@@ -234,7 +298,7 @@ def _print_answers(answers: list["Answer"]) -> None:
     rows += [
         (
             printable(file),
-            one.emotion,
+            one.headline,
             f"{one.confidence:.1%}",
             *(f"{share:.1%}" for share in one.probabilities.values()),
         )
@@ -247,7 +311,18 @@ def _print_answers(answers: list["Answer"]) -> None:
         print("  ".join(cells))
 
 
-def _limits(run: str, bundle: "Bundle") -> str:
+def _print_unlike(answers: list["Answer"]) -> None:
+    """Of several files, name those that are unlike what the model has learnt from; a single answer tells it itself."""
+    unlike = [answer for answer in answers if answer.prediction is not None and answer.prediction.unlike]
+    if len(answers) == 1 or not unlike:
+        return
+    print("\nUnlike what the model has learnt from, so their answers mean little:")
+    for answer in unlike:
+        print(f"  {printable(answer.file)}: {'; '.join(answer.prediction.unlike)}")
+
+
+def limits(run: str, bundle: "Bundle") -> str:
+    """Tell in a line what the model has learnt from, and what not to expect of it."""
     corpora, count = ", ".join(bundle.info.corpora), _count_speakers(run, bundle)
     voices = f" ({count} {'speaker' if count == 1 else 'speakers'})" if count else ""
     return printable(

@@ -47,6 +47,11 @@ def normalize(X: np.ndarray, statistics: Statistics) -> np.ndarray:
     return ((X - np.array(statistics.mean)) / np.array(statistics.deviation)).astype(np.float32)
 
 
+def restore(X: np.ndarray, statistics: Statistics) -> np.ndarray:
+    """Features that have this mean and deviation once more: the reverse of `normalize`."""
+    return (X * np.array(statistics.deviation) + np.array(statistics.mean)).astype(np.float32)
+
+
 def find_statistics(known: Mapping[str, Statistics], speaker: str | None) -> Statistics:
     """Statistics of a known speaker, or for None the mean of all.
 

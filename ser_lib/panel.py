@@ -35,7 +35,7 @@ class Recorder(anywidget.AnyWidget):
     """A button that records from the browser's microphone; `recording` holds the bytes of the last recording."""
 
     _esm = Path(__file__).parent / "static" / "recorder.js"
-    recording = traitlets.Bytes().tag(sync=True)
+    recording = traitlets.Bytes().tag(sync=True, from_json=lambda value, widget: bytes(value))  # it is a view
 
 
 def is_interactive() -> bool:

@@ -19,8 +19,8 @@ import soxr
 from ser_lib.audio import load_audio, to_mono
 from ser_lib.bundle import Bundle
 from ser_lib.errors import AudioError
-from ser_lib.features import process_signal
 from ser_lib.labels import SHOWN_AS
+from ser_lib.typical import kinds_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,8 @@ def predict_timeline(
     -------
     pd.DataFrame
         start and end (s) of each window, state (`speech` or `silence`), emotion as people read it and its confidence
-        (empty and NaN for silence), and a probability `p_<emotion>` for each class.
+        (empty and NaN for silence), a probability `p_<emotion>` for each class, and what is unlike the training clips
+        (`length`, `level`, `band`, `sound`, or several of them).
 
     Raises
     ------
@@ -85,11 +86,13 @@ def predict_timeline(
             f"{_SHORTEST_HOP} s and at most a window, not {window_seconds:g} s and {hop_seconds:g} s"
         )
     window, hop = round(window_seconds * rate), round(hop_seconds * rate)
-    spans, levels, probabilities = [], [], []
+    spans, levels, probabilities, unlike = [], [], [], []
     for batch in _batches(_windows(path, rate, window, hop, tell), _BATCH):
         spans += [(start / rate, (start + len(signal)) / rate) for start, signal in batch]
         levels += [_frame_levels(signal, rate) for _, signal in batch]
-        probabilities.append(_predict([signal for _, signal in batch], bundle))
+        shares, kinds = _predict([signal for _, signal in batch], bundle)
+        probabilities.append(shares)
+        unlike += kinds
     shares = np.concatenate(probabilities) if spans else np.full((1, 1), np.nan)
     if np.isnan(shares).all():
         raise AudioError("the file is silent" if spans else "the file holds no samples")
@@ -102,7 +105,8 @@ def predict_timeline(
     table = pd.DataFrame(spans, columns=["start", "end"]).assign(state=np.where(heard, "speech", "silence"))
     table["emotion"] = np.where(heard, np.array(names)[best], "")
     table["confidence"] = shares[np.arange(len(shares)), best]
-    return table.assign(**{f"p_{name}": shares[:, place] for place, name in enumerate(names)})
+    table = table.assign(**{f"p_{name}": shares[:, place] for place, name in enumerate(names)})
+    return table.assign(unlike=np.where(heard, unlike, ""))
 
 
 def summarize(timeline: "pd.DataFrame") -> dict[str, float]:
@@ -113,11 +117,17 @@ def summarize(timeline: "pd.DataFrame") -> dict[str, float]:
 
 
 def summary_text(timeline: "pd.DataFrame") -> str:
-    """`summarize` in two sentences."""
+    """`summarize` in sentences, and how many windows are unlike the training clips."""
     shares = summarize(timeline)
     silence = shares.pop("silence")
     speech = ", ".join(f"{emotion} {share:.0%}" for emotion, share in shares.items())
-    return f"Windows of speech: {speech}. Of all windows, {silence:.0%} are silence."
+    text = f"Windows of speech: {speech}. Of all windows, {silence:.0%} are silence."
+    unlike = timeline["unlike"][timeline["unlike"] != ""]
+    if len(unlike) == 0:
+        return text
+    kinds = unlike.str.split(", ").explode().value_counts()
+    told = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+    return f"{text}\nUnlike what the model has learnt from are {len(unlike)} windows of speech ({told})."
 
 
 def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
@@ -197,22 +207,22 @@ def _frame_levels(signal: np.ndarray, rate: int) -> np.ndarray:
     return 10 * np.log10(np.maximum((frames.astype(np.float64) ** 2).mean(axis=1), _FLOOR))
 
 
-def _predict(signals: list[np.ndarray], bundle: Bundle) -> np.ndarray:
-    """Probabilities [shape=(n_windows, n_classes)]; NaN where there is nothing to hear."""
-    found, rows = [], []
+def _predict(signals: list[np.ndarray], bundle: Bundle) -> tuple[np.ndarray, list[str]]:
+    """Probabilities [shape=(n_windows, n_classes)], NaN where there is nothing to hear, and what is unlike training."""
+    settings = bundle.info.settings
+    found, rows, unlike = [], [], [""] * len(signals)
     for number, signal in enumerate(signals):
         try:
-            features = process_signal(
-                to_mono(signal[:, np.newaxis]), bundle.info.settings.sampling_rate, bundle.info.settings
-            )
+            features, measures = bundle.hear(to_mono(signal[:, np.newaxis]), settings.sampling_rate)
         except AudioError:
             continue
-        found.append(bundle.normalized(features, speaker=None))
+        found.append(features)
         rows.append(number)
+        unlike[number] = kinds_of(bundle.info.typical.find_unlike(measures, features, settings))
     shares = np.full((len(signals), len(bundle.info.emotions)), np.nan)
     if rows:
         shares[rows] = bundle.probabilities(np.array(found))
-    return shares
+    return shares, unlike
 
 
 def _smooth(shares: np.ndarray) -> np.ndarray:

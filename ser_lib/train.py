@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ser_lib.augment import augment
-from ser_lib.bundle import load_onnx, save_bundle
+from ser_lib.backends import load_onnx
+from ser_lib.bundle import save_bundle
 from ser_lib.calibrate import fit_temperature
 from ser_lib.errors import StageError
 from ser_lib.model import (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from ser_lib.normalize import Statistics
 from ser_lib.settings import AudioSettings
 
 if TYPE_CHECKING:
@@ -60,6 +61,14 @@ class Typical(BaseModel):
     distance: float = Field(ge=0)
     """Of the validation clips, the farthest."""
 
+    @property
+    def statistics(self) -> Statistics:
+        """Mean and deviation of each feature over the frames of all training clips, each clip counting alike."""
+        means, within, _ = np.split(np.array(self.mean), 3)
+        of_means, of_within, _ = np.split(np.array(self.deviation), 3)
+        deviation = np.sqrt(of_means**2 + within**2 + of_within**2)
+        return Statistics(mean=means.tolist(), deviation=deviation.tolist())
+
     def distance_of(self, summaries: np.ndarray) -> np.ndarray:
         """Distances [shape=(...,)] of clips from those of training; `summaries` [shape=(..., 3 * n_features)]."""
         scores = (summaries - np.array(self.mean)) / np.array(self.deviation)
@@ -94,6 +103,11 @@ class Typical(BaseModel):
         if distance > self.distance:
             found.append(f"sound: {distance:.1f} from the training clips, and theirs are within {self.distance:.1f}")
         return tuple(found)
+
+
+def kinds_of(unlike: tuple[str, ...]) -> str:
+    """What `Typical.find_unlike` names, without the details: `length`, `level`, `band`, `sound`."""
+    return ", ".join(phrase.partition(":")[0] for phrase in unlike)
 
 
 def measure_steps(steps: dict[str, np.ndarray], sampling_rate: int, settings: AudioSettings) -> Measures:

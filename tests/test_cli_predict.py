@@ -15,8 +15,9 @@ from test_store import run_python
 from ser_lib import cli_predict
 from ser_lib.bundle import load_bundle
 from ser_lib.errors import AudioError, RunError
+from ser_lib.files import find_files
 from ser_lib.params import printable
-from ser_lib.predict import find_files, predict_emotion_from_file
+from ser_lib.predict import predict_emotion_from_file
 
 RECORDED = cli_predict.Path(__file__).resolve().parent.parent / "reports"
 RATE = 16000
@@ -63,7 +64,7 @@ def test_newest_run_that_has_heard_people_is_the_default(voices, predicted):
     assert "Model people," in done.out and done.err == ""
     shutil.rmtree(voices / "reports" / "people")
     with pytest.raises(RunError, match=r"no run on real recordings yet\. Name another run with --run, or make one"):
-        cli_predict._newest_run()
+        cli_predict.newest_run()
 
 
 def test_demo_model_is_used_with_a_warning(voices, predicted):
@@ -90,7 +91,9 @@ def test_tables_hold_what_each_file_alone_gives(voices, predicted):
     alone = predict_emotion_from_file(voices / "in" / "a.wav", bundle)
     done = predicted(voices / "in" / "a.wav", voices / "in" / "b c.wav", "--run", "people", "--csv", "-")
     table = pd.read_csv(io.StringIO(done.out))
-    assert list(table) == ["file", "emotion", "confidence", *(f"p_{emotion}" for emotion in alone.probabilities)]
+    shares = [f"p_{emotion}" for emotion in alone.probabilities]
+    assert list(table) == ["file", "emotion", "confidence", "unsure", *shares, "unlike"]
+    assert table.loc[0, "unlike"] == "; ".join(alone.unlike) and table.loc[0, "unsure"] == alone.unsure
     assert table.loc[0, "emotion"] == alone.emotion
     assert table.loc[0].filter(like="p_").tolist() == pytest.approx(list(alone.probabilities.values()))
     done = predicted(voices / "in" / "a.wav", "--run", "people", "--json", "-")
@@ -99,6 +102,8 @@ def test_tables_hold_what_each_file_alone_gives(voices, predicted):
         "file": str(voices / "in" / "a.wav"),
         "emotion": alone.emotion,
         "confidence": alone.confidence,
+        "unsure": alone.unsure,
+        "unlike": list(alone.unlike),
         "probabilities": alone.probabilities,
     }
 

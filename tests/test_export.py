@@ -33,7 +33,7 @@ def here(root):
 def exported(here, monkeypatch, capsys):
     path = here / "one.zip"
     status, out, _ = call(monkeypatch, capsys, "export", "one", str(path))
-    assert (status, out) == (0, "one.zip holds bundle.json, model_card.md, model.onnx.\n")
+    assert (status, out) == (0, "one.zip holds bundle.json, LICENCE.txt, model_card.md, model.onnx.\n")
     return path
 
 
@@ -275,6 +275,12 @@ def settings_with(**values):
     ).encode()
 
 
+def typical_with(**values):
+    return lambda content: json.dumps(
+        json.loads(content) | {"typical": json.loads(content)["typical"] | values}
+    ).encode()
+
+
 def speakers(mean, deviation):
     settings = settings_with(normalize_per_speaker=True)
     return lambda content: info_with(speakers={"a": {"mean": mean, "deviation": deviation}})(settings(content))
@@ -283,7 +289,7 @@ def speakers(mean, deviation):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.replace(b'"format": 3', b'"format": 3, "format": 3'), "format is there twice"),
+        (lambda content: content.replace(b'"format": 4', b'"format": 4, "format": 4'), "format is there twice"),
         (lambda content: content.replace(b'"mel_fmin": ', b'"mel_fmin": Infinity, "x": ', 1), "is damaged"),
         (settings_with(mel_fmin=float("inf")), "Infinity is no finite number"),
         (settings_with(target_length=10**7), "must fit the model"),
@@ -294,6 +300,9 @@ def speakers(mean, deviation):
         (speakers([0.0], [1.0]), "statistics of its speakers"),
         (speakers([0.0] * 15, [0.0] * 15), "statistics of its speakers"),
         (speakers([float("nan")] * 15, [1.0] * 15), "NaN is no finite number"),
+        (typical_with(mean=[0.0]), "what it calls typical"),
+        (typical_with(deviation=[0.0] * 45), "what it calls typical"),
+        (typical_with(distance=-1.0), "typical.distance"),
         (info_with(temperature=float("inf")), "temperature"),
         (info_with(temperature=1e-320), "temperature"),
         (info_with(emotions=["neutral", "happy", "sad", "angry", "fear", "disgust", "bored"]), "do not agree"),
@@ -313,14 +322,14 @@ def test_description_that_cannot_be_true_is_one_line(exported, change, message):
 
 @pytest.mark.parametrize("name", ["notes.txt", "other.onnx", "code.py", "weights.pkl"])
 def test_member_that_no_bundle_has_is_refused(exported, name):
-    with pytest.raises(BundleError, match="a model of each kind, and no more"):
+    with pytest.raises(BundleError, match="what belongs to a bundle, and no more"):
         load_bundle(rewritten(exported, lambda members: with_sums(members | {name: b"x"})))
 
 
 def test_list_of_members_is_not_read_if_it_is_long(exported, monkeypatch):
-    rewritten(exported, lambda members: members | {f"{number}": b"" for number in range(6)})
+    rewritten(exported, lambda members: members | {f"{number}": b"" for number in range(7)})
     monkeypatch.setattr(zipfile, "ZipFile", None)
-    with pytest.raises(BundleError, match="at most 5 members"):
+    with pytest.raises(BundleError, match="at most 6 members"):
         load_bundle(exported)
 
 

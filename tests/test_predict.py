@@ -158,9 +158,20 @@ def test_answer_is_the_most_probable_emotion(trained):
     assert prediction.confidence == max(prediction.probabilities.values())
     assert prediction.probabilities[prediction.emotion] == prediction.confidence
     lines = str(prediction).splitlines()
-    assert lines[0] == f"ESA_back_fear.wav: {prediction.emotion} ({prediction.confidence:.1%})"
-    percentages = [float(line.split()[1].rstrip("%")) for line in lines[1:]]
-    assert len(lines) == 8 and percentages == sorted(percentages, reverse=True)
+    assert prediction.unsure is (prediction.confidence < 0.5)
+    said = f"unsure, perhaps {prediction.emotion}" if prediction.unsure else prediction.emotion
+    assert lines[0] == f"ESA_back_fear.wav: {said} ({prediction.confidence:.1%})"
+    percentages = [float(line.split()[1].rstrip("%")) for line in lines[1:8]]
+    assert percentages == sorted(percentages, reverse=True)
+
+
+def test_answer_is_unsure_below_what_is_asked_for(trained):
+    path = trained.corpus / "ESA_back_fear.wav"
+    plain = predict_emotion_from_file(path, trained.bundle, unsure_below=0)
+    assert not plain.unsure and plain.headline == plain.emotion
+    assert not predict_emotion_from_file(path, trained.bundle, unsure_below=plain.confidence).unsure
+    doubted = predict_emotion_from_file(path, trained.bundle, unsure_below=np.nextafter(plain.confidence, 1))
+    assert doubted.unsure and doubted.probabilities == plain.probabilities
 
 
 @pytest.mark.parametrize("version", ["stereo", "48 kHz", "flac", "half as loud"])
@@ -216,9 +227,9 @@ def test_predictions_are_saved_as_a_table(trained, tmp_path, monkeypatch):
     save_predictions([prediction, prediction], make_params({}))
     table = pd.read_csv(tmp_path / "artifacts" / "interactive" / "predictions.csv")
     assert list(table)[:3] == ["file", "emotion", "confidence"]
-    assert list(table)[3:] == [f"p_{emotion}" for emotion in prediction.probabilities]
+    assert list(table)[3:] == ["unsure", *(f"p_{emotion}" for emotion in prediction.probabilities), "unlike"]
     assert table["file"].tolist() == ["ESA_back_ps.wav"] * 2
-    np.testing.assert_allclose(table.iloc[0, 3:].to_numpy(dtype=float), probabilities_of(prediction))
+    np.testing.assert_allclose(table.iloc[0, 4:-1].to_numpy(dtype=float), probabilities_of(prediction))
 
 
 def test_example_is_the_first_test_clip(trained):
@@ -297,7 +308,13 @@ def test_edited_description_is_refused(bundle_copy, change, message):
 
 
 def test_settings_and_features_edited_alike_still_do_not_fit(bundle_copy):
-    edit(bundle_copy, lambda content: (content["settings"].update(n_mfcc=12), content["features"].pop()))
+    def change(content):
+        content["settings"].update(n_mfcc=12)
+        content["features"].pop()
+        for name in ("mean", "deviation"):
+            del content["typical"][name][-3:]
+
+    edit(bundle_copy, change)
     refused(bundle_copy, BundleError, r"must fit the model: .*, 14\).*, 15\)")
 
 

@@ -122,7 +122,7 @@ def test_clips_table(params, corpus):
     clips = table(params, "clips.csv")
     assert list(clips) == [
         *("clip", "corpus", "speaker", "emotion", "text", "file", "sha256"),
-        *("sampling_rate", "seconds", "trimmed_seconds"),
+        *("sampling_rate", "seconds", "trimmed_seconds", "peak_dbfs", "bandwidth_hz"),
     ]
     assert clips.iloc[1, :6].tolist() == [
         "TESS/OAF_back_sad",
@@ -138,6 +138,8 @@ def test_clips_table(params, corpus):
         assert float(row.seconds) == pytest.approx(information.duration, abs=1e-9)
         trimmed = load_trimmed(corpus / row.file, AudioSettings.from_params(params))
         assert float(row.trimmed_seconds) == pytest.approx(len(trimmed) / RATE, abs=1e-9)
+        peak = np.abs(soundfile.read(corpus / row.file)[0]).max()
+        assert float(row.peak_dbfs) == pytest.approx(20 * np.log10(peak), abs=1e-4)
     assert table(params, "skipped.csv").columns.tolist() == ["file", "reason"]
     assert table(params, "skipped.csv").empty
 

@@ -113,7 +113,7 @@ def test_record_holds_notebooks_parameters_and_results(full):
     expected = {f"{stage}.ipynb" for stage in runs.STAGES}
     expected |= {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv", "predictions.csv"}
     expected |= {"skipped.csv", "split.csv", "leakage.json", "history.json", "bundle.json", "model.onnx"}
-    expected |= {"model_card.md"}
+    expected |= {"model_card.md", "LICENCE.txt"}
     expected |= {"index.html"} | {f"{stage}.html" for stage in runs.STAGES}
     assert set(os.listdir(full.record)) == expected
 
@@ -229,12 +229,16 @@ def test_model_card_has_the_figures(full):
     assert "{" not in card
 
 
+def headline(predicted):
+    return f"unsure, perhaps {predicted['emotion']}" if predicted["unsure"] else predicted["emotion"]
+
+
 def test_record_alone_predicts_elsewhere(full, tmp_path):
     copy = shutil.copytree(full.record, tmp_path / "another root" / "reports" / "copied")
     predicted = pd.read_csv(full.output / "predictions.csv").iloc[0]
     file = next((full.root / "data" / "demo").glob(f"*/{predicted['file']}"))
     done = ser(copy.parent.parent, "predict", file, "--run", "copied")
-    assert done.stdout.startswith(f"{predicted['file']}: {predicted['emotion']} ({predicted['confidence']:.1%})\n")
+    assert done.stdout.startswith(f"{predicted['file']}: {headline(predicted)} ({predicted['confidence']:.1%})\n")
 
 
 def test_kept_results_are_those_of_the_artifacts(full):
@@ -246,7 +250,8 @@ def test_artifacts_are_all_there(full):
     expected = {
         "processed_data.npz", "clips.csv", "skipped.csv", "split.csv", "leakage.json", "x_test.npy", "y_test.npy",
         "best_model.keras", "model.json", "model.onnx", "model.weights.h5", "history.json", "bundle.json",
-        "metrics.json", "test_predictions.csv", "predictions.csv", "figures", "params.yaml", "kernels.log",
+        "LICENCE.txt", "metrics.json", "test_predictions.csv", "predictions.csv", "figures", "params.yaml",
+        "kernels.log",
     }  # fmt: skip
     assert {name for name in os.listdir(full.output) if not name.startswith(".")} == expected
     assert not list(full.output.glob(".partial*"))
@@ -268,11 +273,11 @@ def test_predict_command_gives_the_same_answer_and_names_bad_files(full):
     (full.root / "empty.wav").touch()
     done = ser(full.root, "predict", file, "--run", "full")
     assert done.status == 0
-    assert done.stdout.startswith(f"{predicted['file']}: {predicted['emotion']} ({predicted['confidence']:.1%})\n")
+    assert done.stdout.startswith(f"{predicted['file']}: {headline(predicted)} ({predicted['confidence']:.1%})\n")
     done = ser(full.root, "predict", file, full.root / "empty.wav", "--run", "full")
     assert done.status == 1
     row = done.stdout.splitlines()[1]
-    assert row.startswith(str(file)) and f"{predicted['emotion']}  " in row and f"{predicted['confidence']:.1%}" in row
+    assert row.startswith(str(file)) and f"{headline(predicted)}  " in row and f"{predicted['confidence']:.1%}" in row
     warning, error = done.stderr.splitlines()
     assert warning.startswith("warning: this model has learnt from synthetic voices alone")
     assert error == "error: empty.wav cannot be used: the file is empty."

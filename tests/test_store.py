@@ -37,6 +37,7 @@ def tiny_data(seed: int = 1) -> store.ProcessedData:
     X = np.random.default_rng(seed).normal(5, 3, (len(labels), 6, 4)) + labels[:, np.newaxis, np.newaxis]
     clips = pd.DataFrame({"clip": [f"DEMO/ESA_word{i}_{EMOTIONS[label]}" for i, label in enumerate(labels)]})
     clips = clips.assign(corpus="DEMO", speaker="ESA", emotion=[EMOTIONS[label] for label in labels], text="word")
+    clips = clips.assign(trimmed_seconds=1.0, peak_dbfs=-6.0, bandwidth_hz=4000.0)
     skipped = pd.DataFrame({"file": ["bad.wav"], "reason": ["the file is empty"]})
     return store.ProcessedData(
         X.astype(np.float32), labels, X[:, 0].astype(np.float32), clips, skipped, SETTINGS, "fingerprint"

@@ -13,7 +13,8 @@ import pytest
 from test_store import run_python, tiny_data
 
 from ser_lib import store, train
-from ser_lib.bundle import load_bundle, load_onnx
+from ser_lib.backends import load_onnx
+from ser_lib.bundle import load_bundle
 from ser_lib.errors import StageError
 from ser_lib.model import build_model, feature_statistics, keras, load_model, predict_probabilities, save_model
 from ser_lib.normalize import Statistics
@@ -228,8 +229,8 @@ def test_a_decibel_shrinks_with_the_speakers_mean_deviation():
 
 def test_every_file_is_there(trained):
     written = {
-        "best_model.keras", "bundle.json", "history.json", "model.json", "model.onnx", "model.weights.h5",
-        "processed_data.npz", "split.csv",
+        "LICENCE.txt", "best_model.keras", "bundle.json", "history.json", "model.json", "model.onnx",
+        "model.weights.h5", "processed_data.npz", "split.csv",
     }  # fmt: skip
     assert set(os.listdir(trained.folder)) == written
 

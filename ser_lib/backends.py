@@ -1,0 +1,94 @@
+"""What computes probabilities: ONNX Runtime, which starts in a moment, or Keras; neither is believed unseen."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ser_lib.errors import BundleError
+from ser_lib.params import printable, shown
+
+_BATCH = 64
+"""Clips that ONNX Runtime predicts together."""
+_DOMAINS = {"", "ai.onnx"}
+"""Names of ONNX's own set of nodes."""
+Compute = Callable[[np.ndarray], np.ndarray]
+"""Probabilities [shape=(n_clips, n_classes)] of features [shape=(n_clips, n_frames, n_features)], both float32."""
+
+
+def checked(compute: Compute, X: np.ndarray) -> np.ndarray:
+    """Probabilities of clips, if they are such: a model may be right about zeros and fail on sound; NaN pass."""
+    try:
+        given = compute(X)
+    except Exception as error:  # each library raises what it likes
+        raise BundleError(f"The model cannot predict: {first_line(error)}") from None
+    if (given < 0).any() or (np.abs(given.sum(axis=1) - 1) > 0.05).any():
+        raise BundleError(
+            "A model must give probabilities, which are 1 together for each clip. This one gives other numbers: it is "
+            "damaged, or was made for something else."
+        )
+    return given
+
+
+def try_model(path: Path, probabilities: Compute, shapes: tuple[tuple, tuple]) -> None:
+    """Refuse a model that fails on a clip of zeros, or gives no probabilities for it: it is found before any file."""
+    try:
+        given = probabilities(np.zeros((1, *shapes[0]), dtype=np.float32))
+    except Exception as error:  # ONNX Runtime has a class for each kind
+        raise BundleError(f"{shown(path)} cannot predict: {first_line(error)}") from None
+    right = given.dtype == np.float32 and given.shape == (1, *shapes[1]) and (given >= 0).all()
+    if not right or abs(given.sum() - 1) > 0.01:
+        raise BundleError(
+            f"{shown(path)} must give a probability for each of {shapes[1][0]} emotions. It gives NaN or other "
+            f"numbers: it is damaged, or was not trained well."
+        )
+
+
+def first_line(error: Exception) -> str:
+    """First line of what a library says, as a message can show it."""
+    return printable(next(iter(str(error).splitlines()), type(error).__name__))
+
+
+def load_onnx(path: Path) -> tuple[Compute, tuple[tuple, tuple]]:
+    """Return what predicts with an ONNX file, and the shapes of one clip's features and probabilities.
+
+    It runs on one thread: for a clip at a time more are no faster, and sums keep their order.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised
+    # from memory: a model that would read other files, by whatever path, is refused
+    content = path.read_bytes()
+    _refuse_special(content)
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    (taken,), (given,) = session.get_inputs(), session.get_outputs()
+
+    def probabilities(X: np.ndarray) -> np.ndarray:
+        batches = [session.run([given.name], {taken.name: X[i : i + _BATCH]})[0] for i in range(0, len(X), _BATCH)]
+        return np.concatenate(batches)
+
+    return probabilities, (tuple(taken.shape[1:]), tuple(given.shape[1:]))
+
+
+def _refuse_special(content: bytes) -> None:
+    """Refuse a model with graphs inside of its nodes, such as loops, which might never end, or with special nodes."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    inner = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    if model.functions or any(attribute.type in inner for node in model.graph.node for attribute in node.attribute):
+        raise ValueError("it must be one plain graph, without loops and functions")
+    domains = {node.domain for node in model.graph.node} - _DOMAINS
+    if domains:
+        raise ValueError(f"its nodes must be of ONNX's own set, not of {', '.join(sorted(domains))}")
+
+
+def load_keras(path: Path) -> tuple[Compute, tuple[tuple, tuple]]:
+    """Return what predicts with a Keras file, and the shapes of one clip's features and probabilities."""
+    from ser_lib.model import load_model, predict_probabilities  # imports TensorFlow, which takes seconds
+
+    model = load_model(path)
+    return functools.partial(predict_probabilities, model), (model.input_shape[1:], model.output_shape[1:])

@@ -1,0 +1,48 @@
+"""The command `ser enrol`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ser_lib.errors import AudioError, ParameterError
+from ser_lib.params import printable, shown
+
+
+def enrol(
+    folder: Annotated[str, typer.Argument(help="Folder of twenty or more clips of one person; or a pattern.")],
+    name: Annotated[str | None, typer.Option(help="What to call the speaker.  [default: the folder's name]")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Run or bundle to enrol for.  [default: the newest on real recordings]")
+    ] = None,
+) -> None:
+    """Learn what a new speaker's voice is like, for `ser predict --speaker NAME`.
+
+    The clips need no labels. They should hold all kinds of speech: only of angry clips, anger becomes what is usual.
+    """
+    from ser_lib.audio import load_audio
+    from ser_lib.cli_predict import load_run, newest_run
+    from ser_lib.files import find_files
+    from ser_lib.voices import FEWEST_CLIPS, measure_voice, save_voice
+
+    bundle = load_run(run or newest_run())
+    signals, faults = [], []
+    for file in find_files(folder):
+        try:
+            signal = load_audio(file)
+            bundle.hear_unscaled(*signal)
+        except (AudioError, OSError) as error:
+            faults.append(f"{printable(file.name)} is left out: {error}.")
+        else:
+            signals.append(signal)
+    if len(signals) < FEWEST_CLIPS:
+        first = f" {faults[0]}" if faults else ""
+        raise ParameterError(
+            f"A voice needs at least {FEWEST_CLIPS} clips. {printable(folder)} has {len(signals)} that can be used."
+            f"{first}"
+        )
+    print(*faults, sep="\n", end="\n" if faults else "")
+    name = name or Path(folder).resolve().name
+    path = save_voice(name, measure_voice(signals, bundle), len(signals), bundle)
+    print(f"{name} is enrolled with {len(signals)} clips: ser predict FILE --speaker {name}")
+    print(f"{shown(path)} holds two numbers for each feature, and no sound. Delete it to forget the voice.")

@@ -1,0 +1,66 @@
+"""Occlusion, of models whose answer rests on what we know."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ser_lib.explain import occlude
+
+NAMES = ["rms", "zcr", "mfcc_1"]
+
+
+def bundle_of(logit, names=NAMES, mean=0.0):
+    """A model of two emotions: the log-odds of sad are `logit` of the features."""
+
+    def probabilities(X):
+        p = 1 / (1 + np.exp(-np.array([logit(x) for x in X], dtype=float)))
+        return np.stack([1 - p, p], axis=1).astype(np.float32)
+
+    settings = SimpleNamespace(hop_length=160, sampling_rate=16000)
+    typical = SimpleNamespace(mean=[mean] * 3 * len(names))
+    info = SimpleNamespace(features=names, emotions=["neutral", "sad"], settings=settings, typical=typical)
+    return SimpleNamespace(info=info, probabilities=probabilities)
+
+
+def test_time_that_speaks_for_an_emotion_is_found():
+    features = np.zeros((100, 3), dtype=np.float32)
+    features[50:, 1] = 0.1  # 0.1 for each of the frames from 0.5 s on: log-odds of 5
+    found = occlude(bundle_of(lambda x: x[:, 1].sum()), features, 100)
+    assert found.emotion == "sad"
+    assert found.spans == [(pytest.approx(0.2 * n), pytest.approx(0.2 * n + 0.2)) for n in range(5)]
+    np.testing.assert_allclose(found.by_time, [0, 0, 1, 2, 2], atol=1e-4)
+    assert found.groups == NAMES
+    np.testing.assert_allclose(found.by_group, [0, 5, 0], atol=1e-4)
+
+
+def test_what_speaks_against_it_is_negative_and_padding_stays():
+    features = np.zeros((30, 3), dtype=np.float32)
+    features[:20, 0], features[:20, 2], features[20:] = 0.3, -0.1, 0.05
+    # log-odds: 20 * 0.3 - 20 * 0.1 + 10 * (0.05 + 0.05) = 5
+    found = occlude(bundle_of(lambda x: x[:, 0].sum() + x[:, 2].sum()), features, 20)
+    np.testing.assert_allclose(found.by_group, [6, 0, -2], atol=1e-4)
+    np.testing.assert_allclose(found.by_time, [4], atol=1e-4)
+    assert found.spans == [(0, pytest.approx(0.2))]
+
+
+def test_hidden_means_typical():
+    features = np.ones((20, 3), dtype=np.float32)
+    found = occlude(bundle_of(lambda x: x[:, 0].mean(), mean=1.0), features, 20)
+    np.testing.assert_allclose([*found.by_time, *found.by_group], 0, atol=1e-6)
+
+
+def test_bands_are_hidden_in_groups():
+    names = [f"logmel_{band + 1}" for band in range(20)]
+    features = np.zeros((20, 20), dtype=np.float32)
+    features[:, 7] = 0.1
+    found = occlude(bundle_of(lambda x: x[:, 7].sum(), names), features, 20)
+    assert len(found.groups) == 8 and found.groups[0] == "mel bands 1 to 3" and found.groups[-1] == "mel bands 19 to 20"
+    assert found.groups[int(found.by_group.argmax())] == "mel bands 7 to 9"
+    assert np.count_nonzero(np.abs(found.by_group) > 1e-5) == 1
+
+
+def test_certain_answers_are_finite():
+    features = np.ones((20, 3), dtype=np.float32)
+    found = occlude(bundle_of(lambda x: 1000 * x[:, 0].mean()), features, 20)
+    assert np.isfinite([*found.by_time, *found.by_group]).all()

@@ -1,0 +1,101 @@
+"""Buttons in 05_predict: shown where somebody can press them, and what they do."""
+
+import io
+import sys
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from test_project import REPO
+
+from ser_lib import panel
+from ser_lib.bundle import load_bundle
+from ser_lib.params import make_params
+
+RATE = 24414
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return load_bundle(REPO / "reports" / "demo")
+
+
+@pytest.fixture
+def box(root, bundle, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "05_predict.ipynb")
+    monkeypatch.setattr(panel.plt, "show", panel.plt.close)
+    monkeypatch.setattr(panel, "display", lambda shown: None)
+    return panel.show_panel(bundle, make_params({}))
+
+
+def parts(box):
+    (path, go), (upload, recorder), output = box.children[0].children, box.children[1].children, box.children[2]
+    return SimpleNamespace(path=path, go=go, upload=upload, recorder=recorder, output=output)
+
+
+def wav(seconds=1.0):
+    t = np.arange(round(seconds * RATE)) / RATE
+    stream = io.BytesIO()
+    soundfile.write(stream, 0.3 * np.sin(2 * np.pi * 200 * t * (1 + 0.1 * np.sin(9 * t))), RATE, format="WAV")
+    return stream.getvalue()
+
+
+def said(capsys):
+    """Lines of what is shown, without the sign that clears what was there before."""
+    return capsys.readouterr().out.replace("\x1b[2K\r", "").splitlines()
+
+
+def uploaded(name, content):
+    """What the browser sends for one file."""
+    when = datetime.now(UTC)
+    return ({"name": name, "type": "", "size": len(content), "content": memoryview(content), "last_modified": when},)
+
+
+def test_headless_shows_nothing(bundle, monkeypatch, root, capsys):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.setattr(panel, "widgets", None)
+    monkeypatch.setattr(panel, "display", None)
+    assert panel.show_panel(bundle, make_params({})) is None
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("place", ["jupyter", "colab", "vs code"])
+def test_somebody_can_press_buttons(monkeypatch, place):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert not panel.is_interactive()
+    if place == "jupyter":
+        monkeypatch.setenv("JPY_SESSION_NAME", "x.ipynb")
+    elif place == "colab":
+        monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    else:
+        shell = SimpleNamespace(user_ns={"__vsc_ipynb_file__": "x.ipynb"})
+        monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    assert panel.is_interactive()
+
+
+def test_upload_and_recording_are_answered_as_their_file(box, bundle, tmp_path, capsys):
+    (tmp_path / "mine.wav").write_bytes(wav())
+    expected = bundle.predict(*soundfile.read(tmp_path / "mine.wav", dtype="float32"))
+    first = f"mine.wav: {expected.headline} ({expected.confidence:.1%})"
+    part = parts(box)
+    part.upload.value = uploaded("mine.wav", wav())
+    assert said(capsys)[0] == first
+    part.recorder.set_state({"recording": memoryview(wav())})  # as the browser sends it
+    assert said(capsys)[0] == first.replace("mine.wav", "recording")
+    part.path.value = str(tmp_path / "mine.wav")
+    part.go.click()
+    assert said(capsys)[0] == first
+
+
+def test_long_recording_has_a_timeline(box, capsys):
+    parts(box).recorder.recording = wav(8)
+    assert said(capsys)[0].startswith("Windows of speech: ")
+
+
+@pytest.mark.parametrize("content", [b"", b"no sound at all"])
+def test_what_is_no_audio_is_one_line(box, capsys, content):
+    parts(box).upload.value = uploaded("../a\nb.wav", content)
+    (line,) = said(capsys)
+    assert line.startswith("a\\nb.wav cannot be used: ")
