@@ -4,8 +4,12 @@ Training and prediction both come through here with the same `AudioSettings`.
 Signals are float32 in [-1, 1].
 """
 
+import itertools
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import librosa
 import numpy as np
@@ -24,7 +28,10 @@ _SILENT_PEAK = 2.0**-15
 """A signal that never exceeds one step of 16 bits is silence."""
 _INT32_SCALE = 2.0**31
 _BLOCK = 1 << 20
-"""Samples of each channel that are decoded together."""
+"""Samples of all channels that are decoded together."""
+_MOST_SAMPLES = 100_000_000
+"""Samples of a file that is heard as one: 35 minutes at 48 kHz, 400 MB."""
+_LOWEST_RATE = 1000
 _BAND_FRAME = 1024
 """Samples of a frame whose spectrum tells the bandwidth."""
 _BAND_DB = 60.0
@@ -38,8 +45,6 @@ _GATE_HOP = 512
 def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
     """Decode an audio file and average its channels.
 
-    soundfile reads wav, AIFF (inside .wav too), flac, ogg and mp3; PyAV reads the rest.
-
     Returns
     -------
     signal : np.ndarray [shape=(n_samples,)], float32
@@ -48,16 +53,19 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
     Raises
     ------
     AudioError
-        If the file is missing, cannot be decoded, is empty or silent, or holds NaN or infinity.
+        If the file is missing, cannot be decoded, is empty, silent or too long, or holds NaN or infinity.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise AudioError("there is no such file" if not path.exists() else "this is not a file")
-    try:
-        channels, sampling_rate = _decode(path)
-    except PermissionError:
-        raise AudioError("the file may not be read") from None
-    return to_mono(channels), sampling_rate
+    blocks, loudest, n_samples, rate = [], 0.0, 0, 0
+    for channels, sampling_rate in read_blocks(path):
+        rate = sampling_rate
+        loudest = max(loudest, float(np.abs(channels).max(initial=0)))
+        blocks.append(_average(channels))
+        n_samples += len(channels)
+        if n_samples > _MOST_SAMPLES:
+            raise AudioError(
+                f"the file is longer than {_MOST_SAMPLES:,} samples; ser predict --window hears it piece by piece"
+            )
+    return _check_sound(np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32), loudest), rate
 
 
 def to_mono(channels: np.ndarray) -> np.ndarray:
@@ -68,52 +76,117 @@ def to_mono(channels: np.ndarray) -> np.ndarray:
     AudioError
         If there are no samples, or they are silent, NaN or infinite.
     """
-    if channels.shape[0] == 0:
-        raise AudioError("the file holds no samples")
+    return _check_sound(_average(channels), float(np.abs(channels).max(initial=0)))
+
+
+def _average(channels: np.ndarray) -> np.ndarray:
     if not np.isfinite(channels).all():
         raise AudioError("the samples hold NaN or infinity")
-    signal = channels.mean(axis=1, dtype=np.float64).astype(np.float32)
+    return channels.mean(axis=1, dtype=np.float64).astype(np.float32)
+
+
+def _check_sound(signal: np.ndarray, loudest: float) -> np.ndarray:
+    """Return a signal that holds sound; `loudest` is the largest amplitude of any channel."""
+    if len(signal) == 0:
+        raise AudioError("the file holds no samples")
     if np.abs(signal).max() <= _SILENT_PEAK:
-        silent = np.abs(channels).max() <= _SILENT_PEAK
-        raise AudioError("the file is silent" if silent else "its channels cancel each other out")
+        raise AudioError("the file is silent" if loudest <= _SILENT_PEAK else "its channels cancel each other out")
+    if len(signal) > 1 and float(signal.max()) - float(signal.min()) <= _SILENT_PEAK:
+        raise AudioError("the file is silent: all of its samples have the same value")
     return signal
 
 
-def _decode(path: Path) -> tuple[np.ndarray, int]:
-    if path.stat().st_size == 0:
-        raise AudioError("the file is empty")
+def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Decode an audio file piece by piece, without believing how long its header says it is.
+
+    soundfile reads wav, AIFF (inside .wav too), flac, ogg and mp3; PyAV reads the rest.
+
+    Yields
+    ------
+    channels : np.ndarray [shape=(n_samples, n_channels)], float32
+        The next samples.
+    sampling_rate : int, Hz
+
+    Raises
+    ------
+    AudioError
+        If the file is missing, empty, or cannot be decoded, or its sampling rate holds no speech.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError("there is no such file" if not path.exists() else "this is not a file")
     try:
-        with soundfile.SoundFile(path) as file:
-            return _read_blocks(file), file.samplerate
+        if path.stat().st_size == 0:
+            raise AudioError("the file is empty")
+        with _decodable(path) as source:
+            yield from _read_with_soundfile(source)
+    except PermissionError:
+        raise AudioError("the file may not be read") from None
+
+
+@contextmanager
+def _decodable(path: Path) -> Iterator[str | BinaryIO]:
+    """Give what a decoder opens: the path, or the open file if the path is not UTF-8, which they do not take."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield file
+    else:
+        yield str(path)
+
+
+def _read_with_soundfile(source: str | BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
+    n_read = 0
+    try:
+        with soundfile.SoundFile(source) as file:
+            rate, size = check_rate(file.samplerate), max(1, _BLOCK // file.channels)
+            block = file.read(size, dtype="float32", always_2d=True)
+            while len(block):
+                yield block, rate
+                n_read += len(block)
+                # a file that is shorter than its header says must not be read beyond its end
+                block = file.read(size, dtype="float32", always_2d=True) if len(block) == size else block[:0]
+        return
     except (soundfile.LibsndfileError, TypeError):
-        return _decode_with_av(path)
+        if n_read:
+            raise AudioError(f"the file is damaged after {n_read / rate:.1f} s") from None
+    if not isinstance(source, str):
+        source.seek(0)
+    yield from _read_with_av(source)
 
 
-def _read_blocks(file: soundfile.SoundFile) -> np.ndarray:
-    """Channels [shape=(n_samples, n_channels)] of what there is; a header may claim any length."""
-    blocks = [file.read(_BLOCK, dtype="float32", always_2d=True)]
-    while len(blocks[-1]) == _BLOCK:
-        blocks.append(file.read(_BLOCK, dtype="float32", always_2d=True))
-    return np.concatenate(blocks)
-
-
-def _decode_with_av(path: Path) -> tuple[np.ndarray, int]:
+def _read_with_av(source: str | BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
     import av  # only needed for what soundfile does not read
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(source) as container:
             if not container.streams.audio:
                 raise AudioError("the file has no audio track")
             stream = container.streams.audio[0]
-            resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-            frames = [frame for packet in container.decode(stream) for frame in resampler.resample(packet)]
-            frames += resampler.resample(None)
-            blocks = [frame.to_ndarray() for frame in frames]
-            if not blocks:
-                return np.zeros((0, 1), dtype=np.float32), stream.rate
-            return np.concatenate(blocks, axis=1).T, stream.rate
+            rate = check_rate(stream.rate or 0)
+            resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
+            kept: list[np.ndarray] = []
+            for packet in itertools.chain(container.decode(stream), [None]):  # None: what the resampler still has
+                kept += [frame.to_ndarray() for frame in resampler.resample(packet)]
+                if kept and (packet is None or sum(block.size for block in kept) >= _BLOCK):
+                    yield np.concatenate(kept, axis=1).T, rate
+                    kept = []
     except (av.error.FFmpegError, ValueError):
         raise AudioError("the file cannot be decoded as audio") from None
+
+
+def check_rate(sampling_rate: int) -> int:
+    """Return a sampling rate (Hz) that can hold speech.
+
+    Raises
+    ------
+    AudioError
+        If it cannot.
+    """
+    if sampling_rate < _LOWEST_RATE:
+        raise AudioError(f"speech needs a sampling rate of at least {_LOWEST_RATE} Hz, and this has {sampling_rate} Hz")
+    return sampling_rate
 
 
 def resample(signal: np.ndarray, sampling_rate: int, *, target_rate: int) -> np.ndarray:
@@ -210,7 +283,7 @@ def load_trimmed(path: str | Path, settings: AudioSettings) -> np.ndarray:
 
 def trim_steps(signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> dict[str, np.ndarray]:
     """Signals `decoded` (at its own rate), `resampled`, `normalised` and `trimmed`, in this order."""
-    resampled = resample(signal, sampling_rate, target_rate=settings.sampling_rate)
+    resampled = resample(signal, check_rate(sampling_rate), target_rate=settings.sampling_rate)
     if len(resampled) == 0:
         raise AudioError("the file is shorter than one sample at the common rate")
     normalized = normalize_volume(resampled, settings.sampling_rate)

@@ -205,10 +205,9 @@ def _timelines(
             tables[str(file)] = predict_timeline(file, bundle, window_seconds=window, hop_seconds=hop)
             if plot is not None:
                 _plot_timeline(file, tables[str(file)], plot)
-        except (AudioError, UnicodeError, OSError) as error:
+        except (AudioError, OSError) as error:
             failed = 1
-            why = "its name or folder is not UTF-8; rename it" if isinstance(error, UnicodeError) else error
-            print(f"error: {printable(file.name)} cannot be used: {why}.", file=sys.stderr)
+            print(f"error: {printable(file.name)} cannot be used: {error}.", file=sys.stderr)
             continue
         if csv != STDIN:
             _print_timeline(printable(str(file)), tables[str(file)], unsure_below)

@@ -32,8 +32,6 @@ def predict_emotion_from_file(
         return bundle.answer(path.name, *load_audio(path), speaker=speaker, unsure_below=unsure_below)
     except AudioError as error:
         raise AudioError(f"{path.name} cannot be used: {error}.") from None
-    except UnicodeError:  # soundfile wants names that it can encode
-        raise AudioError(f"{path.name} cannot be used: its name or folder is not UTF-8; rename it.") from None
     except OSError as error:
         raise AudioError(f"{path.name} cannot be used: {error.strerror or error}.") from None
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import soundfile
 import soxr
 
-from ser_lib.audio import load_audio, to_mono
+from ser_lib.audio import read_blocks, to_mono
 from ser_lib.bundle import Bundle
 from ser_lib.errors import AudioError
 from ser_lib.labels import SHOWN_AS
@@ -29,7 +28,6 @@ SILENCE_DB = 30.0
 """dB below the loud moments of a recording at which a window is silence."""
 _LOUD = 95
 """Percentile of the frames' levels that counts as loud."""
-_BLOCK_SECONDS = 10
 _ENVELOPE_RATE = 20
 _BATCH = 16
 """Windows that are predicted together."""
@@ -130,31 +128,6 @@ def summary_text(timeline: "pd.DataFrame") -> str:
     return f"{text}\nUnlike what the model has learnt from are {len(unlike)} windows of speech ({told})."
 
 
-def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Blocks of a file as mono signals [shape=(n_samples,)], and its sampling rate (Hz).
-
-    What soundfile does not read is decoded whole by PyAV.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be decoded.
-    """
-    try:
-        file = soundfile.SoundFile(path) if Path(path).is_file() else None
-    except (soundfile.LibsndfileError, TypeError):
-        file = None
-    if file is None:
-        yield load_audio(path)
-        return
-    with file:
-        size = _BLOCK_SECONDS * file.samplerate
-        while len(block := file.read(size, dtype="float32", always_2d=True)):
-            if not np.isfinite(block).all():
-                raise AudioError("the samples hold NaN or infinity")
-            yield block.mean(axis=1, dtype=np.float64).astype(np.float32), file.samplerate
-
-
 def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Times (s) in a recording, and the largest amplitude around each; both [shape=(n,)], at most 20 for a second.
 
@@ -164,10 +137,10 @@ def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         If the file cannot be decoded.
     """
     times, peaks, start = [], [], 0.0
-    for block, rate in read_blocks(path):
-        size = max(1, rate // _ENVELOPE_RATE)
+    for channels, rate in read_blocks(path):
+        block, size = np.abs(channels.mean(axis=1)), max(1, rate // _ENVELOPE_RATE)
         firsts = np.arange(0, len(block), size)
-        peaks.append(np.maximum.reduceat(np.abs(block), firsts))
+        peaks.append(np.maximum.reduceat(block, firsts))
         times.append(start + (firsts + size / 2) / rate)
         start += len(block) / rate
     return np.concatenate(times), np.concatenate(peaks)
@@ -178,7 +151,10 @@ def _windows(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """First sample and signal of each window at the common rate; the last one may be shorter."""
     kept, start, seconds, stream = np.zeros(0, dtype=np.float32), 0, 0.0, None
-    for block, own_rate in read_blocks(path):
+    for channels, own_rate in read_blocks(path):
+        if not np.isfinite(channels).all():
+            raise AudioError("the samples hold NaN or infinity")
+        block = channels.mean(axis=1, dtype=np.float64).astype(np.float32)
         stream = stream or soxr.ResampleStream(own_rate, rate, 1, dtype="float32", quality="HQ")
         kept = np.concatenate([kept, stream.resample_chunk(block)])
         seconds += len(block) / own_rate

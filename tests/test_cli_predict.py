@@ -211,16 +211,15 @@ def test_path_that_no_file_can_have_is_told_as_missing(voices, predicted):
 
 
 @pytest.mark.parametrize("options", [(), ("--window", "1")])
-def test_name_that_is_not_utf_8_does_not_stop_the_rest(voices, predicted, options):
+def test_name_that_is_not_utf_8_is_a_name(voices, predicted, options):
     name = b"x\xff.wav".decode(errors="surrogateescape")
     try:
         shutil.copy(voices / "in" / "a.wav", voices / "in" / name)
     except OSError:
         pytest.skip("this disk takes no such name")
     done = predicted(voices / "in", "--run", "people", *options)
-    assert done.status == 1
-    assert "a.wav" in done.out
-    assert done.err == "error: x\\udcff.wav cannot be used: its name or folder is not UTF-8; rename it.\n"
+    assert (done.status, done.err) == (0, "")
+    assert "a.wav" in done.out and "x\\udcff.wav" in done.out
 
 
 def test_terminal_without_such_letters_gets_escapes(voices):

@@ -10,7 +10,7 @@ import soundfile
 import soxr
 from test_records import call
 
-from ser_lib import timeline
+from ser_lib import audio, timeline
 from ser_lib.bundle import load_bundle
 from ser_lib.errors import AudioError
 from ser_lib.predict import predict_emotion_from_file
@@ -84,7 +84,7 @@ def test_what_is_far_below_the_loud_moments_is_silence(bundle, write_wav, tmp_pa
 def test_blocks_do_not_change_a_number(bundle, write_wav, tmp_path, monkeypatch):
     path = write_wav(tmp_path / "a.wav", np.concatenate([tone(7, 44100), tone(5, 44100, 330)]), 44100)
     at_once = timeline.predict_timeline(path, bundle)
-    monkeypatch.setattr(timeline, "_BLOCK_SECONDS", 1)
+    monkeypatch.setattr(audio, "_BLOCK", 10_000)
     monkeypatch.setattr(timeline, "_BATCH", 3)
     pd.testing.assert_frame_equal(timeline.predict_timeline(path, bundle), at_once, rtol=1e-3, atol=1e-4)
 
@@ -138,7 +138,7 @@ def test_command_prints_a_timeline_and_writes_it(root, write_wav, monkeypatch, c
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == str(path) and lines[2].startswith("      0.00      2.00  ") and "silence" in lines[-3]
-    assert "Of all windows, " in lines[-2]
+    assert any("Of all windows, " in line for line in lines)
     table = pd.read_csv(root / "t.csv")
     assert list(table)[:6] == ["file", "start", "end", "state", "emotion", "confidence"]
     assert len(table) == 7
