@@ -10,7 +10,7 @@ STAMP := .venv/.complete
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup all test test-all check format bench lab notebooks lock clean
+.PHONY: help setup all test test-all fuzz check format bench lab notebooks lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ test: setup  ## run the tests (under 10 minutes on two cores)
 
 test-all: setup  ## run the tests, the slow ones too
 	@$(BIN)/pytest -n 2 --dist loadfile
+
+fuzz: setup  ## try a hundred times as many damaged files and bundles, others each time (an hour)
+	@SER_FUZZ=100 $(BIN)/pytest -n 2 --dist load tests/test_fuzz.py
 
 check: setup  ## check style, docstrings and formatting of code, tests and notebooks
 	@$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -164,7 +164,9 @@ def _read_with_av(source: str | BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
             if not container.streams.audio:
                 raise AudioError("the file has no audio track")
             stream = container.streams.audio[0]
-            rate = check_rate(stream.rate or 0)
+            if stream.codec_context is None or not stream.rate:  # a codec that PyAV does not know
+                raise AudioError("the file cannot be decoded as audio")
+            rate = check_rate(stream.rate)
             resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
             kept: list[np.ndarray] = []
             for packet in itertools.chain(container.decode(stream), [None]):  # None: what the resampler still has

@@ -1,0 +1,187 @@
+"""Files and bundles that chance has damaged: only an error of ours comes out, or what is whole.
+
+2,000 cases in `make test`, the same ones each time; `make fuzz` tries many more, new ones each time.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_formats import compression
+from test_project import REPO
+
+from ser_lib.audio import load_audio, read_blocks
+from ser_lib.bundle import load_bundle
+from ser_lib.errors import AudioError, SerError
+
+TIMES = int(os.environ.get("SER_FUZZ", "1"))
+"""Times as many cases; from 2 on, others each time."""
+RATE = 16000
+
+
+def cases(number):
+    return settings(
+        max_examples=number * TIMES,
+        deadline=None,
+        derandomize=TIMES == 1,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.sampled_from(["replace", "delete", "insert", "zero", "cut"]),
+        st.binary(min_size=1, max_size=16),
+    ),
+    min_size=1,
+    max_size=6,
+)
+WORDS = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.sampled_from(["replace", "delete", "insert"]),
+        st.sampled_from([b"[", b"}", b"1e999", b"null", b"-1", b'"', b"\0", b"99999999999", b"0", b"1", b"true", b","]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def edited(content, edits):
+    content = bytearray(content)
+    for share, kind, data in edits:
+        # half of the places are in the header, where most of the meaning is
+        place = int(share * 2 * min(len(content), 200)) if share < 0.5 else int((2 * share - 1) * len(content))
+        if kind == "replace":
+            content[place : place + len(data)] = data
+        elif kind == "delete":
+            del content[place : place + 3 * len(data)]
+        elif kind == "insert":
+            content[place:place] = data
+        elif kind == "zero":
+            content[place : place + 8] = bytes(8)
+        else:
+            del content[max(1, place) :]
+    return bytes(content)
+
+
+CONTAINERS = {
+    "WAV": ("PCM_16", "FLOAT"), "AIFF": ("PCM_24",), "FLAC": ("PCM_16",), "OGG": ("VORBIS",),
+    "MP3": ("MPEG_LAYER_III",), "W64": ("PCM_16",), "AU": ("ULAW",),
+}  # fmt: skip
+CODECS = ("AAC 64 kbit/s (m4a)", "Opus 32 kbit/s (webm)", "Opus 32 kbit/s", "WMA 64 kbit/s", "ALAC (m4a)")
+
+
+@functools.cache
+def files():
+    """A tenth of a second in many formats."""
+    t = np.arange(RATE // 10) / RATE
+    signal = (0.3 * np.sin(2 * np.pi * 300 * t)).astype(np.float32)
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        for container, subtypes in CONTAINERS.items():
+            for subtype in subtypes:
+                stream = io.BytesIO()
+                soundfile.write(stream, np.stack([signal, -signal / 2], 1), RATE, format=container, subtype=subtype)
+                found.append(stream.getvalue())
+        for codec in CODECS:
+            path = compression.encode(Path(name) / "b", signal, RATE, compression.FORMATS[codec])
+            found.append(path.read_bytes())
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("damaged") / "voice"
+
+
+def decode(path):
+    """Decode, and see that it is sound or one line; never more than a header can claim."""
+    try:
+        for number, (block, _) in enumerate(read_blocks(path)):
+            assert block.ndim == 2 and block.dtype == np.float32
+            assert block.size <= 1 << 22
+            if number == 20:
+                return
+        signal, rate = load_audio(path)
+    except AudioError as error:
+        assert "\n" not in str(error)
+    else:
+        assert signal.ndim == 1 and np.isfinite(signal).all() and rate >= 1000
+
+
+@cases(1200)
+@given(number=st.integers(0, len(files()) - 1), edits=EDITS)
+def test_damaged_files_are_sound_or_one_line(place, number, edits):
+    place.write_bytes(edited(files()[number], edits))
+    decode(place)
+
+
+@cases(200)
+@given(content=st.binary(max_size=300), start=st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"\0\0\0 ftyp"]))
+def test_arbitrary_bytes_are_sound_or_one_line(place, start, content):
+    place.write_bytes(start + content)
+    decode(place)
+
+
+@functools.cache
+def parts():
+    """Files of a bundle."""
+    names = ("bundle.json", "model.onnx", "model_card.md", "LICENCE.txt")
+    return {name: (REPO / "reports" / "demo" / name).read_bytes() for name in names}
+
+
+def take(path):
+    try:
+        bundle = load_bundle(path)
+        answer = bundle.predict(0.1 * np.random.default_rng(0).standard_normal(RATE), RATE)
+    except SerError as error:
+        assert "\n" not in str(error)
+    else:
+        assert 0 <= answer.confidence <= 1
+
+
+@cases(250)
+@given(edits=st.one_of(WORDS, EDITS))
+def test_damaged_descriptions_are_refused_in_one_line(place, edits):
+    folder = place.parent
+    (folder / "model.onnx").write_bytes(parts()["model.onnx"])
+    (folder / "bundle.json").write_bytes(edited(parts()["bundle.json"], edits))
+    take(folder)
+
+
+@cases(200)
+@given(edits=EDITS)
+def test_damaged_models_of_the_right_checksum_are_refused_in_one_line(place, edits):
+    folder = place.parent
+    model = edited(parts()["model.onnx"], edits)
+    description = json.loads(parts()["bundle.json"]) | {"onnx_sha256": hashlib.sha256(model).hexdigest()}
+    (folder / "model.onnx").write_bytes(model)
+    (folder / "bundle.json").write_text(json.dumps(description))
+    take(folder)
+
+
+@cases(150)
+@given(edits=EDITS)
+def test_damaged_zip_files_are_refused_in_one_line(place, edits):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts().items():
+            archive.writestr(name, content)
+        sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in parts().items())
+        archive.writestr("SHA256SUMS", sums)
+    path = place.parent / "bundle.zip"
+    path.write_bytes(edited(stream.getvalue(), edits))
+    take(path)
