@@ -99,7 +99,7 @@ class Bundle:
         """
         self._check_speaker(speaker)
         features, measures = self.hear_unscaled(signal, sampling_rate)
-        return self._to_scale(features, self.info.settings.sound_frames(measures.n_trimmed), speaker), measures
+        return self.to_scale(features, self.info.settings.sound_frames(measures.n_trimmed), speaker), measures
 
     def hear_unscaled(self, signal: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, Measures]:
         """What `hear` gives, before anything of a speaker is taken out."""
@@ -164,7 +164,7 @@ class Bundle:
         mono, rate = to_mono(_to_channels(signal)), _to_rate(sampling_rate)
         return self.answer("signal", mono, rate, speaker=speaker, unsure_below=unsure_below)
 
-    def _to_scale(self, features: np.ndarray, n_sound: int, speaker: str | None) -> np.ndarray:
+    def to_scale(self, features: np.ndarray, n_sound: int, speaker: str | None) -> np.ndarray:
         """Features [shape=(n_frames, n_features)] as the model takes them, whoever speaks."""
         if self.info.speakers:
             return normalize(features, self.voice or find_statistics(self.info.speakers, speaker))
