@@ -1,9 +1,12 @@
 """What a model is used to hear: expected values by hand, by scipy.signal, and from real recordings."""
 
+import importlib.util
+
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.signal
+from test_project import REPO
 
 from ser_lib.audio import bandwidth, load_audio, peak_level
 from ser_lib.bundle import load_bundle
@@ -131,26 +134,14 @@ def test_typical_is_learnt_from_training_and_its_distance_from_validation():
     np.testing.assert_allclose(learnt.statistics.deviation[:2], frames.std(axis=0), rtol=0.1)
 
 
-def tones(number, rng, rate=24414):
-    """Sounds like music: a held chord, a scale of plucked notes, a note with vibrato."""
-    t = np.arange(round(rng.uniform(1.3, 2.8) * rate)) / rate
-    f = rng.uniform(150, 600)
-    if number % 3 == 0:
-        signal = sum(np.sin(2 * np.pi * f * ratio * h * t) / h for ratio in (1, 1.25, 1.5) for h in range(1, 6))
-    elif number % 3 == 1:
-        note, since = np.divmod(t, 0.3)
-        pitch = f * 2 ** (note / 12)
-        signal = np.exp(-4 * since) * sum(np.sin(2 * np.pi * pitch * h * since) / h for h in range(1, 9))
-    else:
-        signal = sum(np.sin(2 * np.pi * f * h * t + 2 * h * np.sin(2 * np.pi * 5.5 * t)) / h for h in range(1, 9))
-    return (0.5 * signal / np.abs(signal).max()).astype(np.float32), rate
+_spec = importlib.util.spec_from_file_location("unlike", REPO / "benchmarks" / "unlike.py")
+unlike = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(unlike)
 
 
 @pytest.mark.parametrize("run", ["tess_random_s0", "tess_robust_random_s0"])
 def test_real_models_tell_noise_music_and_telephones_from_test_clips(tess, run):
-    from test_project import REPO
-
-    folder, rng = REPO / "reports" / run, np.random.default_rng(0)
+    folder = REPO / "reports" / run
     bundle = load_bundle(folder)
     split = pd.read_csv(folder / "split.csv", dtype=str)
     clips = split[split["set"] == "test"]["clip"].iloc[::7].str.removeprefix("TESS/")
@@ -162,14 +153,12 @@ def test_real_models_tell_noise_music_and_telephones_from_test_clips(tess, run):
         return np.mean([bool(bundle.predict(signal, rate).unlike) for signal, rate in signals])
 
     assert share(known) <= 0.05
-    assert share([((0.1 * rng.standard_normal(40000)).astype("f4"), 24414) for _ in range(20)]) >= 0.9
-    assert share([tones(number, rng) for number in range(30)]) >= 0.9
+    assert share([unlike.noise(number) for number in range(20)]) >= 0.9
+    assert share([unlike.music(number) for number in range(30)]) >= 0.9
     assert share([degrade(*one, condition="telephone", sha256="0") for one in known[:30]]) >= 0.9
 
 
 def test_signal_of_another_length_is_named(tess):
-    from test_project import REPO
-
     bundle = load_bundle(REPO / "reports" / "tess_random_s0")
     one = load_audio(tess.file(tess.names[0]))
     long = np.tile(one[0], 4)

@@ -1,0 +1,106 @@
+"""Which recordings a model names as unlike its training clips, and how often it is unsure.
+
+    python benchmarks/unlike.py --data data
+
+`data` holds TESS and EMODB. Prints the tables of docs/prediction.md. `noise` and `music` also serve
+tests/test_typical.py.
+"""
+
+import argparse
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ser_lib import load_bundle
+from ser_lib.audio import load_audio
+from ser_lib.bundle import Bundle
+from ser_lib.degrade import degrade
+
+RUNS = ("tess_random_s0", "tess_robust_random_s0", "tess_oaf_yaf_s0", "tess_robust_oaf_yaf_s0", "emodb_fold0_s0")
+N_CLIPS = 200
+RATE = 24414
+Signals = list[tuple[np.ndarray, int]]
+
+
+def noise(number: int) -> tuple[np.ndarray, int]:
+    """White noise, as long as a phrase, and its sampling rate (Hz)."""
+    rng = np.random.default_rng(number)
+    return (0.1 * rng.standard_normal(round(rng.uniform(1.3, 2.8) * RATE))).astype(np.float32), RATE
+
+
+def music(number: int) -> tuple[np.ndarray, int]:
+    """In turn a held chord, a scale of plucked notes and a note with vibrato, as long as a phrase; and its rate."""
+    rng = np.random.default_rng(number)
+    t = np.arange(round(rng.uniform(1.3, 2.8) * RATE)) / RATE
+    f = rng.uniform(150, 600)
+    if number % 3 == 0:
+        signal = sum(np.sin(2 * np.pi * f * ratio * h * t) / h for ratio in (1, 1.25, 1.5) for h in range(1, 6))
+    elif number % 3 == 1:
+        note, since = np.divmod(t, 0.3)
+        pitch = f * 2 ** (note / 12)
+        signal = np.exp(-4 * since) * sum(np.sin(2 * np.pi * pitch * h * since) / h for h in range(1, 9))
+    else:
+        signal = sum(np.sin(2 * np.pi * f * h * t + 2 * h * np.sin(2 * np.pi * 5.5 * t)) / h for h in range(1, 9))
+    return (0.5 * signal / np.abs(signal).max()).astype(np.float32), RATE
+
+
+def clips_of(data: Path, run: str) -> list[Path]:
+    """Files of test clips of a run, drawn at random."""
+    with (Path("reports") / run / "split.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["set"] == "test"]
+    files = {corpus: {file.stem: file for file in (data / corpus).rglob("*.wav")} for corpus in ("TESS", "EMODB")}
+    chosen = np.random.default_rng(0).permutation(len(rows))[:N_CLIPS]
+    return [files[rows[place]["corpus"]][rows[place]["clip"].rpartition("/")[2]] for place in chosen]
+
+
+def conditions(known: Signals, strange: Signals) -> dict[str, Signals]:
+    """Everything that a model is given, by name."""
+    degraded = {
+        name: [degrade(*one, condition=name, sha256=f"{number:x}") for number, one in enumerate(known[:100])]
+        for name in ("telephone", "mp3 32 kbit/s", "noise 20 dB", "noise 0 dB")
+    }
+    made = {"white noise": [noise(n) for n in range(100)], "music-like tones": [music(n) for n in range(99)]}
+    return {"test clips": known} | degraded | made | {"another corpus": strange}
+
+
+def share_unlike(bundle: Bundle, signals: Iterable[tuple[np.ndarray, int]]) -> float:
+    """Share of signals that the model names as unlike its training clips."""
+    return float(np.mean([bool(bundle.predict(signal, rate).unlike) for signal, rate in signals]))
+
+
+def unsure(bundle: Bundle, run: str, known: Signals, files: list[Path]) -> list[str]:
+    """Share of test clips that are unsure, and the share of right answers among the others and among these."""
+    with (Path("reports") / run / "split.csv").open(encoding="utf-8", newline="") as file:
+        true = {row["clip"].rpartition("/")[2]: row["emotion"] for row in csv.DictReader(file)}
+    shown = dict(zip(bundle.info.emotions, bundle.predict(*known[0]).probabilities, strict=True))
+    answers = [bundle.predict(*one) for one in known]
+    right = np.array([one.emotion == shown.get(true[file.stem]) for one, file in zip(answers, files, strict=True)])
+    doubted = np.array([one.unsure for one in answers])
+    shares = [right[rows].mean() if rows.any() else None for rows in (~doubted, doubted)]
+    return [f"{doubted.mean():.2f}", *("" if share is None else f"{share:.2f}" for share in shares)]
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    data = parser.parse_args().data
+    columns, rows = {}, []
+    for run in RUNS:
+        bundle, files = load_bundle(Path("reports") / run), clips_of(data, run)
+        known = [load_audio(file) for file in files]
+        other = "EMODB" if bundle.info.corpora == ["TESS"] else "TESS"
+        strange = [load_audio(file) for file in sorted((data / other).rglob("*.wav"))[::13][:100]]
+        columns[run] = {name: share_unlike(bundle, them) for name, them in conditions(known, strange).items()}
+        rows.append(f"| {' | '.join([run, *unsure(bundle, run, known, files)])} |")
+    print(f"| named as unlike | {' | '.join(RUNS)} |\n| --- |{' ---: |' * len(RUNS)}")
+    for name in columns[RUNS[0]]:
+        print(f"| {name} | {' | '.join(f'{column[name]:.2f}' for column in columns.values())} |")
+    print("\n| run | unsure | right of the sure | right of the unsure |\n| --- | ---: | ---: | ---: |")
+    print(*rows, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
