@@ -39,6 +39,7 @@ UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
 """Confidence below which a prediction is unsure, unless another is asked for."""
 _LARGEST_INFO = 10_000_000
 """Bytes that `bundle.json` may have; the largest of this project has a thousandth of it."""
+_MEND = "Run 03_train again."
 _MOST_VALUES = 50_000_000
 """Values that a clip's features, or the spectra they come from, may have: 400 MB of complex numbers."""
 
@@ -161,7 +162,7 @@ class Bundle:
         """
         from ser_lib.audio import to_mono
 
-        mono, rate = to_mono(_to_channels(signal)), _to_rate(sampling_rate)
+        mono, rate = to_mono(to_channels(signal)), to_rate(sampling_rate)
         return self.answer("signal", mono, rate, speaker=speaker, unsure_below=unsure_below)
 
     def to_scale(self, features: np.ndarray, n_sound: int, speaker: str | None) -> np.ndarray:
@@ -174,7 +175,7 @@ class Bundle:
         return np.concatenate([sound, features[n_sound:]])  # padding is the same for all
 
 
-def _to_channels(signal: np.ndarray) -> np.ndarray:
+def to_channels(signal: np.ndarray) -> np.ndarray:
     """Channels [shape=(n_samples, n_channels)], float32, of a signal as `Bundle.predict` takes it."""
     try:
         signal = np.asarray(signal)
@@ -189,7 +190,8 @@ def _to_channels(signal: np.ndarray) -> np.ndarray:
         return signal.astype(np.float32).reshape(len(signal), -1 if signal.size else 1)
 
 
-def _to_rate(sampling_rate: float) -> int:
+def to_rate(sampling_rate: float) -> int:
+    """Sampling rate (Hz) as `Bundle.predict` takes it; AudioError if it is none."""
     try:
         if not isinstance(sampling_rate, bool) and int(sampling_rate) == sampling_rate >= 1:
             return int(sampling_rate)
@@ -274,6 +276,8 @@ def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
     with unpacked(path) as folder:
         try:
             return _load_folder(folder, backend)
+        except BundleError as error:  # whoever sent it can mend it
+            raise BundleError(str(error).replace(_MEND, "Get it once more.")) from None
         except StageError:
             raise BundleError(
                 f"{shown(path)} must hold the model that its {BUNDLE_FILE} names for {backend}. It does not. "
@@ -293,7 +297,7 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
     except OSError as error:
         raise BundleError(f"A model in the bundle cannot be read: {error.strerror or error}.") from None
     if not fits:
-        raise BundleError(f"{shown(path)} is not the model that {BUNDLE_FILE} beside it describes. Run 03_train again.")
+        raise BundleError(f"{shown(path)} is not the model that {BUNDLE_FILE} beside it describes. {_MEND}")
     try:
         probabilities, shapes = load(path)
     except Exception as error:  # each library raises what it likes
@@ -303,7 +307,7 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
         raise BundleError(
             f"The settings in {shown(folder / BUNDLE_FILE)} must fit the model: they give features of shape "
             f"{expected[0]} and {expected[1][0]} emotions. The model takes {shapes[0]} "
-            f"and gives {shapes[1][0] if len(shapes[1]) == 1 else shapes[1]}. Run 03_train again."
+            f"and gives {shapes[1][0] if len(shapes[1]) == 1 else shapes[1]}. {_MEND}"
         )
     if backend == "onnx":  # Keras would take seconds for it
         try_model(path, probabilities, expected)
@@ -339,7 +343,7 @@ def read_bundle_info(folder: Path) -> BundleInfo:
 
 
 def _damaged(path: Path, why: str) -> BundleError:
-    return BundleError(f"{shown(path)} is damaged ({printable(why)}). Run 03_train again.")
+    return BundleError(f"{shown(path)} is damaged ({printable(why)}). {_MEND}")
 
 
 def _once(pairs: list[tuple]) -> dict:

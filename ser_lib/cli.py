@@ -13,7 +13,9 @@ import typer
 
 from ser_lib.cli_data import data_app
 from ser_lib.cli_enrol import enrol
-from ser_lib.cli_predict import export, predict
+from ser_lib.cli_export import export
+from ser_lib.cli_listen import listen
+from ser_lib.cli_predict import predict
 from ser_lib.errors import RunError, SerError
 from ser_lib.manifest import DONE
 from ser_lib.params import Params, read_values, resolve, shown
@@ -273,6 +275,7 @@ def remove(
 
 
 app.command()(predict)
+app.command()(listen)
 app.command()(enrol)
 app.command()(export)
 

@@ -21,7 +21,7 @@ def enrol(
     The clips need no labels. They should hold all kinds of speech: only of angry clips, anger becomes what is usual.
     """
     from ser_lib.audio import load_audio
-    from ser_lib.cli_predict import load_run, newest_run
+    from ser_lib.cli_common import load_run, newest_run
     from ser_lib.files import find_files
     from ser_lib.voices import FEWEST_CLIPS, measure_voice, save_voice
 

@@ -21,6 +21,10 @@ class AudioError(SerError):
     """One audio file cannot be used; the message is the reason."""
 
 
+class MicrophoneError(SerError):
+    """There is no microphone that can be heard."""
+
+
 class StageError(SerError):
     """What an earlier notebook writes is missing or belongs to something else."""
 

@@ -8,6 +8,7 @@ Probabilities are smoothed over neighbouring windows of speech with the weights 
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 SILENCE_DB = 30.0
 """dB below the loud moments of a recording at which a window is silence."""
-_LOUD = 95
+LOUD = 95
 """Percentile of the frames' levels that counts as loud."""
 _ENVELOPE_RATE = 20
 _BATCH = 16
@@ -74,27 +75,19 @@ def predict_timeline(
     """
     import pandas as pd
 
-    settings = bundle.info.settings
-    rate, longest = settings.sampling_rate, settings.target_length / settings.sampling_rate
-    window_seconds = longest if window_seconds is None else window_seconds
-    hop_seconds = window_seconds / 2 if hop_seconds is None else hop_seconds
-    if not _SHORTEST_HOP <= hop_seconds <= window_seconds <= longest:
-        raise AudioError(
-            f"a window must be at most as long as what the model hears ({longest:.2f} s), and a hop at least "
-            f"{_SHORTEST_HOP} s and at most a window, not {window_seconds:g} s and {hop_seconds:g} s"
-        )
-    window, hop = round(window_seconds * rate), round(hop_seconds * rate)
+    rate = bundle.info.settings.sampling_rate
+    window, hop = window_and_hop(bundle, rate, window_seconds, hop_seconds)
     spans, levels, probabilities, unlike = [], [], [], []
     for batch in _batches(_windows(path, rate, window, hop, tell), _BATCH):
         spans += [(start / rate, (start + len(signal)) / rate) for start, signal in batch]
-        levels += [_frame_levels(signal, rate) for _, signal in batch]
+        levels += [frame_levels(signal, rate) for _, signal in batch]
         shares, kinds = _predict([signal for _, signal in batch], bundle)
         probabilities.append(shares)
         unlike += kinds
     shares = np.concatenate(probabilities) if spans else np.full((1, 1), np.nan)
     if np.isnan(shares).all():
         raise AudioError("the file is silent" if spans else "the file holds no samples")
-    loud = np.percentile(np.concatenate(levels), _LOUD)
+    loud = np.percentile(np.concatenate(levels), LOUD)
     heard = np.array([one.max() > loud - SILENCE_DB for one in levels]) & ~np.isnan(shares).any(axis=1)
     shares[~heard] = np.nan
     shares = _smooth(shares) if smooth else shares
@@ -105,6 +98,35 @@ def predict_timeline(
     table["confidence"] = shares[np.arange(len(shares)), best]
     table = table.assign(**{f"p_{name}": shares[:, place] for place, name in enumerate(names)})
     return table.assign(unlike=np.where(heard, unlike, ""))
+
+
+def window_and_hop(
+    bundle: Bundle,
+    sampling_rate: int,
+    window_seconds: float | None,
+    hop_seconds: float | None,
+    *,
+    usual_hop: float = math.inf,
+) -> tuple[int, int]:
+    """Length of a window and of the hop to the next, in samples at `sampling_rate` (Hz).
+
+    By default a window is as long as the model's training clips, and a hop half a window, or `usual_hop` (s) if that
+    is shorter.
+
+    Raises
+    ------
+    AudioError
+        If a window is longer than what the model hears, or a hop longer than a window.
+    """
+    longest = bundle.info.settings.target_length / bundle.info.settings.sampling_rate
+    window_seconds = longest if window_seconds is None else window_seconds
+    hop_seconds = min(window_seconds / 2, usual_hop) if hop_seconds is None else hop_seconds
+    if not _SHORTEST_HOP <= hop_seconds <= window_seconds <= longest:
+        raise AudioError(
+            f"a window must be at most as long as what the model hears ({longest:.2f} s), and a hop at least "
+            f"{_SHORTEST_HOP} s and at most a window, not {window_seconds:g} s and {hop_seconds:g} s"
+        )
+    return max(1, round(window_seconds * sampling_rate)), max(1, round(hop_seconds * sampling_rate))
 
 
 def summarize(timeline: "pd.DataFrame") -> dict[str, float]:
@@ -118,7 +140,7 @@ def summary_text(timeline: "pd.DataFrame") -> str:
     """`summarize` in sentences, and how many windows are unlike the training clips."""
     shares = summarize(timeline)
     silence = shares.pop("silence")
-    speech = ", ".join(f"{emotion} {share:.0%}" for emotion, share in shares.items())
+    speech = ", ".join(f"{emotion} {share:.0%}" for emotion, share in shares.items()) or "none"
     text = f"Windows of speech: {speech}. Of all windows, {silence:.0%} are silence."
     unlike = timeline["unlike"][timeline["unlike"] != ""]
     if len(unlike) == 0:
@@ -176,8 +198,8 @@ def _batches(windows: Iterator[tuple[int, np.ndarray]], size: int) -> Iterator[l
         yield batch
 
 
-def _frame_levels(signal: np.ndarray, rate: int) -> np.ndarray:
-    """Level (dB of full scale) of every 50 ms."""
+def frame_levels(signal: np.ndarray, rate: int) -> np.ndarray:
+    """Level (dB of full scale) of every 50 ms of a signal [shape=(n_samples,)] at `rate` (Hz)."""
     size = max(1, rate // 20)
     frames = np.pad(signal, (0, -len(signal) % size)).reshape(-1, size)
     return 10 * np.log10(np.maximum((frames.astype(np.float64) ** 2).mean(axis=1), _FLOOR))

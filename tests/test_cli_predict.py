@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import wcwidth
 from test_records import call
 from test_store import run_python
 
-from ser_lib import cli_predict
+from ser_lib import cli_common, cli_predict
 from ser_lib.bundle import load_bundle
 from ser_lib.errors import AudioError, RunError
 from ser_lib.files import find_files
@@ -52,7 +53,9 @@ def test_folder_is_a_table_of_its_audio_files(voices, predicted):
     assert (done.status, done.err) == (0, "")
     head, *rows = done.out.split("\n\n")[0].splitlines()
     assert head.split() == "file emotion confidence neutral happy sad angry fearful disgust surprised".split()
-    assert len({len(row) for row in (head, *rows)}) == 1 and len(rows) == 3  # aligned; the text file is none
+    assert (
+        len({wcwidth.wcswidth(row) for row in (head, *rows)}) == 1 and len(rows) == 3
+    )  # aligned; the text file is none
     assert all(str(voices / "in" / name) in done.out for name in ("a.wav", "b c.wav", "deeper"))
     assert "learnt from TESS alone (2 speakers): " in done.out.splitlines()[-1]
 
@@ -64,7 +67,7 @@ def test_newest_run_that_has_heard_people_is_the_default(voices, predicted):
     assert "Model people," in done.out and done.err == ""
     shutil.rmtree(voices / "reports" / "people")
     with pytest.raises(RunError, match=r"no run on real recordings yet\. Name another run with --run, or make one"):
-        cli_predict.newest_run()
+        cli_common.newest_run()
 
 
 def test_demo_model_is_used_with_a_warning(voices, predicted):
@@ -127,12 +130,12 @@ def test_signal_gives_what_its_file_gives(voices, write_wav, rate, n_channels):
         (np.zeros(0), RATE, "no samples"),
         (np.zeros(100), RATE, "silent"),
         (np.array([0.1, np.nan]), RATE, "NaN"),
-        (np.ones(100), 0, "whole number above 0 Hz. Got 0"),
-        (np.ones(100), float("nan"), "whole number above 0 Hz. Got nan"),
-        (np.ones(100), float("inf"), "whole number above 0 Hz. Got inf"),
-        (np.ones(100), "16000", "whole number above 0 Hz. Got '16000'"),
-        (np.ones(100), None, "whole number above 0 Hz. Got None"),
-        (np.ones(100), True, "whole number above 0 Hz. Got True"),
+        (np.arange(100.0), 0, "whole number above 0 Hz. Got 0"),
+        (np.arange(100.0), float("nan"), "whole number above 0 Hz. Got nan"),
+        (np.arange(100.0), float("inf"), "whole number above 0 Hz. Got inf"),
+        (np.arange(100.0), "16000", "whole number above 0 Hz. Got '16000'"),
+        (np.arange(100.0), None, "whole number above 0 Hz. Got None"),
+        (np.arange(100.0), True, "whole number above 0 Hz. Got True"),
         (np.zeros((100, 0)), RATE, r"Got float64 of shape \(100, 0\)"),
         (np.full(100, 1e300), RATE, "infinity"),
         ([[1.0], [1.0, 2.0]], RATE, "rows of different lengths"),
@@ -236,6 +239,32 @@ def test_terminal_without_such_letters_gets_escapes(voices):
 def test_number_of_speakers_is_that_of_the_split(voices):
     shutil.copytree(RECORDED / "tess_oaf_yaf_s0", voices / "reports" / "one")
     bundle = load_bundle(voices / "reports" / "one")
-    assert cli_predict._count_speakers("one", bundle) == 1  # the other one is for testing
+    assert cli_common._count_speakers("one", bundle) == 1  # the other one is for testing
     (voices / "reports" / "one" / "split.csv").write_text("of another run")
-    assert cli_predict._count_speakers("one", bundle) is None
+    assert cli_common._count_speakers("one", bundle) is None
+
+
+def test_unsure_and_unlike_are_told(voices, predicted):
+    done = predicted(voices / "in" / "a.wav", "--run", "people", "--unsure-below", "1")
+    assert done.out.startswith("a.wav: unsure, perhaps ")
+    assert "Unlike what the model has learnt from, so its answer means little:" in done.out
+    done = predicted(voices / "in", "--run", "people", "--unsure-below", "0")
+    assert "unsure, perhaps" not in done.out
+    assert "Unlike what the model has learnt from, so their answers mean little:" in done.out
+    assert predicted(voices / "in" / "a.wav", "--unsure-below", "2").status == 2
+
+
+def test_picture_of_what_an_answer_rests_on(voices, predicted):
+    picture = voices / "pictures" / "why.png"
+    assert predicted(voices / "in" / "a.wav", "--run", "people", "--plot", picture).status == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    for words in ((voices / "in", "--plot", picture), (voices / "in" / "a.wav", "--plot", "why.jpg")):
+        done = predicted(*words, "--run", "people")
+        assert done.status == 2 and "makes a .png of one file" in done.err
+
+
+def test_long_recording_is_told_of_windows(voices, predicted, write_wav):
+    tone = np.sin(2 * np.pi * 200 * np.arange(20 * RATE) / RATE)
+    done = predicted(write_wav(voices / "long.wav", tone, RATE), "--run", "people")
+    assert "length: 20.0 s of sound, and training clips have " in done.out
+    assert "A recording longer than a phrase is heard piece by piece with --window." in done.out

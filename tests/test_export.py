@@ -126,6 +126,7 @@ def test_bomb_is_refused_before_it_is_unpacked(exported, monkeypatch):
         ),
         (lambda m: with_sums(m | {"bundle.json": b"[" * 100_000}), "is damaged"),
         (lambda m: with_sums(m | {"bundle.json": b'{"format": 1e999}'}), "is damaged"),
+        (lambda m: with_sums(m | {"bundle.json": b"{}"}), r"is damaged \(.*\)\. Get it once more\.$"),
         (lambda m: m | {"SHA256SUMS": b"\xff\xfe"}, "cannot be read"),
         (lambda m: m | {"SHA256SUMS": b"no sums\n"}, "cannot be read"),
     ],

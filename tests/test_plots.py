@@ -9,6 +9,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from ser_lib import plots
+from ser_lib.explain import Occlusion
 from ser_lib.settings import AudioSettings
 
 SETTINGS = AudioSettings(
@@ -194,9 +195,46 @@ def test_probabilities_as_bars():
     assert ax.yaxis_inverted()  # the first one stands on top
 
 
+def test_trimming_is_grey_outside_of_the_bounds():
+    ax = plots.plot_trimming(np.ones(100), 10, (20, 70), title="a")
+    spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in ax.patches]
+    assert spans == [(0, 2), (7, 10)]
+    assert (labels(ax), ax.get_title()) == (("time (s)", "amplitude"), "a")
+
+
+def test_occlusion_is_drawn_under_the_spectrogram():
+    occlusion = Occlusion("sad", [(0.0, 0.2), (0.2, 0.3)], np.array([1.0, -0.5]), ["rms", "zcr"], np.array([0.25, 2.0]))
+    axes = plots.plot_occlusion(np.ones(800, dtype=np.float32), occlusion, SETTINGS, title="a.wav: evidence for sad")
+    assert axes[0].get_title() == "a.wav: evidence for sad"
+    assert [labels(ax) for ax in axes[1:]] == [
+        ("time hidden (s)", "evidence (nats)"),
+        ("evidence (nats)", "feature hidden"),
+    ]
+    bars = [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in axes[1].patches]
+    assert bars == [(0, 0.2, 1), (0.2, pytest.approx(0.1), -0.5)]
+    assert axes[1].get_xlim() == axes[0].get_xlim()
+    assert [bar.get_width() for bar in axes[2].patches] == [0.25, 2]
+
+
+def test_timeline_is_drawn_under_the_waveform_and_silence_is_no_probability():
+    table = pd.DataFrame(
+        {"start": [0.0, 1.0, 2.0], "end": [2.0, 3.0, 4.0], "p_sad": [0.75, np.nan, 0.5], "p_angry": [0.25, np.nan, 0.5]}
+    )
+    axes = plots.plot_timeline(table, (np.array([0.5, 1.5]), np.array([0.1, 0.9])), title="a.wav")
+    image = axes[1].collections[0]
+    np.testing.assert_array_equal(np.ma.filled(image.get_array(), np.nan), table[["p_sad", "p_angry"]].T)
+    assert image.get_array().mask[:, 1].all() and image.get_clim() == (0, 1)
+    assert [tick.get_text() for tick in axes[1].get_yticklabels()] == ["sad", "angry"]
+    assert axes[1].get_xlim() == (0, 4) and axes[0].get_title() == "a.wav"
+    assert axes[1].get_xlabel() == "time (s); grey is silence"
+    one = plots.plot_timeline(table[:1], (np.array([0.5]), np.array([0.1])))
+    assert one[1].get_xlim() == (0, 2)
+
+
 @pytest.mark.parametrize(
     "draw",
     [
+        lambda ax: plots.plot_trimming(np.ones(10), 10, (2, 5), ax=ax),
         lambda ax: plots.plot_waveform(np.ones(10), 10, ax=ax),
         lambda ax: plots.plot_spectrogram(np.ones(800, dtype=np.float32), SETTINGS, ax=ax),
         lambda ax: plots.plot_mfcc(np.ones((4, 7)), SETTINGS, ax=ax),

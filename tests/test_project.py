@@ -237,7 +237,9 @@ def test_every_dependency_is_explained():
 
 def test_every_import_is_a_dependency():
     names = {"sklearn": "scikit-learn", "yaml": "pyyaml", "IPython": "jupyter", "nbformat": "jupyter"}
-    names |= dict.fromkeys(["ipywidgets", "jupyter_client", "nbclient", "nbconvert", "traitlets"], "jupyter")  # these come with it
+    names |= dict.fromkeys(
+        ["ipywidgets", "jupyter_client", "nbclient", "nbconvert", "traitlets"], "jupyter"
+    )  # these come with it
     names |= {"markupsafe": "jinja2", "bleach": "jupyter", "PIL": "pillow"}
     imported = set()
     for path in MODULES:

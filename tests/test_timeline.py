@@ -1,5 +1,7 @@
 """Long recordings: windows, silence, smoothing, and that a window is answered as the clip in it alone."""
 
+import io
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -145,6 +147,36 @@ def test_command_prints_a_timeline_and_writes_it(root, write_wav, monkeypatch, c
     status, out, err = call(monkeypatch, capsys, *words, str(root / "gone.wav"), "--csv", "-")
     assert (status, err) == (1, "error: gone.wav cannot be used: there is no such file.\n")
     assert out.startswith("file,start,end,state,")
+
+
+def test_command_takes_standard_input_and_draws(root, write_wav, monkeypatch, capsys):
+    content = write_wav(root / "a.wav", np.concatenate([tone(4, 16000), quiet(4, 16000)]), 16000).read_bytes()
+    words = ["--run", str(RUN), "--window", "2", "--plot", str(root / "t.png")]
+    status, plain, _ = call(monkeypatch, capsys, "predict", str(root / "a.wav"), *words)
+    assert status == 0 and (root / "t.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    status, piped, err = call(monkeypatch, capsys, "predict", "-", *words)
+    assert (status, err) == (0, "") and piped.startswith("standard input\n")
+    assert piped.splitlines()[1:] == plain.splitlines()[1:]
+
+
+def test_envelope_is_the_largest_amplitude_of_each_twentieth_of_a_second(write_wav, tmp_path):
+    signal = np.zeros(16000)
+    signal[4000], signal[12000] = -0.75, 0.5
+    times, peaks = timeline.read_envelope(write_wav(tmp_path / "a.wav", signal, 16000))
+    assert len(times) == len(peaks) == 20 and times[0] == 0.025
+    assert dict(zip(times[peaks > 0].round(3), peaks[peaks > 0], strict=True)) == {0.275: 0.75, 0.775: 0.5}
+
+
+def test_windows_unlike_training_are_counted():
+    table = pd.DataFrame(
+        {"state": ["speech", "speech", "silence", "speech"], "emotion": ["sad", "sad", "", "angry"],
+         "unlike": ["band, sound", "sound", "", ""]}
+    )  # fmt: skip
+    assert timeline.summary_text(table) == (
+        "Windows of speech: sad 67%, angry 33%. Of all windows, 25% are silence.\n"
+        "Unlike what the model has learnt from are 2 windows of speech (sound 2, band 1)."
+    )
 
 
 @pytest.mark.parametrize("run", ["tess_robust_random_s0", "tess_random_s0"])

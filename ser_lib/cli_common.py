@@ -1,0 +1,119 @@
+"""What the commands that use a model share: which model, what it says of itself, and where results go."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ser_lib.errors import RunError, SerError
+from ser_lib.params import Params, printable, resolve
+from ser_lib.settings import Backend
+from ser_lib.store import BUNDLE_FILE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ser_lib.bundle import Bundle
+
+STDIN = "-"
+UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
+
+
+def show_any_name() -> None:
+    """Print as escapes what the terminal cannot show: a name is no reason to stop."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def newest_run() -> str:
+    """Name of the newest run that is done and has heard people."""
+    from ser_lib.manifest import DONE
+    from ser_lib.records import list_records
+
+    for record in list_records():
+        try:
+            usable = record.state == DONE and record.params["CORPORA"] != ["DEMO"]
+        except SerError:
+            continue
+        if usable and (record.folder / BUNDLE_FILE).is_file():
+            return record.name
+    raise RunError(
+        "There is no run on real recordings yet. Name another run with --run, or make one: ser run params/tess.yaml"
+    )
+
+
+def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
+    """Load the bundle of a run, or the one at a path; of a demo model, warn that it has never heard a person."""
+    from ser_lib.bundle import load_bundle
+
+    bundle = load_bundle(bundle_folder(run, backend), backend=backend)
+    if bundle.info.corpora == ["DEMO"]:
+        print(
+            "warning: this model has learnt from synthetic voices alone; it has never heard a person.", file=sys.stderr
+        )
+    return bundle
+
+
+def bundle_folder(run: str, backend: Backend) -> Path:
+    """Folder of a run's bundle: the record (ONNX alone), `OUTPUT_DIR`, or the folder that `run` names itself."""
+    from ser_lib.records import private_values, record_folder, reports_folder
+
+    private = private_values(run)
+    recorded = [] if backend == "keras" and private else [record_folder(run)]
+    own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
+    folders = [*recorded, *own, Path(run).absolute()]
+    for folder in folders:
+        if folder.is_file() or (folder / BUNDLE_FILE).is_file():
+            return folder
+    if any(folder.is_dir() for folder in folders):
+        raise RunError(f"`--run` must be a run that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")
+    known = sorted(file.parent.name for file in reports_folder().glob(f"*/{BUNDLE_FILE}"))
+    known = ", ".join(known) or "none yet; `make all` makes one"
+    raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
+
+
+def limits(run: str, bundle: "Bundle") -> str:
+    """Tell in a line what the model has learnt from, and what not to expect of it."""
+    corpora, count = ", ".join(bundle.info.corpora), _count_speakers(run, bundle)
+    voices = f" ({count} {'speaker' if count == 1 else 'speakers'})" if count else ""
+    return printable(
+        f"Model {run}, which has learnt from {corpora} alone{voices}: on other voices, languages and microphones "
+        f"expect less. Do not judge people by it."
+    )
+
+
+def _count_speakers(run: str, bundle: "Bundle") -> int | None:
+    """Speakers that trained the model, by the table of its own split; None where that is not there."""
+    import csv
+
+    from ser_lib.records import private_values, record_folder
+    from ser_lib.store import SPLIT_FILE, file_hash
+
+    private = private_values(run)
+    own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
+    for table in (folder / SPLIT_FILE for folder in (record_folder(run), *own, Path(run).absolute())):
+        if table.is_file() and file_hash(table) == bundle.info.split_sha256:
+            with table.open(encoding="utf-8", newline="") as file:
+                return len({(row["corpus"], row["speaker"]) for row in csv.DictReader(file) if row["set"] == "train"})
+    return None
+
+
+def check_plot(plot: Path | None, files: list) -> None:
+    """Refuse a picture of anything but one file."""
+    if plot is not None and (len(files) != 1 or plot.suffix.lower() != ".png"):
+        raise typer.BadParameter(f"--plot makes a .png of one file. There are {len(files)}, and {plot}.")
+
+
+def write(where: str | None, writer: Callable) -> None:
+    """Let `writer` write to a file, or to standard output, if any is wanted."""
+    if where is not None:
+        writer(sys.stdout if where == STDIN else Path(where).expanduser().absolute())
+
+
+def write_table(table: "pd.DataFrame", to) -> None:
+    """Write a table as CSV to standard output or a file, which appears whole or not at all."""
+    from ser_lib.store import write_csv
+
+    table.to_csv(to, index=False) if to is sys.stdout else write_csv(to, table)

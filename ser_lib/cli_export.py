@@ -1,0 +1,46 @@
+"""The command `ser export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ser_lib.cli_common import bundle_folder
+from ser_lib.errors import RunError
+from ser_lib.params import shown
+from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="Run whose model is wanted, or the folder of a bundle.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.zip", help="Zip file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a run's model with all that prediction needs into one zip file, for use elsewhere."""
+    from ser_lib.export import export_bundle
+
+    parts = _parts(run)
+    path = file.expanduser().absolute()
+    export_bundle(parts, path, force=force)
+    print(f"{shown(path)} holds {', '.join(parts)}.")
+
+
+def _parts(run: str) -> dict[str, Path]:
+    """Files of a run's bundle by name; the Keras model, which a record lacks, only where the run was made here."""
+    from ser_lib.bundle import read_bundle_info
+    from ser_lib.store import file_hash
+
+    folders = [bundle_folder(run, backend) for backend in ("onnx", "keras")]
+    if folders[0].is_file():
+        raise RunError(f"A run, or the folder of a bundle, is what can be exported. {run} is a file; copy it as it is.")
+    info = read_bundle_info(folders[0])
+    parts = {BUNDLE_FILE: folders[0] / BUNDLE_FILE}
+    models = [(info.onnx, info.onnx_sha256), (info.keras, info.keras_sha256)]
+    for name, sha256 in [(LICENCE_FILE, None), (MODEL_CARD_FILE, None), *models]:
+        found = [folder / name for folder in folders if (folder / name).is_file()]
+        right = [file for file in found if sha256 is None or file_hash(file) == sha256]
+        if right:
+            parts[name] = right[0]
+    if info.onnx not in parts:
+        raise RunError(f"A bundle must have the model that its {BUNDLE_FILE} names. {run} has no such {info.onnx}.")
+    return parts

@@ -1,0 +1,138 @@
+"""The command `ser listen`."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ser_lib.cli_common import STDIN, UNSURE_BELOW, limits, load_run, newest_run, show_any_name, write, write_table
+from ser_lib.cli_timeline import TIMELINE_HEAD, timeline_line
+from ser_lib.errors import AudioError
+from ser_lib.params import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ser_lib.bundle import Bundle
+    from ser_lib.listen import Window
+
+
+def listen(
+    run: Annotated[
+        str | None,
+        typer.Option(
+            help="Run whose model predicts, or a bundle: its folder or zip file.  [default: the newest on real "
+            "recordings]"
+        ),
+    ] = None,
+    window: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Length of a window.  [default: that of the model's training clips]"),
+    ] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="From one prediction to the next.  [default: 1, or half a window if that is shorter]",
+        ),
+    ] = None,
+    silence: Annotated[
+        float, typer.Option(metavar="SECONDS", help="End after so much silence, once somebody has spoken.")
+    ] = 5.0,
+    device: Annotated[
+        str | None, typer.Option(help="Microphone: its number, or a part of its name.  [default: the system's]")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Play a recorded file in place of the microphone.")
+    ] = None,
+    csv: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write a table at the end; - for standard output.")
+    ] = None,
+) -> None:
+    """Predict the emotion of what a microphone hears, about once a second.
+
+    It ends with Ctrl-C, or when nobody has spoken for a while, and then sums up what it has heard.
+    """
+    if device is not None and file is not None:
+        raise typer.BadParameter("--device and --file do not go together: one of them is heard.")
+    show_any_name()
+    run = run or newest_run()
+    bundle = load_run(run)
+    heard, lengths = [], {"window_seconds": window, "hop_seconds": hop, "end_silence": silence}
+    try:
+        for one in _windows(file, device, bundle, lengths):
+            heard.append(one)
+            if csv != STDIN:
+                if not heard[1:]:
+                    print(TIMELINE_HEAD)
+                print(timeline_line(one, UNSURE_BELOW), flush=True)
+    except KeyboardInterrupt:
+        pass  # the usual end, in the middle of a prediction
+    finally:  # what was heard counts, whatever came then
+        if heard:
+            _conclude(heard, run, bundle, csv)
+    if not heard:
+        print("Nothing was heard.", file=sys.stderr)
+
+
+def _windows(file: Path | None, device: str | None, bundle: "Bundle", lengths: dict) -> Iterator["Window"]:
+    """Windows of a file or else of the microphone, which is closed when they end."""
+    from ser_lib.listen import listen as hear
+
+    try:
+        with _source(file, device, bundle) as (blocks, rate):
+            yield from hear(_until_interrupted(blocks), rate, bundle, **lengths)
+    except AudioError as error:
+        name = "the microphone" if file is None else printable(str(file))
+        raise AudioError(f"{name} cannot be used: {error}.") from None
+
+
+@contextmanager
+def _source(file: Path | None, device: str | None, bundle: "Bundle") -> Iterator[tuple[Iterable["np.ndarray"], int]]:
+    """Blocks and their sampling rate (Hz)."""
+    from ser_lib.listen import microphone, recording
+
+    if file is not None:
+        yield recording(file.expanduser())
+        return
+    _warm_up(bundle)
+    with microphone(device=int(device) if device is not None and device.isdecimal() else device) as opened:
+        print(f"Listening to {opened.name} at {opened.sampling_rate} Hz. Ctrl-C ends it.", file=sys.stderr)
+        try:
+            yield opened, opened.sampling_rate
+        finally:
+            if opened.n_lost:
+                times = "once" if opened.n_lost == 1 else f"{opened.n_lost} times"
+                print(
+                    f"warning: samples were lost {times}, for this machine was too busy; times after that are early.",
+                    file=sys.stderr,
+                )
+
+
+def _warm_up(bundle: "Bundle") -> None:
+    """Predict once, of noise: the libraries that this imports take seconds, which the first words have not."""
+    import numpy as np
+
+    rate = bundle.info.settings.sampling_rate
+    bundle.predict(np.random.default_rng(0).uniform(-0.5, 0.5, rate).astype(np.float32), rate)
+
+
+def _until_interrupted(blocks: Iterable["np.ndarray"]) -> Iterator["np.ndarray"]:
+    """Blocks up to Ctrl-C while one is waited for, which is nearly always: what has come is then heard to its end."""
+    try:
+        yield from blocks
+    except KeyboardInterrupt:
+        return
+
+
+def _conclude(heard: list["Window"], run: str, bundle: "Bundle", csv: str | None) -> None:
+    from ser_lib.listen import to_table
+    from ser_lib.timeline import summary_text
+
+    table = to_table(heard, bundle)
+    if csv != STDIN:
+        print(f"\n{summary_text(table)}\n\n{limits(run, bundle)}")
+    write(csv, lambda to: write_table(table, to))

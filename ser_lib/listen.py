@@ -1,0 +1,291 @@
+"""What is heard while it is heard: blocks of samples, from a microphone or a file → an emotion about once a second.
+
+One window of samples is kept, as they come, with all their channels. Whenever it is full it is answered by
+`Bundle.predict`, as a file of the same samples would be, and then moves on by a hop; so the size of the blocks changes
+nothing. A window is silence by the rule of `ser_lib.timeline`, with what is known so far in place of the whole
+recording: its loudest moment is more than `SILENCE_DB` below the loud moments (the 95th percentile of the frames'
+levels) of the loudest window yet. The loudest and not all, for a long wait before a few words would outweigh them.
+Before anyone has spoken nothing is known, so loud moments have at least `LEAST_LOUD`.
+"""
+
+import itertools
+import queue
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ser_lib.answer import Prediction
+from ser_lib.audio import read_blocks
+from ser_lib.bundle import Bundle, to_channels, to_rate
+from ser_lib.errors import AudioError, MicrophoneError
+from ser_lib.labels import SHOWN_AS
+from ser_lib.params import printable
+from ser_lib.timeline import LOUD, SILENCE_DB, frame_levels, window_and_hop
+from ser_lib.typical import kinds_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_LOUD = -30.0
+"""dB of full scale that loud moments are taken to have until something louder is heard: quiet speech, close by."""
+_USUAL_HOP = 1.0
+"""Seconds from one window to the next."""
+_BLOCK_SECONDS = 0.1
+_WAITING = 300
+"""Blocks of the microphone that may wait for the model (30 s); what comes after is dropped."""
+_PATIENCE = 5.0
+"""Seconds without a block after which a microphone counts as gone."""
+_CHANNELS = 2
+"""Channels of a microphone that are heard: some devices name dozens, of which most are nothing."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was heard in a window.
+
+    Attributes
+    ----------
+    start, end : float
+        Where it begins and ends, from the first sample on (s).
+    prediction : Prediction or None
+        None is silence.
+    """
+
+    start: float
+    end: float
+    prediction: Prediction | None
+
+    @property
+    def state(self) -> str:
+        """`speech` or `silence`."""
+        return "silence" if self.prediction is None else "speech"
+
+    @property
+    def emotion(self) -> str:
+        """Most probable emotion, as people read it; empty for silence."""
+        return "" if self.prediction is None else self.prediction.emotion
+
+    @property
+    def confidence(self) -> float:
+        """Its probability, 0 to 1; NaN for silence."""
+        return np.nan if self.prediction is None else self.prediction.confidence
+
+
+def listen(
+    blocks: Iterable[np.ndarray],
+    sampling_rate: int,
+    bundle: Bundle,
+    *,
+    window_seconds: float | None = None,
+    hop_seconds: float | None = None,
+    end_silence: float = 5.0,
+) -> Iterator[Window]:
+    """Predict window by window, each as soon as its last sample is there.
+
+    Parameters
+    ----------
+    blocks : iterable of np.ndarray [shape=(n_samples, n_channels)], float32
+        Samples in order, in blocks of any size.
+    sampling_rate : int, Hz
+    bundle : Bundle
+    window_seconds : float, optional
+        Length of a window (s); by default that of the model's training clips, which is also the most it hears.
+    hop_seconds : float, optional
+        From one window to the next (s); by default 1, or half a window if that is shorter.
+    end_silence : float
+        Seconds of silence after which it ends, once there has been speech. It is told at the end of a window, so
+        never sooner than after a whole window of silence.
+
+    Yields
+    ------
+    Window
+        When the blocks end, what no window held yet becomes a last one, which may be shorter.
+
+    Raises
+    ------
+    AudioError
+        If the window, the hop or the rate cannot be, at once; if a block is no block or holds NaN or infinity, after
+        the windows before it.
+    """
+    rate = to_rate(sampling_rate)
+    window, hop = window_and_hop(bundle, rate, window_seconds, hop_seconds, usual_hop=_USUAL_HOP)
+    if not end_silence > 0:
+        raise AudioError(f"the silence that ends it must be longer than 0 s, not {end_silence:g} s")
+    heard = _hear(_windows(blocks, window, hop), rate, bundle)
+    return _until_silence(heard, end_silence)
+
+
+def _windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
+    """First sample and samples [shape=(n_samples, n_channels)] of each window, which the next one overwrites."""
+    kept, start, filled, given = None, 0, 0, 0  # `given`: samples that some window has held
+    for block in (to_channels(block) for block in blocks if len(block)):
+        kept = np.empty((window, block.shape[1]), dtype=np.float32) if kept is None else kept
+        if block.shape[1] != kept.shape[1]:
+            raise AudioError(f"all blocks must have {kept.shape[1]} channels as the first, not {block.shape[1]}")
+        while len(block):
+            part, block = block[: window - filled], block[window - filled :]
+            if not np.isfinite(part).all():
+                raise AudioError("the samples hold NaN or infinity")
+            kept[filled : filled + len(part)] = part
+            filled += len(part)
+            if filled == window:
+                yield start, kept
+                given = start + window
+                kept[: window - hop] = kept[hop:]
+                start, filled = start + hop, window - hop
+    if start + filled > given:
+        yield start, kept[:filled]
+
+
+def _hear(windows: Iterator[tuple[int, np.ndarray]], rate: int, bundle: Bundle) -> Iterator[Window]:
+    loud = LEAST_LOUD
+    for start, samples in windows:
+        levels = frame_levels(samples.mean(axis=1, dtype=np.float64).astype(np.float32), rate)
+        loud = max(loud, np.percentile(levels, LOUD))
+        prediction = _predict(samples, rate, bundle) if levels.max() > loud - SILENCE_DB else None
+        yield Window(start / rate, (start + len(samples)) / rate, prediction)
+
+
+def _predict(samples: np.ndarray, rate: int, bundle: Bundle) -> Prediction | None:
+    try:
+        return bundle.predict(samples, rate)
+    except AudioError:  # nothing is left of it once noise is reduced, or it is shorter than a sample
+        return None
+
+
+def _until_silence(windows: Iterator[Window], end_silence: float) -> Iterator[Window]:
+    spoken, quiet_since = False, None
+    for window in windows:
+        yield window
+        if window.prediction is not None:
+            spoken, quiet_since = True, None
+            continue
+        quiet_since = window.start if quiet_since is None else quiet_since
+        if spoken and window.end - quiet_since >= end_silence:
+            return
+
+
+def to_table(windows: list[Window], bundle: Bundle) -> "pd.DataFrame":
+    """Windows as `ser_lib.timeline.predict_timeline` gives them."""
+    import pandas as pd
+
+    columns = ["start", "end", "state", "emotion", "confidence"]
+    table = pd.DataFrame([[getattr(one, name) for name in columns] for one in windows], columns=columns)
+    for name in (SHOWN_AS[emotion] for emotion in bundle.info.emotions):
+        table[f"p_{name}"] = [one.prediction.probabilities[name] if one.prediction else np.nan for one in windows]
+    return table.assign(unlike=[kinds_of(one.prediction.unlike) if one.prediction else "" for one in windows])
+
+
+def recording(path: str | Path) -> tuple[Iterator[np.ndarray], int]:
+    """Blocks [shape=(n_samples, n_channels)] of a file, as a microphone would give them, and its sampling rate (Hz).
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be decoded, or holds no samples.
+    """
+    stream = read_blocks(path)
+    first = next(stream, None)
+    if first is None:
+        raise AudioError("the file holds no samples")
+    return (block for block, _ in itertools.chain([first], stream)), first[1]
+
+
+@dataclass
+class Microphone:
+    """An open microphone: an iterable of blocks [shape=(n_samples, n_channels)], without end.
+
+    Attributes
+    ----------
+    name : str
+        What the system calls it.
+    sampling_rate : int, Hz
+    n_lost : int
+        How often samples were lost, since this process was too slow.
+    """
+
+    name: str
+    sampling_rate: int
+    n_lost: int = 0
+    _waiting: queue.Queue = field(default_factory=lambda: queue.Queue(_WAITING))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Give blocks as they come; MicrophoneError if none comes any more."""
+        while True:
+            try:
+                yield self._waiting.get(timeout=_PATIENCE)
+            except queue.Empty:
+                raise MicrophoneError(
+                    f"A microphone must give samples all the time. {self.name} has given none for {_PATIENCE:g} s; "
+                    f"see whether it is still plugged in."
+                ) from None
+
+    def take(self, block: np.ndarray, _n_samples: int, _time: Any, status: Any) -> None:
+        """Keep a block until it is asked for; PortAudio calls this, in a thread of its own."""
+        self.n_lost += bool(status.input_overflow)
+        try:
+            self._waiting.put_nowait(block.copy())  # PortAudio uses the memory again
+        except queue.Full:
+            self.n_lost += 1
+
+
+@contextmanager
+def microphone(sampling_rate: int | None = None, device: int | str | None = None) -> Iterator[Microphone]:
+    """Open a microphone while the context lasts.
+
+    Parameters
+    ----------
+    sampling_rate : int, optional
+        In Hz; by default the device's own, for the model's way of resampling is better than many a driver's.
+    device : int or str, optional
+        Number of the device, or a part of its name; by default the system's.
+
+    Raises
+    ------
+    MicrophoneError
+        If sounddevice or PortAudio is not installed, or the device cannot be opened.
+    """
+    sounddevice = _import_sounddevice()
+    with ExitStack() as stack:
+        try:
+            found = sounddevice.query_devices(device, "input")
+            rate = round(found["default_samplerate"]) if sampling_rate is None else to_rate(sampling_rate)
+            opened = Microphone(printable(found["name"]), rate)
+            stream = sounddevice.InputStream(
+                samplerate=rate,
+                blocksize=max(1, round(_BLOCK_SECONDS * rate)),
+                device=device,
+                channels=min(_CHANNELS, found["max_input_channels"]),
+                dtype="float32",
+                callback=opened.take,
+            )
+            stack.enter_context(stream)
+        except (sounddevice.PortAudioError, ValueError) as error:
+            why = printable(next(iter(str(error).splitlines()), type(error).__name__)).rstrip(".:")
+            why = why.replace("Error querying device -1", "the system has none by default")
+            raise MicrophoneError(
+                f"No microphone can be opened: {why}. Plug one in, or name another with --device; "
+                f"`python -m sounddevice` lists those there are."
+            ) from None
+        yield opened
+
+
+def _import_sounddevice() -> ModuleType:
+    try:
+        import sounddevice  # an extra: nothing else of the project needs a microphone
+    except ImportError:
+        raise MicrophoneError(
+            "A microphone needs the package sounddevice, which is not installed. Install it beside ser_lib: "
+            'python -m pip install "sounddevice>=0.5"'
+        ) from None
+    except OSError as error:
+        raise MicrophoneError(
+            f"A microphone needs the library PortAudio, which sounddevice cannot load ({printable(str(error))}). "
+            f"Install it; on Debian and Ubuntu: sudo apt install libportaudio2"
+        ) from None
+    return sounddevice
