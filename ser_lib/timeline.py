@@ -156,7 +156,7 @@ def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     AudioError
-        If the file cannot be decoded.
+        If the file cannot be decoded, or holds no samples.
     """
     times, peaks, start = [], [], 0.0
     for channels, rate in read_blocks(path):
@@ -165,6 +165,8 @@ def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         peaks.append(np.maximum.reduceat(block, firsts))
         times.append(start + (firsts + size / 2) / rate)
         start += len(block) / rate
+    if not times:
+        raise AudioError("the file holds no samples")
     return np.concatenate(times), np.concatenate(peaks)
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ser_lib import colab, runs
+from ser_lib.corpora import get_corpus
 from ser_lib.manifest import read_manifest
 from ser_lib.params import Params
 from ser_lib.store import file_hash
@@ -293,7 +294,7 @@ def test_record_is_complete(record):
     names = {path.name for path in record_files(record)}
     notebooks = {f"{stage}.ipynb" for stage in runs.STAGES}
     assert notebooks | {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv"} <= names
-    assert {"split.csv", "bundle.json", "model.onnx", "model_card.md"} <= names
+    assert {"split.csv", "bundle.json", "model.onnx", "model_card.md", "LICENCE.txt"} <= names
     assert set(yaml.safe_load((record / "params.yaml").read_text())) == set(Params.model_fields)
     manifest = read_manifest(record)
     assert (manifest.state, list(manifest.stages)) == ("done", list(runs.STAGES))
@@ -307,8 +308,16 @@ def test_record_is_complete(record):
 def test_record_is_small_and_has_no_audio(record):
     assert sum(path.stat().st_size for path in record_files(record)) < 2_000_000
     for path in record_files(record):
-        assert path.suffix in {".ipynb", ".yaml", ".json", ".csv", ".md", ".onnx"}
-        assert not re.search(r"audio/|<audio|data:audio", text_of(path))
+        assert path.suffix in {".ipynb", ".yaml", ".json", ".csv", ".md", ".onnx", ".txt"}
+        assert not re.search(r"audio/|<audio|data:audio|vnd\.jupyter\.widget", text_of(path))
+
+
+@each_record
+def test_licence_of_the_recordings_lies_beside_the_model(record):
+    licence = (record / "LICENCE.txt").read_text()
+    for name in json.loads((record / "bundle.json").read_text())["corpora"]:
+        corpus = get_corpus(name)
+        assert f"Licence: {corpus.LICENCE}\nSource: {corpus.CITATION}\n" in licence
 
 
 @each_record
