@@ -96,7 +96,10 @@ def predict(
         if over_time:
             from ser_lib.cli_timeline import predict_timelines
 
-            raise SystemExit(predict_timelines(files, bundle, window, hop, csv, unsure_below, plot))
+            failed = predict_timelines(files, bundle, window, hop, csv, unsure_below, plot)
+            if csv != STDIN:
+                print(limits(run, bundle))
+            raise SystemExit(failed)
         answers = list(_answers(files, bundle, plot, speaker=speaker, unsure_below=unsure_below))
     if STDIN not in (csv, as_json):
         _print_answers(answers)

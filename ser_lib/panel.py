@@ -22,7 +22,7 @@ from ser_lib.bundle import UNSURE_BELOW, Bundle
 from ser_lib.errors import SerError, StageError
 from ser_lib.examples import tested_files
 from ser_lib.explain import occlude
-from ser_lib.params import Params, printable
+from ser_lib.params import Params, printable, resolve
 from ser_lib.timeline import predict_timeline, read_envelope, summary_text
 
 _LONG = 2.0
@@ -69,17 +69,17 @@ def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_B
     go, upload = widgets.Button(description="Predict"), widgets.FileUpload(description="Upload", multiple=False)
     recorder, output = Recorder(), widgets.Output()
 
-    def show(file: Path) -> None:
+    def show(file: str | Path) -> None:
         output.clear_output(wait=True)
         with output:
             try:
-                show_answer(file, bundle, unsure_below=unsure_below)
+                show_answer(resolve(file), bundle, unsure_below=unsure_below)
             except SerError as error:
-                print(printable(f"{file.name} cannot be used: {error}"))
+                print(printable(f"{Path(file).name} cannot be used: {error}"))
 
     def show_content(content: bytes, name: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / (Path(name).name or "file")
+            file = Path(folder) / (Path(name).name[-100:] or "file")  # a browser may give any name
             file.write_bytes(content)
             show(file)
 
@@ -87,7 +87,7 @@ def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_B
         for one in change["new"]:
             show_content(bytes(one["content"]), one["name"])
 
-    go.on_click(lambda _: show(names.get(path.value, Path(path.value).expanduser())))
+    go.on_click(lambda _: show(names.get(path.value, path.value)))
     upload.observe(show_upload, "value")
     recorder.observe(lambda change: show_content(change["new"], "recording"), "recording")
     box = widgets.VBox([widgets.HBox([path, go]), widgets.HBox([upload, recorder]), output])
