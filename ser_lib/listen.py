@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_lib.answer import Prediction
-from ser_lib.audio import read_blocks
+from ser_lib.audio import check_rate, read_blocks
 from ser_lib.bundle import Bundle, to_channels, to_rate
 from ser_lib.errors import AudioError, MicrophoneError
 from ser_lib.labels import SHOWN_AS
@@ -75,6 +75,11 @@ class Window:
         """Its probability, 0 to 1; NaN for silence."""
         return np.nan if self.prediction is None else self.prediction.confidence
 
+    @property
+    def unlike(self) -> str:
+        """What is unlike the training clips: `length`, `level`, `band`, `sound`, or several; empty for silence."""
+        return "" if self.prediction is None else kinds_of(self.prediction.unlike)
+
 
 def listen(
     blocks: Iterable[np.ndarray],
@@ -112,7 +117,7 @@ def listen(
         If the window, the hop or the rate cannot be, at once; if a block is no block or holds NaN or infinity, after
         the windows before it.
     """
-    rate = to_rate(sampling_rate)
+    rate = check_rate(to_rate(sampling_rate))
     window, hop = window_and_hop(bundle, rate, window_seconds, hop_seconds, usual_hop=_USUAL_HOP)
     if not end_silence > 0:
         raise AudioError(f"the silence that ends it must be longer than 0 s, not {end_silence:g} s")
@@ -178,7 +183,7 @@ def to_table(windows: list[Window], bundle: Bundle) -> "pd.DataFrame":
     table = pd.DataFrame([[getattr(one, name) for name in columns] for one in windows], columns=columns)
     for name in (SHOWN_AS[emotion] for emotion in bundle.info.emotions):
         table[f"p_{name}"] = [one.prediction.probabilities[name] if one.prediction else np.nan for one in windows]
-    return table.assign(unlike=[kinds_of(one.prediction.unlike) if one.prediction else "" for one in windows])
+    return table.assign(unlike=[one.unlike for one in windows])
 
 
 def recording(path: str | Path) -> tuple[Iterator[np.ndarray], int]:

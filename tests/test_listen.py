@@ -125,6 +125,7 @@ def test_nan_is_told_after_the_windows_before_it(bundle, size, bad):
         ([], {"end_silence": 0}, "must be longer than 0 s, not 0 s"),
         ([], {"end_silence": float("nan")}, "must be longer than 0 s, not nan s"),
         ([], {"rate": 0}, "whole number above 0 Hz"),
+        ([], {"rate": 100}, "speech needs a sampling rate of at least"),
         ([np.ones((9, 1), dtype=np.int16)], {}, "must be floating point"),
         (
             [np.ones((9, 2), dtype=np.float32), np.ones((9, 1), dtype=np.float32)],
@@ -261,7 +262,7 @@ def test_command_plays_a_file_and_writes_its_windows(root, write_wav, bundle, li
     assert head.split() == "start (s) end (s) emotion confidence".split()
     assert lines[0] == "      0.00      1.00  silence" and lines[-1] == "      4.00      5.00  silence"
     shares, limits = done.out.split("\n\n")[1:]
-    assert shares.startswith("Windows of speech: ") and "% are silence." in shares
+    assert shares.startswith("Windows of speech: ") and "% are silence.\nUnlike what the model has learnt" in shares
     assert "learnt from TESS alone" in limits
     table = pd.read_csv(root / "new" / "t.csv", keep_default_na=False)
     names = list(predict_timeline(path, bundle))
