@@ -4,6 +4,7 @@ Training and prediction both come through here with the same `AudioSettings`.
 Signals are float32 in [-1, 1].
 """
 
+import io
 import itertools
 import warnings
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ _INT32_SCALE = 2.0**31
 _BLOCK = 1 << 20
 """Samples of all channels that are decoded together."""
 _MOST_SAMPLES = 100_000_000
-"""Samples of a file that is heard as one: 35 minutes at 48 kHz, 400 MB."""
+"""Samples of a file that is heard as one: 35 minutes at 48 kHz, 400 MB; lower rates have no more minutes than that."""
 _LOWEST_RATE = 1000
 _BAND_FRAME = 1024
 """Samples of a frame whose spectrum tells the bandwidth."""
@@ -61,9 +62,10 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
         loudest = max(loudest, float(np.abs(channels).max(initial=0)))
         blocks.append(_average(channels))
         n_samples += len(channels)
-        if n_samples > _MOST_SAMPLES:
+        most = _MOST_SAMPLES * min(1, rate / 48000)  # resampling makes more of a low rate's samples
+        if n_samples > most:
             raise AudioError(
-                f"the file is longer than {_MOST_SAMPLES:,} samples; ser predict --window hears it piece by piece"
+                f"the file is longer than {most / rate / 60:.0f} minutes; ser predict --window hears it piece by piece"
             )
     return _check_sound(np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32), loudest), rate
 
@@ -118,15 +120,14 @@ def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
     try:
         if path.stat().st_size == 0:
             raise AudioError("the file is empty")
-        with _decodable(path) as source:
-            yield from _read_with_soundfile(source)
+        yield from _read_with_soundfile(path)
     except PermissionError:
         raise AudioError("the file may not be read") from None
 
 
 @contextmanager
 def _decodable(path: Path) -> Iterator[str | BinaryIO]:
-    """Give what a decoder opens: the path, or the open file if the path is not UTF-8, which they do not take."""
+    """Give what soundfile opens: the path, or the open file if the path is not UTF-8, which it does not take."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -136,10 +137,10 @@ def _decodable(path: Path) -> Iterator[str | BinaryIO]:
         yield str(path)
 
 
-def _read_with_soundfile(source: str | BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
+def _read_with_soundfile(path: Path) -> Iterator[tuple[np.ndarray, int]]:
     n_read = 0
     try:
-        with soundfile.SoundFile(source) as file:
+        with _decodable(path) as source, soundfile.SoundFile(source) as file:
             rate, size = check_rate(file.samplerate), max(1, _BLOCK // file.channels)
             block = file.read(size, dtype="float32", always_2d=True)
             while len(block):
@@ -151,16 +152,26 @@ def _read_with_soundfile(source: str | BinaryIO) -> Iterator[tuple[np.ndarray, i
     except (soundfile.LibsndfileError, TypeError):
         if n_read:
             raise AudioError(f"the file is damaged after {n_read / rate:.1f} s") from None
-    if not isinstance(source, str):
-        source.seek(0)
-    yield from _read_with_av(source)
+    yield from _read_with_av(path)
 
 
-def _read_with_av(source: str | BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
+class _Seekable(io.FileIO):
+    """A file that answers a place that cannot be, which a damaged one may ask for, as ffmpeg expects."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except OSError:
+            return -1
+
+
+def _read_with_av(path: Path) -> Iterator[tuple[np.ndarray, int]]:
     import av  # only needed for what soundfile does not read
 
     try:
-        with av.open(source) as container:
+        # a playlist must open no other file, nor wait for what a broadcast adds to it: no protocol is allowed,
+        # and only what is open already is read
+        with _Seekable(path) as file, av.open(file, options={"protocol_whitelist": "none"}) as container:
             if not container.streams.audio:
                 raise AudioError("the file has no audio track")
             stream = container.streams.audio[0]
