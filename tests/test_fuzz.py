@@ -8,8 +8,12 @@ import hashlib
 import io
 import json
 import os
+import resource
+import sys
 import tempfile
+import time
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +21,22 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 from test_formats import compression
 from test_project import REPO
 
 from ser_lib.audio import load_audio, read_blocks
 from ser_lib.bundle import load_bundle
-from ser_lib.errors import AudioError, SerError
+from ser_lib.errors import AudioError, BundleError, StageError
 
+set_hypothesis_home_dir(REPO / ".pytest_cache" / "hypothesis")  # it keeps notes even without a database
 TIMES = int(os.environ.get("SER_FUZZ", "1"))
 """Times as many cases; from 2 on, others each time."""
 RATE = 16000
+LONGEST = 10
+"""Seconds of processor time that a case may take, so that a busy machine fails none."""
+LARGEST = 1 << 30
+"""Bytes by which a case may enlarge the process."""
 
 
 def cases(number):
@@ -107,19 +117,32 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("damaged") / "voice"
 
 
+def resident():
+    """Bytes of memory that this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@contextmanager
+def bounded():
+    """Fail a case that takes long or much memory."""
+    begun, before = time.process_time(), resident()
+    yield
+    assert time.process_time() - begun < LONGEST
+    assert resident() - before < LARGEST
+
+
 def decode(path):
     """Decode, and see that it is sound or one line; never more than a header can claim."""
-    try:
-        for number, (block, _) in enumerate(read_blocks(path)):
-            assert block.ndim == 2 and block.dtype == np.float32
-            assert block.size <= 1 << 22
-            if number == 20:
-                return
-        signal, rate = load_audio(path)
-    except AudioError as error:
-        assert "\n" not in str(error)
-    else:
-        assert signal.ndim == 1 and np.isfinite(signal).all() and rate >= 1000
+    with bounded():
+        try:
+            for block, _ in read_blocks(path):
+                assert block.ndim == 2 and block.dtype == np.float32
+                assert block.size <= 1 << 22
+            signal, rate = load_audio(path)
+        except AudioError as error:
+            assert "\n" not in str(error)
+        else:
+            assert signal.ndim == 1 and np.isfinite(signal).all() and rate >= 1000
 
 
 @cases(1200)
@@ -129,8 +152,13 @@ def test_damaged_files_are_sound_or_one_line(place, number, edits):
     decode(place)
 
 
+STARTS = [
+    b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"\0\0\0 ftyp", b"#EXTM3U\n#EXTINF:1,\n", b"ffconcat version 1.0\nfile ",
+]  # fmt: skip
+
+
 @cases(200)
-@given(content=st.binary(max_size=300), start=st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"\0\0\0 ftyp"]))
+@given(content=st.binary(max_size=300), start=st.sampled_from(STARTS))
 def test_arbitrary_bytes_are_sound_or_one_line(place, start, content):
     place.write_bytes(start + content)
     decode(place)
@@ -144,13 +172,14 @@ def parts():
 
 
 def take(path):
-    try:
-        bundle = load_bundle(path)
-        answer = bundle.predict(0.1 * np.random.default_rng(0).standard_normal(RATE), RATE)
-    except SerError as error:
-        assert "\n" not in str(error)
-    else:
-        assert 0 <= answer.confidence <= 1
+    with bounded():
+        try:
+            bundle = load_bundle(path)
+            answer = bundle.predict(0.1 * np.random.default_rng(0).standard_normal(RATE), RATE)
+        except (AudioError, BundleError, StageError) as error:
+            assert "\n" not in str(error)
+        else:
+            assert 0 <= answer.confidence <= 1
 
 
 @cases(250)
