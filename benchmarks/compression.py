@@ -86,6 +86,8 @@ def clips_of(corpus: Path, run: str) -> list[Path]:
     files = {file.stem: file for file in corpus.rglob("*.wav")}
     by_emotion: dict[str, list[Path]] = {}
     for clip in tested:
+        if clip not in files:  # one of TESS is not called as its clip
+            continue
         by_emotion.setdefault(clip.rpartition("_")[2], []).append(files[clip])
     rounds = [file for group in zip(*by_emotion.values(), strict=False) for file in group]
     return rounds[:N_CLIPS]

@@ -58,7 +58,7 @@ class Voice:
         """UAR of each draw of `n_clips` clips, of all emotions or of one."""
         pool = self.others if emotion is None else self.others[self.emotions[self.others] == emotion]
         for seed in range(DRAWS):
-            yield self.uar(np.random.default_rng(seed).choice(pool, n_clips, replace=False))
+            yield self.uar(np.random.default_rng(seed).choice(pool, min(n_clips, len(pool)), replace=False))
 
 
 def clips_of(corpus: Path, run: str) -> dict[str, list[Path]]:
@@ -67,8 +67,9 @@ def clips_of(corpus: Path, run: str) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     with (Path("reports") / run / "split.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if row["set"] == "test":
-                found.setdefault(row["speaker"], []).append(files[row["clip"].rpartition("/")[2]])
+            clip = row["clip"].rpartition("/")[2]
+            if row["set"] == "test" and clip in files:  # one file of TESS is not called as its clip
+                found.setdefault(row["speaker"], []).append(files[clip])
     return found
 
 

@@ -1,5 +1,6 @@
 """The command `ser enrol`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -44,5 +45,11 @@ def enrol(
     print(*faults, sep="\n", end="\n" if faults else "")
     name = name or Path(folder).resolve().name
     path = save_voice(name, measure_voice(signals, bundle), len(signals), bundle)
+    if bundle.info.settings.cmn:
+        print(
+            "warning: this model takes each clip's own mean out already. On TESS, enrolling made it worse; "
+            "docs/prediction.md has the figures.",
+            file=sys.stderr,
+        )
     print(f"{name} is enrolled with {len(signals)} clips: ser predict FILE --speaker {name}")
     print(f"{shown(path)} holds two numbers for each feature, and no sound. Delete it to forget the voice.")
