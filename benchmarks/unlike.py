@@ -8,6 +8,7 @@ tests/test_typical.py.
 
 import argparse
 import csv
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 from ser_lib import load_bundle
 from ser_lib.audio import load_audio
 from ser_lib.bundle import Bundle
+from ser_lib.corpora import Clip, find_corpora
 from ser_lib.degrade import degrade
 
 RUNS = ("tess_random_s0", "tess_robust_random_s0", "tess_oaf_yaf_s0", "tess_robust_oaf_yaf_s0", "emodb_fold0_s0")
@@ -46,14 +48,18 @@ def music(number: int) -> tuple[np.ndarray, int]:
     return (0.5 * signal / np.abs(signal).max()).astype(np.float32), RATE
 
 
-def clips_of(data: Path, run: str) -> list[Path]:
-    """Files of test clips of a run, drawn at random."""
+def clips_of(data: Path, run: str) -> dict[str, Path]:
+    """Test clips of a run, drawn at random, and their files."""
     with (Path("reports") / run / "split.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["set"] == "test"]
-    files = {corpus: {file.stem: file for file in (data / corpus).rglob("*.wav")} for corpus in ("TESS", "EMODB")}
-    chosen = np.random.default_rng(0).permutation(len(rows))[:N_CLIPS]
-    clips = [(rows[place]["corpus"], rows[place]["clip"].rpartition("/")[2]) for place in chosen]
-    return [files[corpus][clip] for corpus, clip in clips if clip in files[corpus]]  # one of TESS is not called so
+    files = {clip.clip: data / name / clip.file for name in ("TESS", "EMODB") for clip in _clips(data / name, name)}
+    chosen = [rows[place]["clip"] for place in np.random.default_rng(0).permutation(len(rows))[:N_CLIPS]]
+    return {clip: files[clip] for clip in chosen}
+
+
+@functools.cache
+def _clips(folder: Path, corpus: str) -> list[Clip]:
+    return find_corpora({corpus: folder}, {})[0]
 
 
 def conditions(known: Signals, strange: Signals) -> dict[str, Signals]:
@@ -71,13 +77,13 @@ def share_unlike(bundle: Bundle, signals: Iterable[tuple[np.ndarray, int]]) -> f
     return float(np.mean([bool(bundle.predict(signal, rate).unlike) for signal, rate in signals]))
 
 
-def unsure(bundle: Bundle, run: str, known: Signals, files: list[Path]) -> list[str]:
+def unsure(bundle: Bundle, run: str, known: Signals, clips: list[str]) -> list[str]:
     """Share of test clips that are unsure, and the share of right answers among the others and among these."""
     with (Path("reports") / run / "split.csv").open(encoding="utf-8", newline="") as file:
-        true = {row["clip"].rpartition("/")[2]: row["emotion"] for row in csv.DictReader(file)}
+        true = {row["clip"]: row["emotion"] for row in csv.DictReader(file)}
     shown = dict(zip(bundle.info.emotions, bundle.predict(*known[0]).probabilities, strict=True))
     answers = [bundle.predict(*one) for one in known]
-    right = np.array([one.emotion == shown.get(true[file.stem]) for one, file in zip(answers, files, strict=True)])
+    right = np.array([one.emotion == shown.get(true[clip]) for one, clip in zip(answers, clips, strict=True)])
     doubted = np.array([one.unsure for one in answers])
     shares = [right[rows].mean() if rows.any() else None for rows in (~doubted, doubted)]
     return [f"{doubted.mean():.2f}", *("" if share is None else f"{share:.2f}" for share in shares)]
@@ -91,11 +97,11 @@ def main() -> None:
     columns, rows = {}, []
     for run in RUNS:
         bundle, files = load_bundle(Path("reports") / run), clips_of(data, run)
-        known = [load_audio(file) for file in files]
+        known = [load_audio(file) for file in files.values()]
         other = "EMODB" if bundle.info.corpora == ["TESS"] else "TESS"
         strange = [load_audio(file) for file in sorted((data / other).rglob("*.wav"))[::13][:100]]
         columns[run] = {name: share_unlike(bundle, them) for name, them in conditions(known, strange).items()}
-        rows.append(f"| {' | '.join([run, *unsure(bundle, run, known, files)])} |")
+        rows.append(f"| {' | '.join([run, *unsure(bundle, run, known, list(files))])} |")
     print(f"| named as unlike | {' | '.join(RUNS)} |\n| --- |{' ---: |' * len(RUNS)}")
     for name in columns[RUNS[0]]:
         print(f"| {name} | {' | '.join(f'{column[name]:.2f}' for column in columns.values())} |")

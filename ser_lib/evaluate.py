@@ -223,7 +223,7 @@ def _evaluate_degraded(bundle: Bundle, clips: pd.DataFrame, found: Iterable[np.n
     y_pred, X, usable = np.full(len(clips), _NO_ANSWER), [], []
     for number, (speaker, features) in enumerate(zip(clips["speaker"], found, strict=False)):
         if not isinstance(features, AudioError):
-            X.append(bundle.normalized(features, speaker=speaker))
+            X.append(bundle.to_scale(features, len(features), speaker))
             usable.append(number)
     if usable:
         y_pred[usable] = bundle.probabilities(np.array(X)).argmax(axis=1)
