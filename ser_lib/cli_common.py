@@ -1,7 +1,7 @@
 """What the commands that use a model share: which model, what it says of itself, and where results go."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,7 @@ def bundle_folder(run: str, backend: Backend) -> Path:
         if folder.is_file() or (folder / BUNDLE_FILE).is_file():
             return folder
     if any(folder.is_dir() for folder in folders):
-        raise RunError(f"`--run` must be a run that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")
+        raise RunError(f"The run must be one that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")
     known = sorted(file.parent.name for file in reports_folder().glob(f"*/{BUNDLE_FILE}"))
     known = ", ".join(known) or "none yet; `make all` makes one"
     raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
@@ -102,8 +102,35 @@ def _count_speakers(run: str, bundle: "Bundle") -> int | None:
 
 def check_plot(plot: Path | None, files: list) -> None:
     """Refuse a picture of anything but one file."""
-    if plot is not None and (len(files) != 1 or plot.suffix.lower() != ".png"):
-        raise typer.BadParameter(f"--plot makes a .png of one file. There are {len(files)}, and {plot}.")
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise typer.BadParameter(f"--plot makes a .png, not {plot.name}.")
+    if plot is not None and len(files) != 1:
+        raise typer.BadParameter(f"--plot makes a picture of one file. There are {len(files)}.")
+
+
+def check_outputs(outputs: Iterable[str | Path | None], recordings: Iterable[Path]) -> None:
+    """Refuse, before hours of work, outputs that are folders, the same twice, or a recording that is heard."""
+    heard, taken = {path.absolute().resolve() for path in recordings}, set()
+    for output in outputs:
+        if output is None or str(output) == STDIN:
+            continue
+        path = Path(output).expanduser().absolute().resolve()
+        if path.is_dir():
+            raise typer.BadParameter(f"an output must be a file. {output} is a folder.")
+        if path in heard or path in taken:
+            raise typer.BadParameter(f"each output must be a file of its own. {output} would be overwritten.")
+        taken.add(path)
+
+
+def check_windows(bundle: "Bundle", window: float | None, hop: float | None) -> None:
+    """Refuse windows that the model cannot hear, once and not for each file."""
+    from ser_lib.errors import AudioError
+    from ser_lib.timeline import window_and_hop
+
+    try:
+        window_and_hop(bundle, bundle.info.settings.sampling_rate, window, hop)
+    except AudioError as error:
+        raise typer.BadParameter(f"{error}.") from None
 
 
 def write(where: str | None, writer: Callable) -> None:

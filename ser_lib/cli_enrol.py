@@ -24,8 +24,9 @@ def enrol(
     from ser_lib.audio import load_audio
     from ser_lib.cli_common import load_run, newest_run
     from ser_lib.files import find_files
-    from ser_lib.voices import FEWEST_CLIPS, measure_voice, save_voice
+    from ser_lib.voices import FEWEST_CLIPS, check_name, measure_voice, save_voice
 
+    name = check_name(name or Path(folder).resolve().name)
     bundle = load_run(run or newest_run())
     signals, faults = [], []
     for file in find_files(folder):
@@ -43,7 +44,6 @@ def enrol(
             f"{first}"
         )
     print(*faults, sep="\n", end="\n" if faults else "")
-    name = name or Path(folder).resolve().name
     path = save_voice(name, measure_voice(signals, bundle), len(signals), bundle)
     if bundle.info.settings.cmn:
         print(

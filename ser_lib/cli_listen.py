@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ser_lib.cli_common import STDIN, UNSURE_BELOW, limits, load_run, newest_run, show_any_name, write, write_table
+from ser_lib.cli_common import (
+    STDIN,
+    UNSURE_BELOW,
+    check_outputs,
+    check_windows,
+    limits,
+    load_run,
+    newest_run,
+    show_any_name,
+    write,
+    write_table,
+)
 from ser_lib.cli_timeline import TIMELINE_HEAD, timeline_line
 from ser_lib.errors import AudioError
 from ser_lib.params import printable
@@ -59,8 +70,10 @@ def listen(
     if device is not None and file is not None:
         raise typer.BadParameter("--device and --file do not go together: one of them is heard.")
     show_any_name()
+    check_outputs([csv], [] if file is None else [file.expanduser()])
     run = run or newest_run()
     bundle = load_run(run)
+    check_windows(bundle, window, hop)
     heard, lengths = [], {"window_seconds": window, "hop_seconds": hop, "end_silence": silence}
     try:
         for one in _windows(file, device, bundle, lengths):

@@ -14,7 +14,9 @@ from wcwidth import wcswidth
 from ser_lib.cli_common import (
     STDIN,
     UNSURE_BELOW,
+    check_outputs,
     check_plot,
+    check_windows,
     limits,
     load_run,
     newest_run,
@@ -78,6 +80,8 @@ def predict(
         raise typer.BadParameter("--csv and --json cannot both be standard output.")
     if paths.count(STDIN) > 1:
         raise typer.BadParameter("standard input can be read once: give - once.")
+    if "" in paths:
+        raise typer.BadParameter("a path is empty. Is a variable of the shell not set?")
     show_any_name()
     run = run or newest_run()
     bundle = load_run(run, backend)
@@ -86,20 +90,22 @@ def predict(
 
         bundle, speaker = with_voice(bundle, speaker), None
     over_time = window is not None or hop is not None
-    if over_time and (as_json is not None or speaker is not None):
-        raise typer.BadParameter(
-            "a timeline is a table: --json, and a --speaker of the model's own, do not go with --window and --hop."
-        )
+    if over_time and as_json is not None:
+        raise typer.BadParameter("a timeline is a table: --json does not go with --window and --hop.")
+    if over_time and speaker is not None:
+        raise typer.BadParameter("a --speaker of the model's own does not go with --window and --hop.")
     with tempfile.TemporaryDirectory() as folder:
         files = list(_files(paths, Path(folder)))
         check_plot(plot, files)
+        check_outputs((csv, as_json, plot), (file for file, _ in files))
         if over_time:
             from ser_lib.cli_timeline import predict_timelines
 
-            failed = predict_timelines(files, bundle, window, hop, csv, unsure_below, plot)
-            if csv != STDIN:
+            check_windows(bundle, window, hop)
+            n_failed = predict_timelines(files, bundle, window, hop, csv, unsure_below, plot)
+            if csv != STDIN and n_failed < len(files):
                 print(limits(run, bundle))
-            raise SystemExit(failed)
+            raise SystemExit(1 if n_failed else 0)
         answers = list(_answers(files, bundle, plot, speaker=speaker, unsure_below=unsure_below))
     if STDIN not in (csv, as_json):
         _print_answers(answers)
@@ -191,7 +197,7 @@ def _print_unlike(answers: list["Answer"]) -> None:
         print("\nUnlike what the model has learnt from, so their answers mean little:")
         for answer in unlike:
             print(f"  {printable(answer.file)}: {'; '.join(answer.prediction.unlike)}")
-    if any(phrase.startswith("length: ") for answer in unlike for phrase in answer.prediction.unlike):
+    if any(phrase.endswith(" are heard") for answer in unlike for phrase in answer.prediction.unlike):
         print("A recording longer than a phrase is heard piece by piece with --window.")
 
 

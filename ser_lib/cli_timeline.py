@@ -24,7 +24,7 @@ def predict_timelines(
     unsure_below: float,
     plot: Path | None,
 ) -> int:
-    """Show or write the timeline of each of `files` (path, name); exit status 1 if there is none of one."""
+    """Show or write the timeline of each of `files` (path, name); how many have none."""
     from ser_lib.errors import AudioError
     from ser_lib.timeline import predict_timeline
 
@@ -35,7 +35,7 @@ def predict_timelines(
             if plot is not None:
                 _plot_timeline(file, name, tables[name], plot)
         except (AudioError, OSError) as error:
-            failed = 1
+            failed += 1
             print(f"error: {printable(Path(name).name)} cannot be used: {error}.", file=sys.stderr)
             continue
         if csv != STDIN:

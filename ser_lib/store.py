@@ -82,9 +82,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises
     ------
     StageError
-        If the disk is full or the folder cannot be written to.
+        If the disk is full, the folder cannot be written to, or `path` is a device or a pipe.
     """
-    partial = None
+    path, partial = path.resolve(), None  # what a link names is written, and the link stays
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise StageError(f"{shown(path)} must be a file. It is a device or a pipe.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=f"-{path.name}")

@@ -147,7 +147,8 @@ def summary_text(timeline: "pd.DataFrame") -> str:
         return text
     kinds = unlike.str.split(", ").explode().value_counts()
     told = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
-    return f"{text}\nUnlike what the model has learnt from are {len(unlike)} windows of speech ({told})."
+    windows = "is 1 window" if len(unlike) == 1 else f"are {len(unlike)} windows"
+    return f"{text}\nUnlike what the model has learnt from {windows} of speech ({told})."
 
 
 def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:

@@ -88,7 +88,11 @@ class Typical(BaseModel):
         found = []
         seconds, (shortest, longest) = measures.n_trimmed / settings.sampling_rate, self.seconds
         if not shortest / _LENGTH_FACTOR <= seconds <= longest * _LENGTH_FACTOR:
-            found.append(f"length: {seconds:.1f} s of sound, and training clips have {shortest:.1f} to {longest:.1f} s")
+            most = settings.target_length / settings.sampling_rate
+            cut = f"; the first {most:.1f} s are heard" if seconds > most else ""
+            found.append(
+                f"length: {seconds:.2g} s of sound, and training clips have {shortest:.1f} to {longest:.1f} s{cut}"
+            )
         if measures.peak_dbfs < self.peak_dbfs - _LEVEL_MARGIN:
             found.append(
                 f"level: a peak of {measures.peak_dbfs:.0f} dBFS, and training clips have {self.peak_dbfs:.0f} or more"

@@ -77,8 +77,8 @@ def with_voice(bundle: Bundle, name: str) -> Bundle:
     if not path.is_file():
         known = [file.parent.name for file in sorted(resolve(FOLDER).glob(f"*/{path.name}"))]
         raise BundleError(
-            f"The speaker must be enrolled for this model: ser enrol FOLDER --name {name}. "
-            f"Enrolled are {', '.join(known) or 'none'}. Got {name}."
+            f"The speaker must be enrolled for this model: ser enrol FOLDER --name {name}, with the same --run. "
+            f"Enrolled for it are {', '.join(known) or 'none'}. Got {name}."
         )
     try:
         voice = Voice.model_validate_json(path.read_bytes())
@@ -91,7 +91,19 @@ def with_voice(bundle: Bundle, name: str) -> Bundle:
     return replace(bundle, voice=voice.statistics)
 
 
-def _path_of(name: str, bundle: Bundle) -> Path:
+def check_name(name: str) -> str:
+    """Return a name that a voice may have.
+
+    Raises
+    ------
+    ParameterError
+        If it is none that a file may have.
+    """
     if not _NAME.fullmatch(name):
-        raise ParameterError(f"A speaker's name must be letters, digits, `_`, `-` and `.`. Got {name!r}.")
+        raise ParameterError(f"A speaker's name must be letters, digits, `_`, `-` and `.`. Got {name!r}; see --name.")
+    return name
+
+
+def _path_of(name: str, bundle: Bundle) -> Path:
+    check_name(name)
     return resolve(FOLDER) / name / f"{bundle.info.onnx_sha256[:16]}.json"

@@ -260,11 +260,39 @@ def test_picture_of_what_an_answer_rests_on(voices, predicted):
     assert picture.read_bytes().startswith(b"\x89PNG")
     for words in ((voices / "in", "--plot", picture), (voices / "in" / "a.wav", "--plot", "why.jpg")):
         done = predicted(*words, "--run", "people")
-        assert done.status == 2 and "makes a .png of one file" in done.err
+        assert done.status == 2 and "--plot makes a " in done.err
 
 
 def test_long_recording_is_told_of_windows(voices, predicted, write_wav):
     tone = np.sin(2 * np.pi * 200 * np.arange(20 * RATE) / RATE)
     done = predicted(write_wav(voices / "long.wav", tone, RATE), "--run", "people")
-    assert "length: 20.0 s of sound, and training clips have " in done.out
+    assert "length: 20 s of sound, and training clips have " in done.out
+    assert "; the first 3.0 s are heard" in done.out or "; the first 2.9 s are heard" in done.out
     assert "A recording longer than a phrase is heard piece by piece with --window." in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("a.wav", "--csv", "a.wav"), "a.wav would be overwritten"),
+        (("a.wav", "--json", "./a.wav"), "a.wav would be overwritten"),
+        (("a.wav", "--csv", "t.csv", "--json", "t.csv"), "each output must be a file of its own"),
+        (("a.wav", "--csv", "."), "is a folder"),
+        (("",), "a path is empty"),
+        (("a.wav", "b c.wav", "--window", "10"), "a window must be at most as long as"),
+        (("a.wav", "--window", "1", "--json", "t.json"), "--json does not go with"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_lost(voices, predicted, monkeypatch, words, message):
+    monkeypatch.chdir(voices / "in")
+    before = (voices / "in" / "a.wav").read_bytes()
+    done = predicted(*words, "--run", "people")
+    assert (done.status, done.out) == (2, "") and message in " ".join(done.err.split())
+    assert (voices / "in" / "a.wav").read_bytes() == before
+    assert sorted(path.name for path in (voices / "in").iterdir()) == ["a.wav", "b c.wav", "deeper", "notes.txt"]
+
+
+def test_hidden_folders_are_left_out(voices, predicted):
+    (voices / "in" / ".hidden").mkdir()
+    shutil.copy(voices / "in" / "a.wav", voices / "in" / ".hidden" / "h.wav")
+    assert "h.wav" not in predicted(voices / "in", "--run", "people").out

@@ -49,6 +49,17 @@ def run_python(code: str, *arguments: str, **environment: str) -> subprocess.Com
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=300)
 
 
+def test_what_a_link_names_is_written_and_no_device(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    store.write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "real.txt").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StageError, match=r"pipe must be a file\. It is a device or a pipe\."):
+        store.write_text(tmp_path / "pipe", "x")
+    assert not (tmp_path / "pipe").is_file()
+
+
 def test_file_appears_only_at_the_end(tmp_path):
     path = tmp_path / "new folder" / "file.txt"
     with store.whole_file(path) as partial:

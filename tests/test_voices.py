@@ -108,7 +108,9 @@ def test_too_few_clips_are_refused(enrolling, monkeypatch, capsys):
 
 def test_speaker_who_is_not_enrolled_is_one_line(enrolling, bundle, monkeypatch, capsys):
     save_voice("her", Statistics(mean=[0.0] * 15, deviation=[1.0] * 15), 20, bundle)
-    with pytest.raises(BundleError, match=r"ser enrol FOLDER --name me\. Enrolled are her\. Got me\."):
+    with pytest.raises(
+        BundleError, match=r"ser enrol FOLDER --name me, with the same --run\. Enrolled for it are her\. Got me\."
+    ):
         with_voice(bundle, "me")
     with pytest.raises(ParameterError, match=r"must be letters.* Got '\.\./x'"):
         with_voice(bundle, "../x")

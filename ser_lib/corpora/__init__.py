@@ -196,8 +196,14 @@ def suffixes(corpus: ModuleType) -> tuple[str, ...]:
     return getattr(corpus, "SUFFIXES", (".wav",))
 
 
+def _seen(folder: Path) -> Iterator[Path]:
+    """Files below a folder that are not hidden, nor in a hidden folder."""
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, file) for file in files if not file.startswith("."))
+
+
 def audio_files(corpus: ModuleType, folder: Path) -> Iterator[Path]:
     """Audio files below `folder`, hidden ones left out, in the order of their names."""
-    paths = (Path(parent, file) for parent, _, files in os.walk(folder, followlinks=True) for file in files)
-    wanted = (path for path in paths if path.suffix.lower() in suffixes(corpus) and not path.name.startswith("."))
+    wanted = (path for path in _seen(folder) if path.suffix.lower() in suffixes(corpus))
     return iter(sorted(wanted, key=lambda path: (path.name, len(path.parts), path)))
