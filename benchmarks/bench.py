@@ -189,9 +189,11 @@ def make_bundle(folder: Path, file: Path) -> None:
     save_model(model, folder / params.MODEL_WEIGHTS_FILE)
     export_onnx(model, folder / params.MODEL_ONNX_FILE)
     write_text(folder / SPLIT_FILE, "")
-    clips = pd.DataFrame({"corpus": "DEMO", "emotion": EMOTIONS})
-    data = ProcessedData(X, np.zeros(1), X[:, 0], clips, pd.DataFrame(), settings, "")
-    save_bundle(data, clips, params, temperature=1.0)
+    clips = pd.DataFrame({"corpus": "DEMO", "emotion": [*EMOTIONS, EMOTIONS[0]]})
+    clips = clips.assign(trimmed_seconds=2.0, peak_dbfs=-6.0, bandwidth_hz=12000.0)
+    X = np.repeat(X, len(clips), axis=0)
+    data = ProcessedData(X, np.zeros(len(X)), X[:, 0], clips, pd.DataFrame(), settings, "")
+    save_bundle(data, np.array(["train"] * len(EMOTIONS) + ["validation"]), params, temperature=1.0)
 
 
 def bench_prediction(bench: Bench, folder: Path, files: list[Path]) -> None:
