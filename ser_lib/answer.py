@@ -7,7 +7,10 @@ import numpy as np
 
 from ser_lib.errors import BundleError
 from ser_lib.labels import SHOWN_AS
-from ser_lib.params import printable
+from ser_lib.params import Params, printable
+
+UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
+"""Confidence below which a prediction is unsure, unless another is asked for."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
     for channels, sampling_rate in read_blocks(path):
         rate = sampling_rate
         loudest = max(loudest, float(np.abs(channels).max(initial=0)))
-        blocks.append(_average(channels))
+        blocks.append(average(channels))
         n_samples += len(channels)
         most = _MOST_SAMPLES * min(1, rate / 48000)  # resampling makes more of a low rate's samples
         if n_samples > most:
@@ -78,10 +78,11 @@ def to_mono(channels: np.ndarray) -> np.ndarray:
     AudioError
         If there are no samples, or they are silent, NaN or infinite.
     """
-    return _check_sound(_average(channels), float(np.abs(channels).max(initial=0)))
+    return _check_sound(average(channels), float(np.abs(channels).max(initial=0)))
 
 
-def _average(channels: np.ndarray) -> np.ndarray:
+def average(channels: np.ndarray) -> np.ndarray:
+    """Mean of channels [shape=(n_samples, n_channels)], silent or not; AudioError if one holds NaN or infinity."""
     if not np.isfinite(channels).all():
         raise AudioError("the samples hold NaN or infinity")
     return channels.mean(axis=1, dtype=np.float64).astype(np.float32)

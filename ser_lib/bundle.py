@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ser_lib.answer import Prediction, to_prediction
+from ser_lib.answer import UNSURE_BELOW, Prediction, to_prediction
 from ser_lib.backends import checked, first_line, load_keras, load_onnx, try_model
 from ser_lib.calibrate import RANGE, calibrate
 from ser_lib.errors import AudioError, BundleError, ParameterError, StageError
@@ -35,8 +35,6 @@ from ser_lib.store import (
 from ser_lib.typical import Measures, Typical, learn_typical, measure_steps
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
-UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
-"""Confidence below which a prediction is unsure, unless another is asked for."""
 _LARGEST_INFO = 10_000_000
 """Bytes that `bundle.json` may have; the largest of this project has a thousandth of it."""
 _MEND = "Run 03_train again."

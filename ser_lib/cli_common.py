@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ser_lib.errors import RunError, SerError
-from ser_lib.params import Params, printable, resolve
+from ser_lib.params import printable, resolve
 from ser_lib.settings import Backend
 from ser_lib.store import BUNDLE_FILE
 
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from ser_lib.bundle import Bundle
 
 STDIN = "-"
-UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
+RunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        help="Run whose model predicts, or a bundle: its folder or zip file.  [default: the newest on real recordings]",
+    ),
+]
 
 
 def show_any_name() -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ser_lib.answer import UNSURE_BELOW
 from ser_lib.cli_common import (
     STDIN,
-    UNSURE_BELOW,
+    RunOption,
     check_outputs,
     check_windows,
     limits,
@@ -32,13 +33,7 @@ if TYPE_CHECKING:
 
 
 def listen(
-    run: Annotated[
-        str | None,
-        typer.Option(
-            help="Run whose model predicts, or a bundle: its folder or zip file.  [default: the newest on real "
-            "recordings]"
-        ),
-    ] = None,
+    run: RunOption = None,
     window: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="Length of a window.  [default: that of the model's training clips]"),

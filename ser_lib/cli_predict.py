@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from wcwidth import wcswidth
 
+from ser_lib.answer import UNSURE_BELOW
 from ser_lib.cli_common import (
     STDIN,
-    UNSURE_BELOW,
+    RunOption,
     check_outputs,
     check_plot,
     check_windows,
@@ -41,13 +42,7 @@ def predict(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Audio files, folders, patterns, or - for standard input.")
     ],
-    run: Annotated[
-        str | None,
-        typer.Option(
-            help="Run whose model predicts, or a bundle: its folder or zip file.  [default: the newest on real "
-            "recordings]"
-        ),
-    ] = None,
+    run: RunOption = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="Write a table; - for standard output.")] = None,
     as_json: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - for standard output.")

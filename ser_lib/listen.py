@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_lib.answer import Prediction
-from ser_lib.audio import check_rate, read_blocks
+from ser_lib.audio import average, check_rate, read_blocks
 from ser_lib.bundle import Bundle, to_channels, to_rate
 from ser_lib.errors import AudioError, MicrophoneError
 from ser_lib.labels import SHOWN_AS
@@ -150,7 +150,7 @@ def _windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tu
 def _hear(windows: Iterator[tuple[int, np.ndarray]], rate: int, bundle: Bundle) -> Iterator[Window]:
     loud = LEAST_LOUD
     for start, samples in windows:
-        levels = frame_levels(samples.mean(axis=1, dtype=np.float64).astype(np.float32), rate)
+        levels = frame_levels(average(samples), rate)
         loud = max(loud, np.percentile(levels, LOUD))
         prediction = _predict(samples, rate, bundle) if levels.max() > loud - SILENCE_DB else None
         yield Window(start / rate, (start + len(samples)) / rate, prediction)

@@ -17,8 +17,9 @@ import traitlets
 from IPython.display import Audio, display
 
 from ser_lib import plots
+from ser_lib.answer import UNSURE_BELOW
 from ser_lib.audio import load_audio, prepare_signal, trim_bounds
-from ser_lib.bundle import UNSURE_BELOW, Bundle
+from ser_lib.bundle import Bundle
 from ser_lib.errors import SerError, StageError
 from ser_lib.examples import tested_files
 from ser_lib.explain import occlude

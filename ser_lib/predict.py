@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_lib.answer import Prediction
+from ser_lib.answer import UNSURE_BELOW, Prediction
 from ser_lib.audio import load_audio
-from ser_lib.bundle import UNSURE_BELOW, Bundle
+from ser_lib.bundle import Bundle
 from ser_lib.errors import AudioError
 from ser_lib.params import Params, printable
 from ser_lib.store import write_csv

@@ -116,8 +116,7 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
 def _normalize_speakers(data: ProcessedData) -> ProcessedData:
     """Take each speaker's own mean and deviation out of the features and out of the pooled ones."""
     settings, speakers = data.settings, data.clips["speaker"].to_numpy(dtype=str)
-    n_samples = (data.clips["trimmed_seconds"].to_numpy() * settings.sampling_rate).round()
-    n_sound = np.array([settings.sound_frames(n) for n in n_samples])
+    n_sound = np.array(settings.sound_frames_of(data.clips["trimmed_seconds"]))
     known = speaker_statistics(data.X, n_sound, speakers)
     pooled, ones = data.pooled[:, np.newaxis], np.ones(len(speakers), dtype=np.int64)
     known_pooled = speaker_statistics(pooled, ones, speakers)

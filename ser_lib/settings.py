@@ -1,5 +1,6 @@
 """The settings of audio and features: decided once for training, stored with the model, repeated in prediction."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,6 +59,10 @@ class AudioSettings(BaseModel):
     def sound_frames(self, n_samples: int) -> int:
         """Frames with sound of a clip of `n_samples` samples, trimmed; those after them are padding."""
         return min(1 + int(n_samples) // self.hop_length, self.n_frames)
+
+    def sound_frames_of(self, trimmed_seconds: Iterable[float]) -> list[int]:
+        """Frames with sound of clips that are so long (s) after trimming."""
+        return [self.sound_frames(round(seconds * self.sampling_rate)) for seconds in trimmed_seconds]
 
     @property
     def feature_names(self) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from ser_lib.audio import read_blocks, to_mono
+from ser_lib.audio import average, read_blocks, to_mono
 from ser_lib.bundle import Bundle
 from ser_lib.errors import AudioError
 from ser_lib.labels import SHOWN_AS
@@ -177,9 +177,7 @@ def _windows(
     """First sample and signal of each window at the common rate; the last one may be shorter."""
     kept, start, seconds, stream = np.zeros(0, dtype=np.float32), 0, 0.0, None
     for channels, own_rate in read_blocks(path):
-        if not np.isfinite(channels).all():
-            raise AudioError("the samples hold NaN or infinity")
-        block = channels.mean(axis=1, dtype=np.float64).astype(np.float32)
+        block = average(channels)
         stream = stream or soxr.ResampleStream(own_rate, rate, 1, dtype="float32", quality="HQ")
         kept = np.concatenate([kept, stream.resample_chunk(block)])
         seconds += len(block) / own_rate

@@ -153,8 +153,7 @@ def learn_typical(X: np.ndarray, clips: "pd.DataFrame", sets: np.ndarray, settin
         Set of each.
     settings : AudioSettings
     """
-    n_trimmed = (clips["trimmed_seconds"].to_numpy() * settings.sampling_rate).round().astype(np.int64)
-    n_sound = [settings.sound_frames(n) for n in n_trimmed]
+    n_sound = settings.sound_frames_of(clips["trimmed_seconds"])
     summaries = {
         name: np.array([summarize_features(X[row], n_sound[row]) for row in np.flatnonzero(sets == name)])
         for name in ("train", "validation")
