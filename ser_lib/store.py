@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import os
-import tempfile
+import secrets
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,24 +75,29 @@ class ProcessedData:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, through_link: bool = True) -> Iterator[Path]:
     """Give a path to write to beside `path`; rename it to `path` at the end, remove it after an error.
+
+    Parameters
+    ----------
+    path : Path
+    through_link : bool
+        Whether what a link names is written, as somebody who names an output means it. In a record, which may come
+        from anywhere, the file takes the link's place.
 
     Raises
     ------
     StageError
         If the disk is full, the folder cannot be written to, or `path` is a device or a pipe.
     """
-    path, partial = path.resolve(), None  # what a link names is written, and the link stays
+    path, partial = path.resolve() if through_link else path.parent.resolve() / path.name, None
     if path.exists() and not path.is_file() and not path.is_dir():
         raise StageError(f"{shown(path)} must be a file. It is a device or a pipe.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=f"-{path.name}")
-        os.close(handle)
-        partial = Path(name)
+        partial = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
+        partial.touch(exist_ok=False)  # with the rights that the user's umask leaves
         yield partial
-        partial.chmod(0o644)
         partial.replace(path)
     except OSError as error:
         raise StageError(f"{shown(path)} cannot be written ({error.strerror or error}). Nothing was changed.") from None
@@ -102,9 +106,9 @@ def whole_file(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with whole_file(path) as partial:
+def write_text(path: Path, text: str, *, through_link: bool = True) -> None:
+    """Write a text file whole or not at all; `through_link` as of `whole_file`."""
+    with whole_file(path, through_link=through_link) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

@@ -249,6 +249,7 @@ def test_demo_has_the_same_bytes_in_a_deep_folder_with_spaces(demo_folder, tmp_p
     demo.make(deep, n_words=8)
     assert hashes(deep) == hashes(demo_folder)
     assert [path.name for path in deep.parent.iterdir()] == ["demo corpus"]
+    assert deep.stat().st_mode == deep.parent.stat().st_mode  # what the umask leaves
 
 
 def test_missing_demo_is_made_whole(tmp_path):

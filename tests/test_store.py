@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,28 @@ def test_what_a_link_names_is_written_and_no_device(tmp_path):
     with pytest.raises(StageError, match=r"pipe must be a file\. It is a device or a pipe\."):
         store.write_text(tmp_path / "pipe", "x")
     assert not (tmp_path / "pipe").is_file()
+
+
+def test_a_link_in_a_record_is_replaced_and_what_it_names_stays(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    store.write_text(tmp_path / "link.txt", "new", through_link=False)
+    assert not (tmp_path / "link.txt").is_symlink() and (tmp_path / "link.txt").read_text() == "new"
+    assert (tmp_path / "real.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o022, 0o002])
+def test_file_has_the_rights_that_the_umask_leaves(tmp_path, umask):
+    (tmp_path / "there.txt").write_text("")
+    before = os.umask(umask)
+    try:
+        for name in ("new.txt", "there.txt"):
+            store.write_text(tmp_path / name, "x")
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask
+        store.write_array(tmp_path / "new.npy", np.zeros(3))
+        assert stat.S_IMODE((tmp_path / "new.npy").stat().st_mode) == 0o666 & ~umask
+    finally:
+        os.umask(before)
 
 
 def test_file_appears_only_at_the_end(tmp_path):

@@ -8,6 +8,7 @@ vocal expression and music performance", Psychological Bulletin 129(5), 2003, ta
 
 import ctypes
 import random
+import secrets
 import shutil
 import subprocess
 import sys
@@ -82,14 +83,14 @@ def make(folder: Path, *, n_words: int = len(WORDS)) -> None:
 
 def _make(folder: Path, n_words: int) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    partial = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    partial.mkdir()
     try:
         command = [sys.executable, "-m", "ser_lib.corpora.demo", str(partial), str(n_words)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
             raise DatasetError(f"The demo corpus could not be made in {folder}: {reason}")
-        partial.chmod(0o755)
         try:
             partial.rename(folder)
         except OSError:
