@@ -1,4 +1,5 @@
 import ast
+import importlib
 import json
 import re
 import statistics
@@ -6,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
@@ -119,6 +121,47 @@ def test_results_are_read_in_words(path):
     assert cells[-1].cell_type == "markdown"
     kinds = "".join("c" if cell.cell_type == "code" else "m" for cell in cells)
     assert "cccc" not in kinds
+
+
+def imported(tree):
+    """What a notebook imports: the module, the name taken from it or None, and what it is called there."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None, alias.asname or alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module, alias.name, alias.asname or alias.name) for alias in node.names)
+
+
+def unresolved(source):
+    """Imports, and names taken from modules of ser_lib, that the library does not have."""
+    tree, missing, known = ast.parse(source), [], {}
+    for module, name, called in imported(tree):
+        try:
+            found = importlib.import_module(module)
+            if name is not None:
+                found = getattr(found, name) if hasattr(found, name) else importlib.import_module(f"{module}.{name}")
+        except ImportError:
+            missing.append(f"{module}.{name}" if name else module)
+        else:
+            known[called] = found
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            owner = known.get(node.value.id)
+            of_ours = isinstance(owner, ModuleType) and owner.__name__.startswith("ser_lib")
+            if of_ours and not hasattr(owner, node.attr):
+                missing.append(f"{owner.__name__}.{node.attr}")
+    return missing
+
+
+@each_notebook
+def test_every_name_that_a_notebook_takes_from_the_library_is_there(path):
+    assert unresolved("\n".join(cell.source for cell in code_cells(path))) == []
+
+
+def test_names_that_are_not_there_are_found():
+    source = "from ser_lib import plots, nothing\nfrom ser_lib.predict import example_file\nimport ser_lib.none\n"
+    missing = ["ser_lib.nothing", "ser_lib.predict.example_file", "ser_lib.none", "ser_lib.plots.no_plot"]
+    assert unresolved(source + "plots.no_plot(1)\nplots.plot_history({})\n") == missing
 
 
 # The library
