@@ -48,8 +48,10 @@ format: setup  ## mend what `check` can mend by itself
 bench: setup  ## measure speed against the usual way (on data/TESS, or else the demo corpus)
 	@$(BIN)/python benchmarks/bench.py
 
+# what the options turn off asks hosts on the internet: news, newer versions, extensions that could be installed
 lab: setup  ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab notebooks --KernelManager.transport=ipc
+	@$(BIN)/jupyter lab notebooks --KernelManager.transport=ipc --LabApp.news_url=None \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly
 
 notebooks: setup  ## write the Colab cell of ser_lib/colab.py into every notebook
 	@$(BIN)/python -m ser_lib.colab && $(BIN)/ruff format --quiet notebooks
