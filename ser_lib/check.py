@@ -159,7 +159,7 @@ def _examine(
     """What is wrong with the files that are there."""
     standing = set(clips.values())
     suspects = [one for one in found if not (one.right and one in standing)]
-    heard = {one.file: _listen(folder / one.file) for one in suspects}
+    heard = {one.file: _Audio(reason=one.reason) if one.reason else _listen(folder / one.file) for one in suspects}
     firsts = _right_contents(folder, found, suspects, standing, {audio.length for audio in heard.values()})
     names = {entry.sha256: name for name, entry in entries.items()}
     problems = []
@@ -175,6 +175,8 @@ def _examine(
             problems.append(Problem("duplicated", one.file, f"is the same clip as {first.file}{detail}"))
         elif twin is not None and not _listed_twins(entries, one, twin):
             problems.append(Problem("duplicated", one.file, f"holds {same} as {twin.file}"))
+        elif one.reason:
+            problems.append(Problem("unusable", one.file, one.reason))
         elif one.sha256 in names:
             problems.append(Problem("altered" if one.name else "extra", one.file, f"is {names[one.sha256]} by content"))
         elif one.name is not None:

@@ -249,6 +249,8 @@ class _Fetcher:
     def _fetch(self, job: _Job, tell: _Tell = lambda position, total: None) -> None:
         """Have pooch fetch one file, unless it is there already."""
         path = self.folder / job.place
+        if path.exists() and not path.is_file():
+            raise DatasetError(f"{shown(path)} must be a file. It is a folder, a device or a pipe. Remove it first.")
         part = path.with_name(f".{path.name.lstrip('.')}.part")
         keeper = pooch.create(path=self.folder, base_url="", registry={job.place: job.hash}, urls={job.place: job.url})
         try:

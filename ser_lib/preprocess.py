@@ -9,7 +9,7 @@ import pandas as pd
 
 from ser_lib import work
 from ser_lib.cache import open_cache
-from ser_lib.corpora import Clip, Skipped, find_corpora
+from ser_lib.corpora import Clip, Skipped, find_corpora, tell_reasons
 from ser_lib.errors import AudioError, DatasetError, StageError
 from ser_lib.normalize import normalize, speaker_statistics
 from ser_lib.parallel import each as _each
@@ -37,7 +37,8 @@ def preprocess_data(params: Params) -> ProcessedData:
     data = stored or _process_all(clips, settings, fingerprint, params)
     skipped = pd.concat([_skipped_table(left_out), data.skipped], ignore_index=True)
     write_csv(params.output_dir / "skipped.csv", skipped)
-    _check_skipped(skipped, sum(not left.fault for left in left_out), len(data.clips), params.MAX_SKIPPED)
+    unusable = [Skipped(row.file, row.reason) for row in data.skipped.itertuples()]
+    _check_skipped([*(left for left in left_out if left.fault), *unusable], len(data.clips), params.MAX_SKIPPED)
     if data.clips.empty:
         raise DatasetError(f"No clip can be used. The first: {data.skipped.file[0]}: {data.skipped.reason[0]}.")
     if stored is not None:
@@ -146,13 +147,11 @@ def _skipped_table(skipped: list[Skipped]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["file", "reason"], dtype=str)
 
 
-def _check_skipped(skipped: pd.DataFrame, n_harmless: int, n_usable: int, max_skipped: float) -> None:
-    faults = len(skipped) - n_harmless
-    share = faults / (faults + n_usable)
+def _check_skipped(faults: list[Skipped], n_usable: int, max_skipped: float) -> None:
+    share = len(faults) / (len(faults) + n_usable)
     if share > max_skipped:
-        named = "; ".join(f"{row.file}: {row.reason}" for row in skipped.head(3).itertuples())
         raise DatasetError(
             f"At most {max_skipped:.1%} of the clips may be unusable (`MAX_SKIPPED`). "
-            f"Got {faults} of {faults + n_usable} ({share:.1%}): {named}; skipped.csv names them all. "
-            f"Mend them, or raise MAX_SKIPPED."
+            f"Got {len(faults)} of {len(faults) + n_usable} ({share:.1%}): {tell_reasons(faults)}; skipped.csv names "
+            f"them all. Mend them, or raise MAX_SKIPPED."
         )

@@ -1,14 +1,14 @@
 """The list of a corpus's files as its authors distribute them, and which file in a folder is which of these."""
 
 import csv
-import os
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import ModuleType
 from typing import NamedTuple
 
 from ser_lib.corpora import CORPORA, suffixes
+from ser_lib.corpora.walk import SEARCHED, walk
 from ser_lib.errors import DatasetError
 from ser_lib.progress import progress_bar
 from ser_lib.store import file_hash
@@ -40,12 +40,15 @@ class Found:
         Empty if the file cannot be read.
     right : bool
         Whether it is what the list says, to the last bit.
+    reason : str
+        Why it must not be opened; empty if it may.
     """
 
     file: str
     name: str | None
     sha256: str
     right: bool
+    reason: str = ""
 
 
 def named_corpus(name: str) -> ModuleType:
@@ -81,15 +84,18 @@ def identity(corpus: ModuleType, path: PurePath) -> Hashable:
         return path.name.lower()
 
 
-def audio_below(folder: Path, corpus: ModuleType | None = None) -> list[str]:
-    """Paths below `folder` of what looks like audio, hidden files left out, the least nested first."""
+def audio_below(folder: Path, corpus: ModuleType | None = None) -> dict[str, str]:
+    """Path below `folder` of what looks like audio, hidden files left out, the least nested first.
+
+    With each goes why it must not be opened, empty if it may; so do folders that cannot be searched.
+    """
     wanted = AUDIO_SUFFIXES | set(suffixes(corpus) if corpus else ())
-    paths = (Path(parent, file) for parent, _, files in os.walk(folder, followlinks=True) for file in files)
-    found = (path for path in paths if path.suffix.lower() in wanted and not path.name.startswith("."))
-    return [path.relative_to(folder).as_posix() for path in sorted(found, key=lambda path: (len(path.parts), path))]
+    found = [one for one in walk(folder) if one.is_folder or one.path.suffix.lower() in wanted]
+    found = sorted(found, key=lambda one: (len(one.path.parts), one.path))
+    return {one.path.relative_to(folder).as_posix(): one.reason for one in found if one.reason != SEARCHED}
 
 
-def names_of(corpus: ModuleType, entries: dict[str, Entry], files: list[str]) -> list[str | None]:
+def names_of(corpus: ModuleType, entries: dict[str, Entry], files: Collection[str]) -> list[str | None]:
     """For each file, which one of the list it should be."""
     known = {identity(corpus, PurePath(name)): name for name in entries}
     return [known.get(identity(corpus, PurePath(file))) for file in files]
@@ -100,11 +106,12 @@ def scan(corpus: ModuleType, folder: Path, entries: dict[str, Entry]) -> list[Fo
     files = audio_below(folder, corpus)
     found = []
     with progress_bar(len(files), "Checking", "files", leave=False) as bar:
-        for file, name in zip(files, names_of(corpus, entries, files), strict=True):
+        for (file, reason), name in zip(files.items(), names_of(corpus, entries, files), strict=True):
             try:
-                digest = file_hash(folder / file)
-            except OSError:
-                digest = ""
-            found.append(Found(file, name, digest, name is not None and digest == entries[name].sha256))
+                digest = "" if reason else file_hash(folder / file)
+            except OSError as error:
+                digest, reason = "", error.strerror
+            right = name is not None and digest == entries[name].sha256
+            found.append(Found(file, name, digest, right, reason))
             bar.update(1)
     return found

@@ -196,7 +196,9 @@ def test_empty_folder_says_where_to_get_tess(tmp_path):
 def test_folder_of_another_corpus_names_a_file_and_its_reason(tmp_path):
     write(tmp_path, "a/03a01Fa.wav", "a/03a01Nc.wav")
     message = refusal("TESS", tmp_path)
-    assert "none of its 2 files is one (a/03a01Fa.wav: the name does not read SPEAKER_word_emotion)" in message
+    assert (
+        "none of its 2 files is one (a/03a01Fa.wav and 1 more: the name does not read SPEAKER_word_emotion)" in message
+    )
 
 
 def test_unknown_corpus_is_refused_with_the_known_ones():

@@ -274,7 +274,8 @@ def test_name_is_read(corpus, path, name):
     ("corpus", "path", "reason"),
     [
         (ravdess, "03-02-06-01-02-01-12.wav", "it is song"),
-        (ravdess, "01-01-06-01-02-01-12.wav", "unknown modality '01' in the name; known: 03"),
+        (ravdess, "02-01-06-01-02-01-12.wav", "it is a film"),
+        (ravdess, "04-01-06-01-02-01-12.wav", "unknown modality '04' in the name; known: 03"),
         (ravdess, "03-03-06-01-02-01-12.wav", "unknown vocal channel '03' in the name; known: 01"),
         (ravdess, "03-01-09-01-02-01-12.wav", "unknown emotion '09' in the name; known: 01, 02, 03"),
         (ravdess, "03-01-00-01-02-01-12.wav", "unknown emotion '00' in the name"),
@@ -419,12 +420,13 @@ def test_miniature_loads_with_right_labels_and_speakers(name, tmp_path, write_wa
         assert (signal.shape, sampling_rate) == ((small.sampling_rate // 5,), small.sampling_rate)
 
 
-def test_song_of_ravdess_is_left_out_and_named(tmp_path):
-    write(tmp_path, "Actor_01/03-01-01-01-01-01-01.wav", "Actor_01/03-02-01-01-01-01-01.wav")
+@pytest.mark.parametrize(("code", "what"), [("03-02", "it is song"), ("01-01", "it is a film")])
+def test_what_ravdess_holds_beside_speech_is_left_out_and_no_fault(tmp_path, code, what):
+    write(tmp_path, "Actor_01/03-01-01-01-01-01-01.wav", f"Actor_01/{code}-01-01-01-01-01.wav")
     clips, (left,) = find_clips("RAVDESS", tmp_path)
     assert len(clips) == 1
-    assert (left.file, left.fault) == ("Actor_01/03-02-01-01-01-01-01.wav", True)
-    assert left.reason.startswith("it is song")
+    assert (left.file, left.fault) == (f"Actor_01/{code}-01-01-01-01-01.wav", False)
+    assert left.reason.startswith(what)
 
 
 @pytest.mark.parametrize("name", ["RAVDESS", "CREMA-D", "SAVEE", "OWN"])

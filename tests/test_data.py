@@ -366,7 +366,7 @@ def test_another_command_goes_on_where_one_gave_up(archive, tmp_path):
         fetch.fetch_corpus(emodb, tmp_path)
     (part,) = everything(tmp_path).values()
     assert 100_000 - BLOCK < len(part) <= 100_000
-    assert registry.audio_below(tmp_path) == []  # no stage takes it for a clip
+    assert registry.audio_below(tmp_path) == {}  # no stage takes it for a clip
     archive.cuts.clear()
     fetch.fetch_corpus(emodb, tmp_path)
     assert contents(tmp_path) == EMODB_FILES
@@ -540,6 +540,13 @@ def test_archive_far_larger_than_the_corpus_is_refused(archive, tmp_path):
     with pytest.raises(DatasetError, match="must hold at most"):
         fetch.fetch_corpus(emodb, tmp_path)
     assert contents(tmp_path) == {}
+
+
+def test_pipe_where_a_file_should_be_is_refused(folder_of_files, tmp_path):
+    (tmp_path / FIRST).parent.mkdir()
+    os.mkfifo(tmp_path / FIRST)
+    with pytest.raises(DatasetError, match=r"must be a file\. It is a folder, a device or a pipe"):
+        fetch.fetch_corpus(tess, tmp_path)
 
 
 full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

@@ -307,6 +307,32 @@ def test_too_many_unusable_files_stop_the_run_and_stand_in_skipped_csv(params, p
     assert len(preprocess_data(params_for(corpus, MAX_SKIPPED=5 / 13)).X) == 8
 
 
+def test_the_stop_names_a_file_for_each_kind_of_fault_and_nothing_harmless(params_for, corpus, write_wav):
+    for clip in sorted(corpus.rglob("*.wav")):  # a second copy of everything, which comes first in skipped.csv
+        (corpus / "0 copy" / clip.name).parent.mkdir(exist_ok=True)
+        (corpus / "0 copy" / clip.name).write_bytes(clip.read_bytes())
+    for number in range(3):
+        write_wav(corpus / f"OAF_z{number}_bored.wav", np.ones(100 + number))
+    write_wav(corpus / "OAF_zz_sad.wav", np.zeros(1000))
+    with pytest.raises(DatasetError) as caught:
+        preprocess_data(params_for(corpus))
+    assert "Got 4 of 12 (33.3%): OAF_z0_bored.wav and 2 more: unknown emotion 'bored' in the name; " in str(
+        caught.value
+    )
+    assert "; OAF_zz_sad.wav: the file is silent; skipped.csv names them all" in str(caught.value)
+    assert "same content" not in str(caught.value)
+
+
+def test_what_ravdess_holds_beside_speech_stops_no_run(params_for, tmp_path, write_wav):
+    rng = np.random.default_rng(0)
+    for channel in ("01", "02"):
+        for name in ("03-01-01-01", "04-01-02-01", "05-01-01-01"):
+            write_wav(tmp_path / f"03-{channel}-{name}-01.wav", 0.1 * rng.standard_normal(RATE // 4))
+    data = preprocess_data(params_for(tmp_path, CORPORA=["RAVDESS"]))
+    assert len(data.clips) == 3
+    assert [reason[:10] for reason in data.skipped["reason"]] == 3 * ["it is song"]
+
+
 def test_stop_holds_on_the_second_run_too(params, params_for, corpus, write_wav):
     spoil(corpus, write_wav)
     preprocess_data(params_for(corpus, MAX_SKIPPED=0.5))

@@ -15,18 +15,22 @@ Its list of files, if one is known, is `registries/NAME.csv`. `docs/corpora.md` 
 """
 
 import hashlib
-import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from ser_lib.corpora import crema_d, demo, emodb, own, ravdess, savee, tess
-from ser_lib.corpora.base import Name
+from ser_lib.corpora.base import Name, NotUsedError
+from ser_lib.corpora.walk import SEARCHED, Seen, walk, why_not
 from ser_lib.errors import DatasetError, ParameterError
 from ser_lib.labels import EMOTIONS
 
 CORPORA: dict[str, ModuleType] = {module.NAME: module for module in (demo, tess, ravdess, crema_d, savee, emodb, own)}
+
+_TOLD_REASONS = 3
+"""Kinds of reasons that a message gives an example of."""
 
 LabelMap = Mapping[str, str | None]
 
@@ -46,7 +50,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that is left out; a second copy, or an emotion that is none of the seven, is no `fault` of the corpus."""
+    """A file or folder that is left out.
+
+    A second copy, an emotion that is none of the seven, or what a corpus holds beside what is used, is no `fault`.
+    """
 
     file: str
     reason: str
@@ -139,20 +146,27 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
             raise DatasetError(f"`DATASET_PATH` must be the folder of {name}; {folder} is none. {corpus.WHERE}")
         corpus.make(folder)
     names = corpus.read_table(folder) if hasattr(corpus, "read_table") else None
+    listed = (folder / file for file in names or ())
+    seen = _seen(corpus, folder) if names is None else [Seen(path, why_not(path, folder)) for path in listed]
     clips: dict[str, Clip] = {}
     first_with: dict[str, str] = {}
     skipped = []
-    for path in audio_files(corpus, folder) if names is None else (folder / file for file in names):
+    for path, reason, _ in seen:
         file = path.relative_to(folder).as_posix()
         if not file.isprintable() or file != file.encode("utf-8", "replace").decode():
             skipped.append(Skipped(ascii(file)[1:-1], "its name holds characters that cannot be printed"))
             continue
+        if reason:
+            skipped.append(Skipped(file, reason, fault=reason != SEARCHED))
+            continue
         try:
             said = corpus.read_name(path.relative_to(folder)) if names is None else names[file]
             emotion = _counterpart(said, corpus, label_map or {})
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            with path.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
         except (ValueError, OSError) as error:
-            skipped.append(Skipped(file, getattr(error, "strerror", None) or str(error)))
+            reason = getattr(error, "strerror", None) or str(error)
+            skipped.append(Skipped(file, reason, fault=not isinstance(error, NotUsedError)))
             continue
         clip = f"{name}/{'_'.join(filter(None, (said.speaker, said.text, said.emotion, said.take)))}"
         if digest in first_with:
@@ -168,7 +182,7 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
             first_with[digest] = file
     if not clips:
         found = (
-            f"none of its {len(skipped)} files is one ({skipped[0].file}: {skipped[0].reason})"
+            f"none of its {len(skipped)} files is one ({tell_reasons(skipped)})"
             if skipped
             else f"it has no {' or '.join(ending[1:] for ending in suffixes(corpus))} files"
         )
@@ -191,19 +205,36 @@ def _counterpart(said: Name, corpus: ModuleType, label_map: LabelMap) -> str | N
     raise ValueError(f"unknown emotion {said.emotion!r}; known: {names}. LABEL_MAP can map it")
 
 
+def tell_reasons(skipped: Sequence[Skipped]) -> str:
+    """The most frequent kinds of reasons for which files are left out: one file, how many more, and its reason.
+
+    Of one kind are reasons that differ in names and numbers alone.
+    """
+    kinds: dict[str, list[Skipped]] = {}
+    for one in skipped:
+        kinds.setdefault(re.sub(r"'[^']*'|\S*[\d/]\S*", "", one.reason), []).append(one)
+    most = sorted(kinds.values(), key=len, reverse=True)
+    told = [some[0].file + (f" and {len(some) - 1:,} more" if some[1:] else "") for some in most[:_TOLD_REASONS]]
+    told = [f"{files}: {some[0].reason}" for files, some in zip(told, most, strict=False)]
+    rest = sum(map(len, most[_TOLD_REASONS:]))
+    return "; ".join([*told, f"{rest:,} for other reasons"] if rest else told)
+
+
 def suffixes(corpus: ModuleType) -> tuple[str, ...]:
     """Endings of the corpus's audio files, in small letters."""
     return getattr(corpus, "SUFFIXES", (".wav",))
 
 
-def _seen(folder: Path) -> Iterator[Path]:
-    """Files below a folder that are not hidden, nor in a hidden folder."""
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, file) for file in files if not file.startswith("."))
-
-
 def audio_files(corpus: ModuleType, folder: Path) -> Iterator[Path]:
-    """Audio files below `folder`, hidden ones left out, in the order of their names."""
-    wanted = (path for path in _seen(folder) if path.suffix.lower() in suffixes(corpus))
-    return iter(sorted(wanted, key=lambda path: (path.name, len(path.parts), path)))
+    """Audio files below `folder`, hidden ones left out, in the order of their names; links may lead anywhere."""
+    return (one.path for one in _seen(corpus, folder, leave=True) if one.reason != SEARCHED)
+
+
+def _seen(corpus: ModuleType, folder: Path, *, leave: bool = False) -> list[Seen]:
+    """Audio files below `folder`, and folders that cannot be searched, in the order of their names."""
+    wanted = (one for one in walk(folder, leave=leave) if one.is_folder or _is_audio(corpus, one.path))
+    return sorted(wanted, key=lambda one: (one.path.name, len(one.path.parts), one.path))
+
+
+def _is_audio(corpus: ModuleType, path: Path) -> bool:
+    return path.suffix.lower() in suffixes(corpus)

@@ -12,6 +12,10 @@ class Name(NamedTuple):
     take: str = ""
 
 
+class NotUsedError(ValueError):
+    """A file that a corpus officially holds and this project does not use; the message is the reason."""
+
+
 class Archive(NamedTuple):
     """One zip file that holds the corpus; `hash` as pooch writes it (`md5:…`), None where its authors give none."""
 

@@ -6,7 +6,7 @@ Names read `03-01-06-01-02-01-12.wav`: modality, vocal channel, emotion, intensi
 import re
 from pathlib import PurePath
 
-from ser_lib.corpora.base import Archive, Name
+from ser_lib.corpora.base import Archive, Name, NotUsedError
 
 NAME = "RAVDESS"
 ABOUT = "Ryerson audio-visual database, speech: 24 actors speaking two sentences in eight emotions, calm among them."
@@ -40,15 +40,19 @@ def read_name(path: PurePath) -> Name:
 
     Raises
     ------
+    NotUsedError
+        If it is song, or sound of the films.
     ValueError
         If the name does not follow the corpus's rule; the message is the reason.
     """
     match = _NAME.fullmatch(path.stem.strip())
     if match is None:
         raise ValueError("the name does not read like 03-01-06-01-02-01-12, seven codes of two digits")
-    _, channel, emotion, intensity, statement, repetition, actor = match.groups()
+    modality, channel, emotion, intensity, statement, repetition, actor = match.groups()
     if channel == "02":
-        raise ValueError("it is song (vocal channel 02 in the name); the corpus here is the speech, 01")
+        raise NotUsedError("it is song (vocal channel 02 in the name); the corpus here is the speech, 01")
+    if modality in ("01", "02"):
+        raise NotUsedError(f"it is a film (modality {modality} in the name); the corpus here is the sound alone, 03")
     actors = [f"{number:02}" for number in range(1, N_SPEAKERS + 1)]
     known = {"modality": ["03"], "vocal channel": ["01"], "emotion": CODES, "intensity": ["01", "02"],
              "statement": STATEMENTS, "repetition": ["01", "02"], "actor": actors}  # fmt: skip

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from ser_lib.corpora.walk import why_not
 from ser_lib.errors import DatasetError
 
 
@@ -47,6 +48,9 @@ def read_rows(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
 
 def _read(table: Path) -> list[tuple[int, list[str]]]:
     """Number and cells of each line that is not empty."""
+    reason = why_not(table, table.parent)
+    if reason:
+        raise DatasetError(f"{table} must be a file that can be read. It cannot: {reason}.")
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
