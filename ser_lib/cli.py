@@ -124,6 +124,8 @@ def _execute(run: "Run") -> None:
         with contextlib.suppress(SerError):  # the run's own error is the one to tell
             report.build_site()
         raise
+    if run.params.CORPORA != ["DEMO"]:
+        print(f"Its model: ser predict FILE --run {run.name}; for good: ser runs default {run.name}", flush=True)
     print(f"All runs are in {shown(report.build_site())}.", flush=True)
 
 
@@ -232,28 +234,39 @@ def reproduce(
     raise SystemExit(0 if outcome.same else 1)
 
 
-runs_app = typer.Typer(help="List runs, newest first, or remove one.", invoke_without_command=True)
+runs_app = typer.Typer(help="List runs, newest first, remove one, or name the default.", invoke_without_command=True)
 app.add_typer(runs_app, name="runs")
 
 
 @runs_app.callback()
 def list_runs(context: typer.Context) -> None:
     """List runs, newest first."""
+    from ser_lib.named import is_default
     from ser_lib.records import figure_text, list_records
 
     if context.invoked_subcommand is not None:
         return
     rows = []
     for record in list_records():
+        mark = "default" if is_default(record.name) else ""
         try:
             figures = [figure_text(record.figure(metric)) for metric in ("accuracy", "uar")]
-            rows.append((record.name, record.state, record.started, *figures))
+            rows.append((record.name, record.state, record.started, *figures, mark))
         except (SerError, TypeError, ValueError):
-            rows.append((record.name, "damaged", record.started, "", ""))
-    rows.insert(0, ("run", "state", "started (UTC)", "test accuracy", "test UAR"))
+            rows.append((record.name, "damaged", record.started, "", "", mark))
+    rows.insert(0, ("run", "state", "started (UTC)", "test accuracy", "test UAR", ""))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@runs_app.command(name="default")
+def set_default(run: Annotated[str, typer.Argument(help="Run in reports/ whose model predicts from now on.")]) -> None:
+    """Make a run's model the one that predicts where none is named."""
+    from ser_lib.named import set_default
+
+    set_default(run)
+    print(f"{run} is the default now: ser predict FILE")
 
 
 @runs_app.command(name="rm")
@@ -262,6 +275,7 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove a run's record and artifacts, after asking."""
+    from ser_lib.named import is_default
     from ser_lib.records import output_elsewhere, remove_run, run_folders
     from ser_lib.report import build_site
 
@@ -271,6 +285,8 @@ def remove(
         raise SystemExit(1)
     remove_run(run)
     print(f"Removed {folders}." + (f" {shown(elsewhere)} stays." if elsewhere else ""))
+    if is_default(run):
+        print(f"{run} was the default model: ser runs default RUN names another.")
     build_site()
 
 

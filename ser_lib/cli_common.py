@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ser_lib.errors import RunError, SerError
+from ser_lib.errors import RunError
 from ser_lib.params import printable, resolve
 from ser_lib.settings import Backend
 from ser_lib.store import BUNDLE_FILE
@@ -22,7 +22,7 @@ RunOption = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="Run whose model predicts, or a bundle: its folder or zip file.  [default: the newest on real recordings]",
+        help="Run whose model predicts, or a bundle: its folder or zip file.  [default: that of `ser runs default`]",
     ),
 ]
 
@@ -33,21 +33,11 @@ def show_any_name() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def newest_run() -> str:
-    """Name of the newest run that is done and has heard people."""
-    from ser_lib.manifest import DONE
-    from ser_lib.records import list_records
+def which_run(run: str | None) -> str:
+    """`run`, or where none is asked for that of the default model."""
+    from ser_lib.named import default_run
 
-    for record in list_records():
-        try:
-            usable = record.state == DONE and record.params["CORPORA"] != ["DEMO"]
-        except SerError:
-            continue
-        if usable and (record.folder / BUNDLE_FILE).is_file():
-            return record.name
-    raise RunError(
-        "There is no run on real recordings yet. Name another run with --run, or make one: ser run params/tess.yaml"
-    )
+    return run or default_run()
 
 
 def load_run(run: str, backend: Backend = "onnx") -> "Bundle":

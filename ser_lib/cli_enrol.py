@@ -14,7 +14,7 @@ def enrol(
     folder: Annotated[str, typer.Argument(help="Folder of twenty or more clips of one person; or a pattern.")],
     name: Annotated[str | None, typer.Option(help="What to call the speaker.  [default: the folder's name]")] = None,
     run: Annotated[
-        str | None, typer.Option(help="Run or bundle to enrol for.  [default: the newest on real recordings]")
+        str | None, typer.Option(help="Run or bundle to enrol for.  [default: that of `ser runs default`]")
     ] = None,
 ) -> None:
     """Learn what a new speaker's voice is like, for `ser predict --speaker NAME`.
@@ -22,12 +22,12 @@ def enrol(
     The clips need no labels. They should hold all kinds of speech: only of angry clips, anger becomes what is usual.
     """
     from ser_lib.audio import load_audio
-    from ser_lib.cli_common import load_run, newest_run
+    from ser_lib.cli_common import load_run, which_run
     from ser_lib.files import find_files
     from ser_lib.voices import FEWEST_CLIPS, check_name, measure_voice, save_voice
 
     name = check_name(name or Path(folder).resolve().name)
-    bundle = load_run(run or newest_run())
+    bundle = load_run(which_run(run))
     signals, faults = [], []
     for file in find_files(folder):
         try:

@@ -5,22 +5,31 @@ from typing import Annotated
 
 import typer
 
-from ser_lib.cli_common import bundle_folder
+from ser_lib.cli_common import bundle_folder, which_run
 from ser_lib.errors import RunError
 from ser_lib.params import shown
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="Run whose model is wanted, or the folder of a bundle.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE.zip", help="Zip file to write.")],
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[RUN] FILE.zip",
+            help="Run whose model is wanted, or the folder of a bundle, and the zip file to write.  "
+            "[default of RUN: that of `ser runs default`]",
+        ),
+    ],
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a run's model with all that prediction needs into one zip file, for use elsewhere."""
     from ser_lib.export import export_bundle
 
-    parts = _parts(run)
-    path = file.expanduser().absolute()
+    if len(given) > 2 or (len(given) == 1 and not given[0].endswith(".zip")):
+        raise typer.BadParameter(f"a run and a zip file, or a zip file alone, is what it takes. Got {' '.join(given)}.")
+    *run, file = given
+    parts = _parts(which_run(run[0] if run else None))
+    path = Path(file).expanduser().absolute()
     export_bundle(parts, path, force=force)
     print(f"{shown(path)} holds {', '.join(parts)}.")
 

@@ -16,8 +16,8 @@ from ser_lib.cli_common import (
     check_windows,
     limits,
     load_run,
-    newest_run,
     show_any_name,
+    which_run,
     write,
     write_table,
 )
@@ -66,7 +66,7 @@ def listen(
         raise typer.BadParameter("--device and --file do not go together: one of them is heard.")
     show_any_name()
     check_outputs([csv], [] if file is None else [file.expanduser()])
-    run = run or newest_run()
+    run = which_run(run)
     bundle = load_run(run)
     check_windows(bundle, window, hop)
     heard, lengths = [], {"window_seconds": window, "hop_seconds": hop, "end_silence": silence}

@@ -20,8 +20,8 @@ from ser_lib.cli_common import (
     check_windows,
     limits,
     load_run,
-    newest_run,
     show_any_name,
+    which_run,
     write,
     write_table,
 )
@@ -78,7 +78,7 @@ def predict(
     if "" in paths:
         raise typer.BadParameter("a path is empty. Is a variable of the shell not set?")
     show_any_name()
-    run = run or newest_run()
+    run = which_run(run)
     bundle = load_run(run, backend)
     if speaker is not None and speaker not in bundle.info.speakers:
         from ser_lib.voices import with_voice

@@ -94,8 +94,9 @@ def plan_files(
     files, more : sequence of Path
         All of `more`, and then all `overrides` (NAME=VALUE), are laid over each of `files`.
     name : str, optional
-        Name of the one run; of several, what their names begin with. None: the file's name, with the time of day
-        unless there are seeds or folds, so that these find their runs again.
+        Name of the one run; of several, what their names begin with. None: the file's name or, where other data are
+        laid over, theirs (`_begin_name`); with the time of day unless there are seeds or folds, so that these find
+        their runs again.
     seeds : str, optional
         Such as `0,1,2`.
     folds : bool
@@ -109,24 +110,44 @@ def plan_files(
     options = [option for option, asked in (("--seeds", seeds is not None), ("--folds", folds)) if asked]
     _refuse_varied(overrides, options)
     numbers = [] if seeds is None else read_seeds(seeds)
-    planned, names = [], []
+    planned, begins, names = [], [], []
     for file, values in zip(files, _read_files(files, more, overrides), strict=True):
-        plain = run_name(file.stem, timed=not options and name is None)
+        begins.append(_begin_name(file, values, is_study=bool(options), alone=len(files) == 1))
+        plain = run_name(file.stem) if name is not None else run_name(begins[-1], timed=not options)
         names.append(plain if name is None else name if len(files) == 1 else f"{name}_{plain}")
         values, each_fold = in_folds(values) if folds else (values, [])
-        planned += vary(names[-1], values, _row(file, values), seeds=numbers, folds=each_fold)
+        planned += vary(names[-1], values, _row(begins[-1], values), seeds=numbers, folds=each_fold)
     if not options:
         return Plan(planned)
     what = [f"seeds {', '.join(map(str, numbers))}"] if numbers else []
     what += ["each fold of speakers"] if folds else []
-    files_named = ", ".join(run_name(file.stem) for file in files)
-    return Plan(planned, f"{name or '-'.join(names)}_study", f"{files_named}: {' and '.join(what)}")
+    what_of = ", ".join(map(run_name, begins))
+    return Plan(planned, f"{name or '-'.join(names)}_study", f"{what_of}: {' and '.join(what)}")
 
 
-def _row(file: Path, values: Mapping[str, Any]) -> str:
-    """What a study calls the runs of a file: its name or, across corpora, these."""
+def _begin_name(file: Path, values: Mapping[str, Any], *, is_study: bool, alone: bool = True) -> str:
+    """What a run's name begins with: the file's name, unless other data than the file's are laid over it.
+
+    Then `own-my_voices` or `tess-to-emodb`: the corpora, and the folder if it is not called like one of them; and the
+    file's name, too, if it is not alone. A study of the file's own corpora keeps the file's name wherever they lie, so
+    that it finds its runs again on another machine.
+    """
+    own, params = Params().model_dump() | read_values([_found(file)]), make_params(values)
+    same = own["CORPORA"] == params.CORPORA
+    if not is_study:
+        same &= own["TEST_CORPORA"] == params.TEST_CORPORA and resolve(str(own["DATASET_PATH"])) == params.dataset_path
+    if same:
+        return file.stem
+    data = "-to-".join("-".join(names) for names in (params.CORPORA, params.TEST_CORPORA) if names).lower()
+    folder = params.dataset_path.name
+    parts = [data] if folder.lower() in map(str.lower, params.all_corpora) else [data, folder]
+    return "-".join(parts if alone else [*parts, file.stem])
+
+
+def _row(begin: str, values: Mapping[str, Any]) -> str:
+    """What a study calls the runs of a file: as their names begin or, across corpora, these."""
     tested = make_params(values).TEST_CORPORA
-    return f"{', '.join(make_params(values).CORPORA)} → {', '.join(tested)}" if tested else run_name(file.stem)
+    return f"{', '.join(make_params(values).CORPORA)} → {', '.join(tested)}" if tested else run_name(begin)
 
 
 def _read_files(files: Sequence[Path], more: Sequence[Path], overrides: Sequence[str]) -> list[dict[str, Any]]:
@@ -203,7 +224,7 @@ def plan_protocol(
     values |= {"SPLIT": "random", "SPLIT_FILE": None, "TEST_SPEAKERS": [], "TEST_CORPORA": [], "FOLD": 0}
     values["N_FOLDS"] = None
     speakers = find_speakers(make_params(values))
-    name = name or run_name(file.stem)
+    name = name or run_name(_begin_name(file, values, is_study=True))
     planned = vary(f"{name}_random", values, "random", seeds=numbers)
     planned += vary(f"{name}_text", values | {"SPLIT": "text"}, "text-disjoint", seeds=numbers)
     if len(speakers) > FEW_SPEAKERS:

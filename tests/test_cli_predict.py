@@ -15,7 +15,7 @@ from test_store import run_python
 
 from ser_lib import cli_common, cli_predict
 from ser_lib.bundle import load_bundle
-from ser_lib.errors import AudioError, RunError
+from ser_lib.errors import AudioError
 from ser_lib.files import find_files
 from ser_lib.params import printable
 from ser_lib.predict import predict_emotion_from_file
@@ -58,16 +58,6 @@ def test_folder_is_a_table_of_its_audio_files(voices, predicted):
     )  # aligned; the text file is none
     assert all(str(voices / "in" / name) in done.out for name in ("a.wav", "b c.wav", "deeper"))
     assert "learnt from TESS alone (2 speakers): " in done.out.splitlines()[-1]
-
-
-def test_newest_run_that_has_heard_people_is_the_default(voices, predicted):
-    manifest = voices / "reports" / "synthetic" / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"started": "2099-01-01T00:00:00+00:00"}))
-    done = predicted(voices / "in" / "a.wav")
-    assert "Model people," in done.out and done.err == ""
-    shutil.rmtree(voices / "reports" / "people")
-    with pytest.raises(RunError, match=r"no run on real recordings yet\. Name another run with --run, or make one"):
-        cli_common.newest_run()
 
 
 def test_demo_model_is_used_with_a_warning(voices, predicted):

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -76,6 +77,43 @@ def test_name_of_one_run_is_the_name(params):
     assert name.startswith("a-20") and len(name) == len("a-20260101-000000")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "begin"),
+    [
+        (["EPOCHS=3"], "a"),
+        (["CORPORA=[OWN]", "DATASET_PATH=my voices"], "own-my-voices"),
+        (["CORPORA=[OWN]"], "own-demo"),
+        (["DATASET_PATH=/somewhere/else"], "tess-else"),
+        (["DATASET_PATH=/somewhere/TESS"], "tess"),
+        (["DATASET_PATH=./data/demo"], "a"),
+        (["CORPORA=[TESS, EMODB]", "DATASET_PATH=all"], "tess-emodb-all"),
+        (["TEST_CORPORA=[EMODB]", "SPLIT=corpus", "DATASET_PATH=all"], "tess-to-emodb-all"),
+    ],
+)
+def test_name_says_the_data_where_they_are_not_those_of_the_file(params, overrides, begin):
+    (name,) = named(plan.plan_files(params("a"), [], overrides))
+    assert re.fullmatch(rf"{begin}-\d{{8}}-\d{{6}}", name)
+    assert named(plan.plan_files(params("a"), [], overrides, name="x")) == ["x"]
+
+
+def test_name_says_the_data_of_a_file_that_is_laid_over(params, root):
+    (root / "own.yaml").write_text("CORPORA: [OWN]\nDATASET_PATH: voices\n")
+    names = named(plan.plan_files(params("a", "b"), [root / "own.yaml"], []))
+    assert [name[:-16] for name in names] == ["own-voices-a", "own-voices-b"]
+
+
+def test_study_of_other_data_says_so_and_finds_its_runs_again(params, executed, monkeypatch, capsys):
+    arguments = ["run", *params("a"), "--seeds", "0,1", "-p", "CORPORA=[OWN]", "-p", "DATASET_PATH=voices"]
+    for again in (["own-voices_s0", "own-voices_s1"], []):
+        executed.clear()
+        assert ser(monkeypatch, capsys, *arguments)[0] == 0
+        assert executed == again
+    planned = plan.plan_files(params("a"), [], ["CORPORA=[OWN]", "DATASET_PATH=voices"], seeds="0")
+    assert (planned.study, planned.title, list(planned.rows)) == (
+        "own-voices_study", "own-voices: seeds 0", ["own-voices"]
+    )  # fmt: skip
+
+
 def test_seeds_and_folds_are_runs_of_their_own(params):
     overrides = ["N_FOLDS=2", "SPLIT=folds"]
     planned = plan.plan_files(params("a"), [], overrides, seeds="0,3", folds=True)
@@ -150,6 +188,11 @@ def test_protocol_of_two_speakers_has_each_direction(params, monkeypatch):
     assert (values["a_oaf_yaf_s1"]["TEST_SPEAKERS"], values["a_oaf_yaf_s1"]["SEED"]) == (["YAF"], 1)
     assert (values["a_yaf_oaf_s2"]["TEST_SPEAKERS"], values["a_yaf_oaf_s2"]["SEED"]) == (["OAF"], 2)
     assert planned.study == "a_protocol"
+
+
+def test_protocol_of_other_data_says_so(params, monkeypatch):
+    planned = protocol(monkeypatch, params("a")[0], ["A"], ["CORPORA=[OWN]", "DATASET_PATH=voices"], seeds="0")
+    assert (named(planned), planned.study) == (["own-voices_random_s0", "own-voices_text_s0"], "own-voices_protocol")
 
 
 def test_protocol_takes_no_split_from_the_file(params, monkeypatch):

@@ -1,0 +1,115 @@
+"""Models that have been named: `reports/models.json` lists their runs, and the first predicts where none is asked for.
+
+A run becomes the default because somebody says so, never because it is the newest.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from ser_lib.errors import RunError
+from ser_lib.params import shown
+from ser_lib.records import RUN_NAME, find_record, record_folder, reports_folder
+from ser_lib.store import BUNDLE_FILE, write_text
+
+MODELS_FILE = "models.json"
+"""Name of the list, in `reports/`."""
+_SET = "ser runs default RUN"
+
+
+class NamedModel(BaseModel):
+    """A model that is named; what a later version may say of it is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    run: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")]
+
+
+class _Models(BaseModel):
+    """Contents of the list."""
+
+    model_config = ConfigDict(extra="allow")
+
+    models: list[NamedModel] = Field(min_length=1)
+
+
+def named_models() -> list[NamedModel]:
+    """Models of the list, the default first; none where there is no list.
+
+    Raises
+    ------
+    RunError
+        If it is damaged.
+    """
+    listed = _read()
+    return listed.models if listed else []
+
+
+def default_run() -> str:
+    """Name of the run whose model predicts where none is asked for.
+
+    Raises
+    ------
+    RunError
+        If none is named, or the one that is has no model here.
+    """
+    named = named_models()
+    if not named:
+        raise RunError(f"No model is the default. Name one with --run RUN, or set the default: {_SET}")
+    run = named[0].run
+    if not (record_folder(run) / BUNDLE_FILE).is_file():
+        raise RunError(
+            f"{shown(_path())} names {run} as the default, and there is no run of that name with a model. "
+            f"Name another with --run RUN, or set the default: {_SET}"
+        )
+    return run
+
+
+def is_default(run: str) -> bool:
+    """Tell whether a run is the default; of a list that is damaged, none is."""
+    try:
+        return [model.run for model in named_models()[:1]] == [run]
+    except RunError:
+        return False
+
+
+def set_default(run: str) -> None:
+    """Put a run of `reports/` first in the list.
+
+    Raises
+    ------
+    RunError
+        If there is no such run, or it has no model.
+    """
+    folder = record_folder(run)
+    if not RUN_NAME.fullmatch(run) or not folder.is_dir():
+        raise RunError(f"The default must be a run in reports/. There is none called {run!r}; `ser runs` lists them.")
+    find_record(run)
+    if not (folder / BUNDLE_FILE).is_file():
+        raise RunError(f"The default must be a run that has trained. {run} has no {BUNDLE_FILE}.")
+    listed = _read() or _Models.model_construct(models=[])
+    first = next((model for model in listed.models if model.run == run), NamedModel(run=run))
+    listed.models = [first, *(model for model in listed.models if model.run != run)]
+    write_text(_path(), listed.model_dump_json(indent=1) + "\n", through_link=False)
+
+
+def _read() -> _Models | None:
+    path = _path()
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RunError(f"{shown(path)} must be a plain file. It is a link, a folder, a device or a pipe. Remove it.")
+    try:
+        return _Models.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"{shown(path)} cannot be read: {error.strerror}.") from None
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
+        raise RunError(
+            f"{shown(path)} is damaged ({place}). Restore it, or remove it and name a default: {_SET}"
+        ) from None
+
+
+def _path() -> Path:
+    return reports_folder() / MODELS_FILE

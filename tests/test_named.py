@@ -1,0 +1,133 @@
+"""Which model predicts where none is named."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_records import call, write_record
+
+from ser_lib import named
+from ser_lib.errors import RunError
+
+RECORDED = Path(__file__).resolve().parent.parent / "reports"
+
+
+def write_model(root, name, **values):
+    """A record that has a description of a model, which is all that choosing one looks at."""
+    folder = write_record(root, name, **values)
+    (folder / "bundle.json").write_text("{}")
+    return folder
+
+
+def listed(root):
+    return json.loads((root / "reports" / "models.json").read_text())
+
+
+def test_project_has_a_default_that_predicts():
+    (first, *_) = json.loads((RECORDED / "models.json").read_text())["models"]
+    assert first == {"run": "tess_robust_random_s0"}
+    assert (RECORDED / first["run"] / "bundle.json").is_file()
+
+
+def test_newer_run_does_not_become_the_default(root, write_wav, monkeypatch, capsys):
+    for name, record in (("people", "tess_robust_random_s0"), ("synthetic", "demo")):
+        shutil.copytree(RECORDED / record, root / "reports" / name)
+    named.set_default("people")
+    write_model(root, "demo-of-two-epochs", started="2099-01-01T00:00:00+00:00", CORPORA=["OWN"], EPOCHS=2)
+    file = write_wav(root / "a.wav", np.sin(np.arange(16000) / 9) / 3, 16000)
+    status, out, err = call(monkeypatch, capsys, "predict", str(file))
+    assert (status, err) == (0, "") and "Model people," in out
+    status, out, _ = call(monkeypatch, capsys, "listen", "--file", str(file), "--silence", "100")
+    assert status in (0, None) and "Model people," in out
+    status, out, _ = call(monkeypatch, capsys, "export", str(root / "one.zip"))
+    assert (status, out) == (0, "one.zip holds bundle.json, LICENCE.txt, model_card.md, model.onnx.\n")
+
+
+@pytest.mark.parametrize(
+    "words", [("predict", "a.wav"), ("listen", "--file", "a.wav"), ("enrol", "a"), ("export", "a.zip")]
+)
+def test_without_a_default_it_is_said_how_to_get_one(root, monkeypatch, capsys, words):
+    write_model(root, "one")
+    status, out, err = call(monkeypatch, capsys, *words)
+    assert (status, out) == (1, "")
+    assert err == "error: No model is the default. Name one with --run RUN, or set the default: ser runs default RUN\n"
+
+
+@pytest.mark.parametrize("words", [(), ("tess_random_s0",), ("a", "b", "c.zip")])
+def test_export_takes_a_run_and_a_zip_file_or_that_alone(root, monkeypatch, capsys, words):
+    assert call(monkeypatch, capsys, "export", *words)[0] == 2
+
+
+def test_run_is_made_the_default_and_marked(root, monkeypatch, capsys):
+    write_model(root, "a")
+    write_model(root, "b", started="2026-01-01T10:00:00+00:00")
+    assert call(monkeypatch, capsys, "runs", "default", "b")[:2] == (0, "b is the default now: ser predict FILE\n")
+    assert named.default_run() == "b"
+    lines = call(monkeypatch, capsys, "runs")[1].splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("  default")] == ["b"]
+    named.set_default("a")
+    assert listed(root) == {"models": [{"run": "a"}, {"run": "b"}]}
+
+
+def test_what_another_version_says_of_a_model_is_kept(root):
+    for name in "ab":
+        write_model(root, name)
+    stored = {"models": [{"run": "a", "keep": ["model.onnx"]}, {"run": "b", "note": 3}], "version": 2}
+    (root / "reports" / "models.json").write_text(json.dumps(stored))
+    named.set_default("b")
+    assert listed(root) == {"models": stored["models"][::-1], "version": 2}
+
+
+def test_default_that_is_gone_is_told(root, monkeypatch, capsys):
+    write_model(root, "a")
+    named.set_default("a")
+    out = call(monkeypatch, capsys, "runs", "rm", "a", "--yes")[1]
+    assert "a was the default model: ser runs default RUN names another.\n" in out
+    with pytest.raises(RunError, match=r"reports/models\.json names a as the default, and there is no run"):
+        named.default_run()
+
+
+@pytest.mark.parametrize("run", ["none", "../a", "/tmp", ""])
+def test_only_a_run_of_the_project_can_be_the_default(root, run):
+    write_model(root, "a")
+    with pytest.raises(RunError, match=r"The default must be a run in reports/\. There is none called"):
+        named.set_default(run)
+
+
+def test_run_without_a_model_cannot_be_the_default(root):
+    write_record(root, "a")
+    with pytest.raises(RunError, match=r"The default must be a run that has trained\. a has no bundle\.json"):
+        named.set_default("a")
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        *((text, "no JSON") for text in (b"", b"{", b"\xff")),
+        (b"[]", "no JSON"),
+        (b"{}", "models"),
+        (b'{"models": []}', "models"),
+        (b'{"models": [{}]}', "models.0.run"),
+        (b'{"models": [{"run": 3}]}', "models.0.run"),
+        (b'{"models": [{"run": "../../etc"}]}', "models.0.run"),
+    ],
+)
+def test_damaged_list_is_one_line(root, monkeypatch, capsys, content, place):
+    write_model(root, "a")
+    (root / "reports" / "models.json").write_bytes(content)
+    status, _, err = call(monkeypatch, capsys, "predict", "a.wav")
+    assert status == 1 and err.startswith(f"error: reports/models.json is damaged ({place}). Restore it, or remove it")
+    assert len(err.splitlines()) == 1
+    status, out, err = call(monkeypatch, capsys, "runs")
+    assert status == 0 and "a  " in out
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_list_that_is_no_plain_file_is_one_line(root, make):
+    write_model(root, "a")
+    make(root / "reports" / "models.json")
+    with pytest.raises(RunError, match=r"reports/models\.json must be a plain file"):
+        named.set_default("a")
