@@ -4,17 +4,21 @@ They are shown where somebody can press them. A notebook that runs headless show
 holds neither widgets nor sound.
 """
 
+import io
 import os
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anywidget
 import ipywidgets as widgets
-import matplotlib.pyplot as plt
 import numpy as np
 import traitlets
-from IPython.display import Audio, display
+from IPython.display import Audio, Image, clear_output, display
+from matplotlib.figure import Figure
 
 from ser_lib import plots
 from ser_lib.answer import UNSURE_BELOW
@@ -69,10 +73,11 @@ def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_B
     path = widgets.Combobox(placeholder="path of a file, or an example", options=list(names), ensure_option=False)
     go, upload = widgets.Button(description="Predict"), widgets.FileUpload(description="Upload", multiple=False)
     recorder, output = Recorder(), widgets.Output()
+    one_at_a_time = threading.Lock()  # Jupyter may call for each button in a thread of its own
 
     def show(file: str | Path) -> None:
-        output.clear_output(wait=True)
-        with output:
+        with one_at_a_time, output:
+            clear_output(wait=True)
             try:
                 show_answer(resolve(file), bundle, unsure_below=unsure_below)
             except SerError as error:
@@ -109,8 +114,8 @@ def show_answer(path: Path, bundle: Bundle, *, unsure_below: float = UNSURE_BELO
         if envelope[0][-1] <= _LONGEST_PLAYED:
             _play(*load_audio(path))
         timeline = predict_timeline(path, bundle)
-        plots.plot_timeline(timeline, envelope, title=f"{printable(path.name)} over time")
-        plt.show()
+        with _picture(10, 4.6) as figure:
+            plots.plot_timeline(timeline, envelope, title=f"{printable(path.name)} over time", figure=figure)
         print(summary_text(timeline))
         return
     settings = bundle.info.settings
@@ -118,18 +123,32 @@ def show_answer(path: Path, bundle: Bundle, *, unsure_below: float = UNSURE_BELO
     _play(signal, sampling_rate)
     prediction = bundle.answer(path.name, signal, sampling_rate, unsure_below=unsure_below)
     print(prediction)
-    plots.plot_probabilities(prediction.probabilities)
-    plt.show()
+    with _picture(7, 2.8) as figure:
+        plots.plot_probabilities(prediction.probabilities, ax=figure.subplots())
     features, measures = bundle.hear(signal, sampling_rate)
     steps = prepare_signal(signal, sampling_rate, settings)
-    bounds = trim_bounds(steps["normalised"], settings)
-    plots.plot_trimming(steps["normalised"], settings.sampling_rate, bounds, title="What is heard; grey is trimmed off")
-    plt.show()
-    plots.plot_features(features, settings)
-    plt.show()
+    normalised, bounds = steps["normalised"], trim_bounds(steps["normalised"], settings)
+    with _picture(10, 1.8) as figure:
+        title = "What is heard; grey is trimmed off"
+        plots.plot_trimming(normalised, settings.sampling_rate, bounds, title=title, ax=figure.subplots())
+    with _picture(10, 4.6) as figure:
+        plots.plot_features(features, settings, figure=figure)
     occlusion = occlude(bundle, features, settings.sound_frames(measures.n_trimmed))
-    plots.plot_occlusion(list(steps.values())[-1], occlusion, settings, title=f"Evidence for {occlusion.emotion}")
-    plt.show()
+    with _picture(10, 6.4) as figure:
+        title = f"Evidence for {occlusion.emotion}"
+        plots.plot_occlusion(list(steps.values())[-1], occlusion, settings, title=title, figure=figure)
+
+
+@contextmanager
+def _picture(width: float, height: float) -> Iterator[Figure]:
+    """Give a figure (inches) to draw in, and show it.
+
+    pyplot is no help here: it has one list of open figures, which callbacks in several threads take from each other.
+    """
+    figure, stream = Figure(figsize=(width, height), layout="constrained"), io.BytesIO()
+    yield figure
+    figure.savefig(stream, format="png")
+    display(Image(stream.getvalue()))
 
 
 def _play(signal: np.ndarray, sampling_rate: int) -> None:

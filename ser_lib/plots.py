@@ -1,14 +1,16 @@
-"""Every picture. Functions take an Axes (or make one) and return it."""
+"""Every picture. Functions take an Axes, or a Figure for several, and return Axes; pyplot makes what is not given."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import librosa.display
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ser_lib.explain import Occlusion
 from ser_lib.labels import EMOTIONS, SHOWN_AS
@@ -84,11 +86,11 @@ def plot_log_mel(features: np.ndarray, settings: AudioSettings, *, ax: Axes | No
     return ax
 
 
-def plot_features(features: np.ndarray, settings: AudioSettings) -> np.ndarray:
+def plot_features(features: np.ndarray, settings: AudioSettings, *, figure: Figure | None = None) -> np.ndarray:
     """All features of a clip [shape=(n_frames, n_features)], on one Axes for log-mel and two for MFCC."""
     if settings.features == "logmel":
-        return np.array([plot_log_mel(features, settings)])
-    axes = plt.subplots(2, figsize=(10, 4.6), layout="constrained")[1]
+        return np.array([plot_log_mel(features, settings, ax=figure.subplots() if figure else None)])
+    axes = (figure or plt.figure(figsize=(10, 4.6), layout="constrained")).subplots(2)
     plot_rms_and_zcr(features, settings, ax=axes[0])
     plot_mfcc(features, settings, ax=axes[1])
     return axes
@@ -212,11 +214,12 @@ def plot_probabilities(probabilities: Mapping[str, float], *, title: str = "", a
     return ax
 
 
-def plot_occlusion(signal: np.ndarray, occlusion: Occlusion, settings: AudioSettings, *, title: str = "") -> np.ndarray:
+def plot_occlusion(
+    signal: np.ndarray, occlusion: Occlusion, settings: AudioSettings, *, title: str = "", figure: Figure | None = None
+) -> np.ndarray:
     """Spectrogram of `signal`, and below it what the answer rests on, in time and by features; Axes [shape=(3,)]."""
-    fig = plt.figure(figsize=(10, 6.4), layout="constrained")
-    heights = fig.add_gridspec(3, height_ratios=(2.2, 1.4, 2.4))
-    axes = np.array([fig.add_subplot(place) for place in heights])
+    figure = figure or plt.figure(figsize=(10, 6.4), layout="constrained")
+    axes = figure.subplots(3, height_ratios=(2.2, 1.4, 2.4))
     plot_spectrogram(signal, settings, title=title, ax=axes[0])
     starts, ends = np.array(occlusion.spans).T
     axes[1].bar(starts, occlusion.by_time, width=ends - starts, align="edge", edgecolor="white")
@@ -230,7 +233,13 @@ def plot_occlusion(signal: np.ndarray, occlusion: Occlusion, settings: AudioSett
     return axes
 
 
-def plot_timeline(timeline: pd.DataFrame, envelope: tuple[np.ndarray, np.ndarray], *, title: str = "") -> np.ndarray:
+def plot_timeline(
+    timeline: pd.DataFrame,
+    envelope: tuple[np.ndarray, np.ndarray],
+    *,
+    title: str = "",
+    figure: Figure | None = None,
+) -> np.ndarray:
     """Probabilities of `timeline.predict_timeline` over time, below the recording's waveform; Axes [shape=(2,)].
 
     Parameters
@@ -239,7 +248,8 @@ def plot_timeline(timeline: pd.DataFrame, envelope: tuple[np.ndarray, np.ndarray
     envelope : tuple
         Times (s) and largest amplitudes around them, both [shape=(n,)]; `timeline.read_envelope` gives it.
     """
-    axes = plt.subplots(2, figsize=(10, 4.6), layout="constrained", sharex=True, height_ratios=(1, 1.8))[1]
+    figure = figure or plt.figure(figsize=(10, 4.6), layout="constrained")
+    axes = figure.subplots(2, sharex=True, height_ratios=(1, 1.8))
     times, peaks = envelope
     axes[0].fill_between(times, -peaks, peaks, linewidth=0)
     axes[0].set(ylabel="amplitude", title=title)
@@ -247,7 +257,7 @@ def plot_timeline(timeline: pd.DataFrame, envelope: tuple[np.ndarray, np.ndarray
     middles = (timeline["start"] + timeline["end"]) / 2
     edges = np.concatenate([timeline["start"][:1], (middles[1:].to_numpy() + middles[:-1].to_numpy()) / 2])
     edges = np.append(edges, timeline["end"].iloc[-1])
-    colours = plt.get_cmap("viridis").with_extremes(bad="lightgrey")
+    colours = mpl.colormaps["viridis"].with_extremes(bad="lightgrey")
     image = axes[1].pcolormesh(edges, np.arange(len(names) + 1), timeline[names].T, cmap=colours, vmin=0, vmax=1)
     axes[1].set(xlabel="time (s); grey is silence", ylabel="emotion", xlim=(0, timeline["end"].iloc[-1]))
     axes[1].set_yticks(np.arange(len(names)) + 0.5, [name.removeprefix("p_") for name in names])

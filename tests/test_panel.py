@@ -2,12 +2,16 @@
 
 import io
 import sys
+import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import soundfile
+from IPython.display import Image
+from PIL import Image as Picture
 from test_project import REPO
 
 from ser_lib import panel
@@ -23,10 +27,16 @@ def bundle():
 
 
 @pytest.fixture
-def box(root, bundle, monkeypatch):
+def displayed(monkeypatch):
+    """What is displayed, with the thread that does it."""
+    found = []
+    monkeypatch.setattr(panel, "display", lambda shown: found.append((threading.current_thread().name, shown)))
+    return found
+
+
+@pytest.fixture
+def box(root, bundle, monkeypatch, displayed):
     monkeypatch.setenv("JPY_SESSION_NAME", "05_predict.ipynb")
-    monkeypatch.setattr(panel.plt, "show", panel.plt.close)
-    monkeypatch.setattr(panel, "display", lambda shown: None)
     return panel.show_panel(bundle, make_params({}))
 
 
@@ -87,6 +97,40 @@ def test_upload_and_recording_are_answered_as_their_file(box, bundle, tmp_path, 
     part.path.value = str(tmp_path / "mine.wav")
     part.go.click()
     assert said(capsys)[0] == first
+
+
+def pixels_of(shown):
+    return np.asarray(Picture.open(io.BytesIO(shown.data)).convert("L"))
+
+
+@pytest.mark.parametrize(("seconds", "pictures"), [(1.0, 4), (8, 1)])
+def test_pictures_are_drawn_without_what_other_threads_share(bundle, displayed, tmp_path, seconds, pictures):
+    (tmp_path / "mine.wav").write_bytes(wav(seconds))
+    plt.close("all")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plt, "figure", None)  # pyplot would have to make one
+        panel.show_answer(tmp_path / "mine.wav", bundle)
+    assert plt.get_fignums() == []
+    shown = [one for _, one in displayed if isinstance(one, Image)]
+    assert len(shown) == pictures
+    assert all(pixels_of(one).std() > 10 for one in shown)  # none is blank
+
+
+def test_presses_at_once_are_answered_one_after_the_other(box, tmp_path, displayed, capsys):
+    """JupyterLab hands each message of a widget to a thread of its own."""
+    (tmp_path / "mine.wav").write_bytes(wav())
+    part = parts(box)
+    part.path.value = str(tmp_path / "mine.wav")
+    displayed.clear()
+    presses = [threading.Thread(target=part.go.click, name=f"press {number}") for number in range(3)]
+    for press in presses:
+        press.start()
+    for press in presses:
+        press.join()
+    names = [name for name, _ in displayed]
+    assert len(names) == 3 * 5  # sound and four pictures
+    assert [names[5 * number] for number in range(3) for _ in range(5)] == names
+    assert set(names) == {press.name for press in presses}
 
 
 def test_long_recording_has_a_timeline(box, capsys):
