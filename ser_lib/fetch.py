@@ -1,10 +1,12 @@
 """Fetch a corpus from where its authors keep it: what is not there yet, checked, and again where it broke off.
 
 pooch fetches each file, checks its hash and puts it in place whole. What it is given is its downloader: one that goes
-on with a file that broke off (a hidden `.part` beside it), and tries again after a pause where that may help.
+on with a file that broke off (a hidden `.part` beside it), and tries again after a pause where that may help. What a
+server gives has an end: no more is read than the file has, or may have.
 """
 
 import errno
+import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +20,6 @@ from urllib.parse import quote, urlsplit
 
 import pooch
 import requests
-from pooch import downloaders
 from tqdm import tqdm
 
 from ser_lib.corpora.base import Archive, Dataset, FilesOf
@@ -26,7 +27,7 @@ from ser_lib.errors import DatasetError
 from ser_lib.params import shown
 from ser_lib.progress import progress_bar
 from ser_lib.registry import Entry, identity, names_of, read_registry, scan
-from ser_lib.unpack import unpack
+from ser_lib.unpack import most_bytes, unpack
 
 PAUSES = (1.0, 4.0, 15.0, 60.0)
 """Pauses (s) before a file is tried again; after as many failures in a row it is given up."""
@@ -37,9 +38,15 @@ TIMEOUT = (15.0, 60.0)
 AT_ONCE = 4
 """Files that are fetched at the same time."""
 HEADERS = {"User-Agent": "ser_lib (speech emotion recognition; through pooch)", "Accept-Encoding": "identity"}
+RESOLVER = "https://doi.org"
+"""What knows where a DOI leads."""
 GO_ON = "What is whole stays; the same command goes on from there."
 _CHUNK = 1 << 13
 """Bytes that are read together, and at most lost where a connection breaks off."""
+_MOST_LISTING = 50_000_000
+"""Bytes that a list of a dataset's files may have; that of TESS has about 3 million."""
+_MOST_REDIRECT = 1 << 16
+"""Bytes that come with the address of another place, which are read so that the connection can be used again."""
 
 _T = TypeVar("_T")
 _Tell = Callable[[int, int], None]
@@ -54,17 +61,23 @@ class _TroubleError(Exception):
         self.pause = pause
 
 
+class _EndlessError(DatasetError):
+    """There comes more than there may be."""
+
+
 class _StoppedError(Exception):
     """Another file has failed, or the user has had enough."""
 
 
 class _Job(NamedTuple):
-    """A file to fetch: where it goes below the folder, from where, and its hash as pooch writes it."""
+    """A file to fetch: where it goes below the folder, from where, its hash as pooch writes it, its size (bytes)."""
 
     place: str
     url: str
     hash: str | None
-    bytes: int = 0
+    bytes: int
+    most: int
+    """As many bytes as it may have."""
 
 
 class _Remote(NamedTuple):
@@ -114,8 +127,8 @@ def _fetch(corpus: ModuleType, folder: Path, places: dict[str, str], entries: di
             urls = _urls_in_dataset(corpus, source, fetcher, {name: entries[name] for name in places})
         fetcher.fetch_all(
             [
-                _Job(places[name], url, f"sha256:{entries[name].sha256}", entries[name].bytes)
-                for name, url in urls.items()
+                _Job(places[name], url, f"sha256:{entry.sha256}", entry.bytes, entry.bytes)
+                for name, url, entry in ((name, url, entries[name]) for name, url in urls.items())
             ]
         )
     lacking = [name for name in places if name not in urls]
@@ -129,7 +142,8 @@ def _fetch_archive(
 ) -> None:
     """Fetch a zip file, unpack what is missing, and remove it unless the disk was full."""
     archive = fetcher.folder / f".{PurePosixPath(urlsplit(source.url).path).name}"
-    fetcher.fetch_one(_Job(archive.name, source.url, source.hash, source.bytes or 0))
+    most = source.bytes or most_bytes(entries)
+    fetcher.fetch_one(_Job(archive.name, source.url, source.hash, source.bytes or 0, most))
     try:
         unpack(archive, fetcher.folder, places, entries, partial(identity, corpus))
     except DatasetError:
@@ -154,7 +168,7 @@ def _urls_in_dataset(
     Folders may be called otherwise there. Of several files with one name, the one in the right folder or, failing
     that, of the right size is taken.
     """
-    files = fetcher.persist(partial(_list_dataset, source.doi), f"doi:{source.doi}")
+    files = fetcher.persist(partial(_list_dataset, fetcher.session, source.doi), f"doi:{source.doi}")
     candidates: dict[str, list] = {}
     for name, file in zip(names_of(corpus, entries, [file.path for file in files]), files, strict=True):
         if name is not None and _same_ending(file.path, name):
@@ -163,22 +177,26 @@ def _urls_in_dataset(
     return {name: min(candidates[name])[1] for name in entries if name in candidates}
 
 
-def _list_dataset(doi: str) -> list[_Remote]:
+def _list_dataset(session: requests.Session, doi: str) -> list[_Remote]:
     """Ask a Dataverse archive for the list of a dataset's files."""
-    options = {"headers": HEADERS, "timeout": TIMEOUT}
+    page = urlsplit(_page_of(session, doi))
+    host = f"{page.scheme}://{page.netloc}"
+    url = f"{host}/api/datasets/:persistentId?persistentId=doi:{doi}"
+    with session.get(url, stream=True, timeout=TIMEOUT) as answer:
+        _judge(answer, url)
+        text = b"".join(_chunks(answer, _MOST_LISTING))
     try:
-        page = downloaders.doi_to_url(doi, **options)
-    except requests.HTTPError as error:  # the page may turn programs away: its address is what matters
-        page = error.response.url
-        if (urlsplit(page).hostname or "").endswith("doi.org"):
-            _judge(error.response, f"doi:{doi}")
-    answer = downloaders.DataverseRepository(doi, page, **options).api_response
-    _judge(answer, page)
-    host = "{0.scheme}://{0.netloc}".format(urlsplit(page))
-    try:
-        return [_remote(host, file) for file in answer.json()["data"]["latestVersion"]["files"]]
-    except (ValueError, KeyError, TypeError):
-        raise DatasetError(f"The archive of doi:{doi} must be a Dataverse. {page} does not answer as one.") from None
+        return [_remote(host, file) for file in json.loads(text)["data"]["latestVersion"]["files"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DatasetError(f"The archive of doi:{doi} must be a Dataverse. {host} does not answer as one.") from None
+
+
+def _page_of(session: requests.Session, doi: str) -> str:
+    """Address of the page that a DOI leads to; the page itself may turn programs away."""
+    with session.get(f"{RESOLVER}/{doi}", stream=True, timeout=TIMEOUT) as answer:
+        if answer.url.startswith(RESOLVER):
+            _judge(answer, f"doi:{doi}")
+        return answer.url
 
 
 def _remote(host: str, file: dict) -> _Remote:
@@ -194,6 +212,7 @@ class _Fetcher:
         self.folder = folder
         self.session = requests.Session()
         self.session.headers.update(HEADERS)
+        self.session.hooks["response"].append(_cut_redirect)
         self.stop = threading.Event()
         pooch.get_logger().setLevel("WARNING")  # it would tell of every file
 
@@ -254,20 +273,23 @@ class _Fetcher:
         part = path.with_name(f".{path.name.lstrip('.')}.part")
         keeper = pooch.create(path=self.folder, base_url="", registry={job.place: job.hash}, urls={job.place: job.url})
         try:
-            keeper.fetch(job.place, downloader=partial(self._download, part, tell))
+            keeper.fetch(job.place, downloader=partial(self._download, part, tell, job.most))
         except ValueError as error:
             raise DatasetError(f"{job.place} is not what it should be. {error}") from None
 
-    def _download(self, part: Path, tell: _Tell, url: str, output_file: str, _pooch: object) -> None:
+    def _download(self, part: Path, tell: _Tell, most: int, url: str, output_file: str, _pooch: object) -> None:
         """Fetch `url` into `part`, from where that broke off, and hand it to pooch."""
         try:
-            self.persist(partial(self._go_on, part, tell, url), url, partial(_size, part))
+            self.persist(partial(self._go_on, part, tell, most, url), url, partial(_size, part))
             part.replace(output_file)
+        except _EndlessError:
+            part.unlink(missing_ok=True)
+            raise
         finally:
             if not _size(part):
                 part.unlink(missing_ok=True)
 
-    def _go_on(self, part: Path, tell: _Tell, url: str) -> None:
+    def _go_on(self, part: Path, tell: _Tell, most: int, url: str) -> None:
         """Ask for what `part` lacks; a server that only gives the whole begins anew."""
         there = _size(part)
         headers = {"Range": f"bytes={there}-"} if there else {}
@@ -278,9 +300,9 @@ class _Fetcher:
                 raise _TroubleError("it has nothing to add to what is there")
             _judge(answer, url)
             position = there if answer.status_code == 206 else 0
-            total = position + int(answer.headers.get("Content-Length", 0))
+            total = position + _announced(answer)
             with part.open("ab" if position else "wb") as file:
-                for chunk in answer.iter_content(_CHUNK):
+                for chunk in _chunks(answer, most, position):
                     if self.stop.is_set():
                         raise _StoppedError
                     file.write(chunk)
@@ -292,6 +314,42 @@ class _Fetcher:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _announced(answer: requests.Response) -> int:
+    """How many bytes an answer says that it has; 0 if it does not say."""
+    text = answer.headers.get("Content-Length", "")
+    return int(text) if text.isdecimal() and len(text) < 20 else 0
+
+
+def _chunks(answer: requests.Response, most: int, position: int = 0) -> Iterator[bytes]:
+    """What an answer gives, as it is sent, from `position` on.
+
+    Raises
+    ------
+    DatasetError
+        If it is packed, since a little of it could then be anything.
+    _EndlessError
+        If there are more than `most` bytes.
+    """
+    packing = answer.headers.get("Content-Encoding", "identity")
+    if packing.lower() != "identity":
+        raise DatasetError(f"{answer.url} must be sent as it is, as was asked for. It is packed ({packing!r}).")
+    too_much = _EndlessError(f"{answer.url} must give at most {most:,} bytes. It gives more, and was not kept.")
+    if position + _announced(answer) > most:
+        raise too_much
+    for chunk in answer.iter_content(_CHUNK):
+        position += len(chunk)
+        if position > most:
+            raise too_much
+        yield chunk
+
+
+def _cut_redirect(answer: requests.Response, **_options: object) -> None:
+    """Hang up where what comes with another address is not short: requests would read all of it, unpacked."""
+    short = 0 < _announced(answer) <= _MOST_REDIRECT or answer.headers.get("Content-Length") == "0"
+    if answer.is_redirect and not (short and "Content-Encoding" not in answer.headers):
+        answer.close()
 
 
 def _judge(answer: requests.Response, what: str) -> None:

@@ -17,6 +17,11 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 """What zipfile raises for an archive that is damaged, encrypted or compressed in a way that it does not know."""
 
 
+def most_bytes(entries: dict[str, Entry]) -> int:
+    """Size (bytes) beyond which an archive of these files is none, packed or unpacked."""
+    return 2 * sum(entry.bytes for entry in entries.values()) + _SLACK
+
+
 def unpack(
     archive: Path,
     folder: Path,
@@ -46,7 +51,7 @@ def unpack(
     try:
         with zipfile.ZipFile(archive) as file:
             members = [member for member in file.infolist() if not member.is_dir()]
-            _refuse_danger(members, 2 * sum(entry.bytes for entry in entries.values()) + _SLACK)
+            _refuse_danger(members, most_bytes(entries))
             wrong = [_unpack_one(file, *task, folder) for task in _tasks(members, places, entries, identity)]
     except _DAMAGE as error:
         raise DatasetError(f"The archive must be a whole zip file; it is not: {error}. Fetch it again.") from None

@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 import requests
 import soundfile
-from pooch import downloaders
 
 from ser_lib import check, cli, fetch, registry
 from ser_lib.corpora import CORPORA, emodb, own, savee, tess
@@ -51,6 +50,7 @@ class Server(ThreadingHTTPServer):
         self.ranges = True
         self.cuts = {}  # path → how many bytes each answer gives before the connection breaks
         self.faults = {}  # path → status of each answer, 200 for none
+        self.endless = {}  # path → status and headers of an answer that has no end
         self.asked = []  # path and Range of each request
         self.sent = Counter()  # bytes by path
         self.on_request = lambda path: None
@@ -70,6 +70,9 @@ class Handler(BaseHTTPRequestHandler):
         server, path = self.server, self.path
         server.asked.append((path, self.headers.get("Range")))
         server.on_request(path)
+        if path in server.endless:
+            self.give_for_ever(path, *server.endless[path])
+            return
         status = server.faults[path].pop(0) if server.faults.get(path) else 200
         if status != 200 or not (path in server.files or path in server.moved):
             self.send_response(status if status != 200 else 404)
@@ -82,6 +85,15 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
         else:
             self.give(path, server.files[path])
+
+    def give_for_ever(self, path, status, headers, block=bytes(100_000)):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            while True:
+                self.server.sent[path] += self.wfile.write(block)
 
     def give(self, path, content):
         start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
@@ -224,7 +236,9 @@ def dataverse(server, monkeypatch):
         server.files[f"/store/{number}"] = content
     set_listing(server, files)
     monkeypatch.setattr(tess, "DOWNLOAD", Dataset(DOI))
-    monkeypatch.setattr(downloaders, "doi_to_url", lambda doi, **_: f"{server.address}/dataset.xhtml?id={doi}")
+    monkeypatch.setattr(fetch, "RESOLVER", f"{server.address}/doi")
+    server.moved[f"/doi/{DOI}"] = "/dataset.xhtml"
+    server.files["/dataset.xhtml"] = b"<html>"
     server.listing = files
     return server
 
@@ -288,10 +302,10 @@ def test_whole_corpus_is_fetched_and_then_nothing_more(request, tmp_path, source
 
 def test_archive_with_a_hash_is_held_to_it(archive, tmp_path, monkeypatch):
     url = f"{archive.address}/download.zip"
-    right = hashlib.md5(archive.files["/download.zip"]).hexdigest()
-    monkeypatch.setattr(emodb, "DOWNLOAD", Archive(url, 1, f"md5:{right}"))
+    size, right = len(archive.files["/download.zip"]), hashlib.md5(archive.files["/download.zip"]).hexdigest()
+    monkeypatch.setattr(emodb, "DOWNLOAD", Archive(url, size, f"md5:{right}"))
     assert fetch.fetch_corpus(emodb, tmp_path / "a") == 5
-    monkeypatch.setattr(emodb, "DOWNLOAD", Archive(url, 1, f"md5:{'0' * 32}"))
+    monkeypatch.setattr(emodb, "DOWNLOAD", Archive(url, size, f"md5:{'0' * 32}"))
     with pytest.raises(DatasetError) as refused:
         fetch.fetch_corpus(emodb, tmp_path / "b")
     assert all(word in str(refused.value) for word in ("download.zip", "0" * 32, right))
@@ -329,14 +343,85 @@ def test_file_that_the_archive_lacks_is_named_after_all_others_are_there(dataver
     assert contents(tmp_path) == {name: TESS_FILES[name] for name in others}
 
 
-def test_page_of_the_dataset_may_turn_programs_away(dataverse, tmp_path, monkeypatch):
-    def resolve(doi, **options):
-        answer = requests.get(f"{dataverse.address}/dataset.xhtml", **options)
-        assert answer.status_code == 404
-        answer.raise_for_status()
-
-    monkeypatch.setattr(downloaders, "doi_to_url", resolve)
+def test_page_of_the_dataset_may_turn_programs_away(dataverse, tmp_path):
+    dataverse.files.pop("/dataset.xhtml")
     assert fetch.fetch_corpus(tess, tmp_path) == len(TESS_FILES)
+
+
+def test_unknown_doi_is_told(dataverse, tmp_path):
+    dataverse.moved.pop(f"/doi/{DOI}")
+    with pytest.raises(DatasetError, match=f"doi:{DOI} cannot be fetched: it answers 404"):
+        fetch.fetch_corpus(tess, tmp_path)
+
+
+# Without an end
+
+SPARE = 20_000_000
+"""Bytes that may be under way to a client that has hung up."""
+
+
+@pytest.mark.parametrize("length", [{}, {"Content-Length": "9" * 12}, {"Content-Length": "9" * 5000}])
+@pytest.mark.parametrize("start", [b"", TESS_FILES[next(iter(TESS_FILES))][:1000]])
+def test_file_without_an_end_is_given_up(folder_of_files, tmp_path, length, start):
+    name = next(iter(TESS_FILES))
+    path, part = f"/speech/{name}", (tmp_path / name).with_name(f".{PurePath(name).name}.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(start)
+    headers = {"Content-Range": f"bytes {len(start)}-9/9"} if start else {}
+    folder_of_files.endless[path] = (206 if start else 200, headers | length)
+    size = f"{len(TESS_FILES[name]):,}"
+    with pytest.raises(DatasetError, match=f"{name} must give at most {size} bytes. It gives more, and was not kept"):
+        fetch.fetch_corpus(tess, tmp_path)
+    assert folder_of_files.sent[path] < SPARE
+    assert name not in contents(tmp_path) and not part.exists()
+    folder_of_files.endless.clear()
+    fetch.fetch_corpus(tess, tmp_path)
+    assert contents(tmp_path) == TESS_FILES
+
+
+def test_archive_of_unknown_size_without_an_end_is_given_up(archive, tmp_path):
+    archive.endless["/download.zip"] = (200, {})
+    with pytest.raises(DatasetError, match=r"download.zip must give at most [\d,]+ bytes. It gives more"):
+        fetch.fetch_corpus(emodb, tmp_path)
+    assert archive.sent["/download.zip"] < SPARE
+    assert everything(tmp_path) == {}
+
+
+def test_list_without_an_end_is_given_up(dataverse, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "_MOST_LISTING", 1_000_000)
+    dataverse.endless[LISTING] = (200, {})
+    with pytest.raises(DatasetError, match=f"{DOI} must give at most 1,000,000 bytes. It gives more"):
+        fetch.fetch_corpus(tess, tmp_path)
+    assert dataverse.sent[LISTING] < SPARE
+
+
+@pytest.mark.parametrize("path", [f"/doi/{DOI}", "/api/access/datafile/103"])
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip", "Content-Length": "10000"}])
+def test_what_comes_with_another_address_is_not_read_without_an_end(dataverse, tmp_path, path, headers):
+    dataverse.endless[path] = (303, headers | {"Location": dataverse.address + dataverse.moved[path]})
+    assert fetch.fetch_corpus(tess, tmp_path) == len(TESS_FILES)
+    assert dataverse.sent[path] < SPARE
+
+
+def test_page_of_a_dataset_is_not_read(dataverse, tmp_path):
+    dataverse.endless["/dataset.xhtml"] = (200, {})
+    assert fetch.fetch_corpus(tess, tmp_path) == len(TESS_FILES)
+    assert dataverse.sent["/dataset.xhtml"] < SPARE
+
+
+def test_packed_answer_is_refused(folder_of_files, tmp_path):
+    path = f"/speech/{next(iter(TESS_FILES))}"
+    folder_of_files.endless[path] = (200, {"Content-Encoding": "gzip"})
+    with pytest.raises(DatasetError, match=r"wav must be sent as it is, as was asked for. It is packed \('gzip'\)"):
+        fetch.fetch_corpus(tess, tmp_path)
+    assert not any(PurePath(path).name in name for name in everything(tmp_path))
+
+
+@pytest.mark.parametrize("answer", [b"[" * 1_000_000, b'{"data": ' * 100_000])
+def test_nested_list_is_no_dataverse(dataverse, tmp_path, answer):
+    dataverse.files[LISTING] = answer
+    with pytest.raises(DatasetError, match="must be a Dataverse"):
+        fetch.fetch_corpus(tess, tmp_path)
 
 
 # Broken off
@@ -465,7 +550,7 @@ def test_dataset_that_is_not_there(dataverse, tmp_path):
     dataverse.files.pop(LISTING)
     with pytest.raises(DatasetError, match="cannot be fetched: it answers 404"):
         fetch.fetch_corpus(tess, tmp_path)
-    assert len(dataverse.asked) == 1
+    assert len(dataverse.ranges_of(LISTING)) == 1
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"{}", b'{"data": {"latestVersion": {"files": [{"id": 1}]}}}'])
