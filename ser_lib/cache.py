@@ -12,9 +12,13 @@ import io
 import json
 import os
 import sqlite3
+import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import platformdirs
@@ -22,16 +26,17 @@ import platformdirs
 from ser_lib.errors import ParameterError
 
 _PATIENCE = 30.0
-"""Seconds to wait for another process that writes."""
+"""Seconds to wait for another process that writes, once in a process."""
 _STALE = 3600.0
 """Seconds after which a use is noted again: noting is writing."""
 _PREPARE = (
     "PRAGMA auto_vacuum = INCREMENTAL",
     "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = OFF",  # a power cut may damage the file, a killed process does not
     "CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, used REAL NOT NULL, size INTEGER NOT NULL, "
     "sha256 BLOB NOT NULL, array BLOB NOT NULL)",
 )
+
+_T = TypeVar("_T")
 
 
 def key_of(**parts: object) -> str:
@@ -67,10 +72,11 @@ class Cache:
             if hashlib.sha256(content).digest() != digest:
                 raise ValueError("damaged")
             array = np.load(io.BytesIO(content), allow_pickle=False)
+            stale = abs(time.time() - used) > _STALE
         except (ValueError, TypeError, EOFError):
             self._do("DELETE FROM entries WHERE key = ?", key)
             return None
-        if abs(time.time() - used) > _STALE:
+        if stale:
             self._do("UPDATE entries SET used = ? WHERE key = ?", time.time(), key)
         return array
 
@@ -84,44 +90,70 @@ class Cache:
 
     def shrink(self) -> None:
         """Remove what was used longest ago until `limit` is met, and give its room back."""
-        entries = self._do("SELECT size, key FROM entries ORDER BY used, key")
+        entries = self._do("SELECT CAST(size AS INTEGER), key FROM entries ORDER BY used, key")
         size = sum(entry[0] for entry in entries)
         for bytes_of_it, key in entries:
             if size <= self.limit:
                 break
             self._do("DELETE FROM entries WHERE key = ?", key)
             size -= bytes_of_it
-        with contextlib.suppress(sqlite3.Error, OSError):
-            _connection(self._path).executescript("PRAGMA incremental_vacuum")  # execute() would free one page
+        self._try(lambda connection: connection.executescript("PRAGMA incremental_vacuum"))  # execute(): one page
 
     @property
     def _path(self) -> Path:
         return self.folder / "clips.sqlite"
 
     def _do(self, statement: str, *values: object) -> list[tuple]:
-        """Rows of a statement; none if the file cannot be used. A damaged file is thrown away."""
+        """Rows of a statement; none if the file cannot be used."""
+        return self._try(lambda connection: connection.execute(statement, values).fetchall()) or []
+
+    def _try(self, action: Callable[[sqlite3.Connection], _T]) -> _T | None:
+        """What `action` gives; None if the file cannot be used. A damaged file is thrown away."""
         path = self._path
         try:
-            return _connection(path).execute(statement, values).fetchall()
-        except (sqlite3.OperationalError, OSError):  # locked, full, read-only, no folder
-            return []
-        except sqlite3.DatabaseError:
-            _close(path)
+            return action(_connection(path))
+        except (sqlite3.OperationalError, OSError) as error:  # locked, full, read-only, no folder
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                _stop_waiting()
+        except sqlite3.Error:
+            with contextlib.suppress(sqlite3.Error):
+                _close(path)
             for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-                path.with_name(name).unlink(missing_ok=True)
-            return []
+                with contextlib.suppress(OSError):
+                    path.with_name(name).unlink(missing_ok=True)
+        return None
 
 
 _connections: dict[Path, sqlite3.Connection] = {}
+_waited = threading.Event()
+"""Set once this process has waited in vain."""
+
+
+def _stop_waiting() -> None:
+    """Wait no more in this process: as many clips as there are would each wait their time."""
+    for connection in _connections.values():
+        connection.execute("PRAGMA busy_timeout = 0")
+    if not _waited.is_set():
+        _waited.set()
+        print(
+            f"Another process has been writing to the cache for {_PATIENCE:.0f} s: what it keeps locked is not waited "
+            "for again, and some of the work will not be kept.",
+            file=sys.stderr,
+        )
 
 
 def _connection(path: Path) -> sqlite3.Connection:
     """Connection of this process, opened once."""
     if path not in _connections:
+        if path.exists() and not path.is_file():
+            raise OSError  # a pipe would be waited for
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        patience = 0 if _waited.is_set() else _PATIENCE
+        connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
         try:
-            for statement in _PREPARE:
+            connection.execute("PRAGMA synchronous = OFF")  # a power cut may damage the file, a killed process does not
+            made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchall()
+            for statement in () if made else _PREPARE:  # they wait for whoever writes, where reading need not
                 connection.execute(statement)
         except sqlite3.Error:
             connection.close()
