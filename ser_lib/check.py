@@ -17,6 +17,7 @@ import soundfile
 
 from ser_lib.corpora import CORPORA
 from ser_lib.corpora.base import Name
+from ser_lib.corpora.walk import why_not
 from ser_lib.errors import AudioError, DatasetError
 from ser_lib.params import printable, shown
 from ser_lib.registry import Entry, Found, audio_below, identity, named_corpus, read_registry, scan
@@ -67,6 +68,11 @@ class Report:
     clips: list[Name]
     problems: list[Problem]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file is there, whole and unaltered; files beside them change nothing about that."""
+        return all(problem.kind == "extra" for problem in self.problems)
+
 
 class _Audio(NamedTuple):
     """What decoding a file gives: a hash of its samples and how many, or why there are none."""
@@ -89,18 +95,24 @@ def check_folder(folder: Path, name: str | None = None) -> Report:
     corpus = named_corpus(name) if name else guess_corpus(folder)
     entries = read_registry(corpus)
     found = scan(corpus, folder, entries)
-    if not found:
+    table = corpus.read_table(folder) if hasattr(corpus, "read_table") else None
+    if not found and table is None:
         raise DatasetError(f"The folder to check must hold audio files. {shown(folder)} has none.")
     clips = _clips(corpus, found)
     problems = [Problem("missing", name) for name in entries if name not in clips]
     problems += _examine(corpus, folder, entries, found, clips)
+    there = {one.file for one in found}
+    absent = {file: why_not(folder / file, folder) for file in table or () if file not in there}
+    problems += [Problem("missing", file, f"clips.csv names it: {reason}") for file, reason in absent.items() if reason]
     return Report(
         corpus=corpus.NAME,
         folder=folder,
         n_listed=len(entries),
         n_right=len({one.name for one in found if one.right}),
         n_found=len(found),
-        clips=_said(corpus, folder, list(clips.values())),
+        clips=_said(corpus, list(clips.values()))
+        if table is None
+        else [said for file, said in table.items() if not absent.get(file)],
         problems=sorted(problems, key=lambda problem: (KINDS.index(problem.kind), problem.file)),
     )
 
@@ -141,11 +153,8 @@ def _clips(corpus: ModuleType, found: list[Found]) -> dict[Hashable, Found]:
     return clips
 
 
-def _said(corpus: ModuleType, folder: Path, clips: list[Found]) -> list[Name]:
-    """What a table, if there is one, or else the names say of the clips."""
-    table = corpus.read_table(folder) if hasattr(corpus, "read_table") else None
-    if table is not None:
-        return list(table.values())
+def _said(corpus: ModuleType, clips: list[Found]) -> list[Name]:
+    """What the names say of the clips."""
     said = []
     for one in clips:
         with contextlib.suppress(ValueError):
@@ -175,7 +184,7 @@ def _examine(
             problems.append(Problem("duplicated", one.file, f"is the same clip as {first.file}{detail}"))
         elif twin is not None and not _listed_twins(entries, one, twin):
             problems.append(Problem("duplicated", one.file, f"holds {same} as {twin.file}"))
-        elif one.reason:
+        elif one.reason and one.name is not None:
             problems.append(Problem("unusable", one.file, one.reason))
         elif one.sha256 in names:
             problems.append(Problem("altered" if one.name else "extra", one.file, f"is {names[one.sha256]} by content"))
@@ -262,8 +271,8 @@ def verdict(report: Report) -> str:
     counts = Counter(problem.kind for problem in report.problems)
     wrong = ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind])
     if report.n_listed:
-        if not wrong:
-            return f"{place}: all {report.n_listed:,} files are there, whole and unaltered."
+        if report.is_whole:
+            return f"{place}: all {report.n_listed:,} files are there, whole and unaltered{wrong and f'; {wrong}'}."
         return f"{place}: {wrong}; {report.n_right:,} of {report.n_listed:,} files are whole and unaltered."
     if not wrong:
         return f"{place}: {report.n_found:,} files, all of them audio and none twice. No list of its files is known."

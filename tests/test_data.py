@@ -919,6 +919,34 @@ def test_check_prints_and_exits(whole, monkeypatch, capsys):
     assert ser(monkeypatch, capsys, "data", "check", whole, "--all")[1].count("again/") == 25
 
 
+def test_whole_corpus_is_whole_whatever_lies_beside_it(whole, monkeypatch, capsys):
+    write_all(whole, {"stray.wav": wav(60), "notes.mp3": b"no audio"})
+    os.mkfifo(whole / "pipe.wav")
+    status, stdout, _ = ser(monkeypatch, capsys, "data", "check", whole)
+    assert status == 0
+    assert "extra (3)\n  notes.mp3 " in stdout and "\n  stray.wav\n" in stdout
+    assert "\n  pipe.wav this is not a file\n" in stdout
+    assert stdout.splitlines()[-1] == "TESS in corpus: all 8 files are there, whole and unaltered; 3 extra."
+    (whole / FIRST).unlink()
+    status, stdout, _ = ser(monkeypatch, capsys, "data", "check", whole)
+    assert status == 1
+    assert stdout.splitlines()[-1] == "TESS in corpus: 1 missing, 3 extra; 7 of 8 files are whole and unaltered."
+
+
+def test_what_a_table_names_and_is_not_there_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(CORPORA, "OWN", own)
+    (tmp_path / "clips.csv").write_text("path,emotion\nx/1.wav,happy\nx/2.wav,sad\nsub,sad\n")
+    (tmp_path / "sub").mkdir()
+    status, stdout, _ = ser(monkeypatch, capsys, "data", "check", tmp_path, "--corpus", "OWN")
+    assert status == 1
+    assert "missing (3)\n  sub clips.csv names it: Is a directory\n  x/1.wav clips.csv names it: No such" in stdout
+    assert "3 missing, of 0 files" in stdout.splitlines()[-1]
+    write_all(tmp_path, {"x/1.wav": wav(1), "x/2.wav": wav(2)})
+    (tmp_path / "clips.csv").write_text("path,emotion\nx/1.wav,happy\nx/2.wav,sad\n")
+    status, stdout, _ = ser(monkeypatch, capsys, "data", "check", tmp_path, "--corpus", "OWN")
+    assert (status, "missing" in stdout) == (0, False)
+
+
 @pytest.mark.parametrize("make", [lambda folder: None, lambda folder: folder.mkdir()])
 def test_nothing_to_check_is_one_line(tmp_path, monkeypatch, capsys, make):
     make(tmp_path / "empty")
@@ -933,7 +961,7 @@ def test_strange_names_do_no_harm(whole, monkeypatch, capsys):
         (whole / os.fsdecode(b"\xff.wav")).write_bytes(wav(41))
     (whole / "nowhere.wav").symlink_to(whole / "missing.wav")
     status, stdout, _ = ser(monkeypatch, capsys, "data", "check", whole)
-    assert status == 1
+    assert status == 0  # the corpus is whole
     assert r"\x1b[31mred.wav" in stdout and "\x1b" not in stdout and "nowhere.wav" in stdout
 
 
