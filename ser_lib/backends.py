@@ -1,7 +1,6 @@
 """What computes probabilities: ONNX Runtime, which starts in a moment, or Keras; neither is believed unseen."""
 
 import functools
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +11,6 @@ from ser_lib.params import printable, shown
 
 _BATCH = 64
 """Clips that ONNX Runtime predicts together, at most."""
-_MOST_NUMBERS = 50_000_000
-"""Numbers that the layers of a model may have together, for one clip and for a batch: 200 MB."""
-_DOMAINS = {"", "ai.onnx"}
-"""Names of ONNX's own set of nodes."""
 Compute = Callable[[np.ndarray], np.ndarray]
 """Probabilities [shape=(n_clips, n_classes)] of features [shape=(n_clips, n_frames, n_features)], both float32."""
 
@@ -60,12 +55,14 @@ def load_onnx(path: Path) -> tuple[Compute, tuple[tuple, tuple]]:
     """
     import onnxruntime
 
+    from ser_lib.onnx_guard import MOST_NUMBERS, count_numbers
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised
     # from memory: a model that would read other files, by whatever path, is refused
     content = path.read_bytes()
-    batch = max(1, min(_BATCH, _MOST_NUMBERS // max(1, _check_graph(content))))
+    batch = max(1, min(_BATCH, MOST_NUMBERS // max(1, count_numbers(content))))
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
 
@@ -74,49 +71,6 @@ def load_onnx(path: Path) -> tuple[Compute, tuple[tuple, tuple]]:
         return np.concatenate(batches)
 
     return probabilities, (tuple(taken.shape[1:]), tuple(given.shape[1:]))
-
-
-def _check_graph(content: bytes) -> int:
-    """Numbers that a model computes for one clip, all layers together.
-
-    Refused are graphs inside of nodes, such as loops, which might never end, nodes of other sets than ONNX's own, and
-    layers whose size is not known before they run: a model of this project has none, and any might ask for gigabytes.
-    """
-    import onnx
-
-    model = onnx.load_from_string(content)
-    inner = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-    if model.functions or any(attribute.type in inner for node in model.graph.node for attribute in node.attribute):
-        raise ValueError("it must be one plain graph, without loops and functions")
-    domains = {node.domain for node in model.graph.node} - _DOMAINS
-    if domains:
-        raise ValueError(f"its nodes must be of ONNX's own set, not of {', '.join(sorted(domains))}")
-    (taken,) = model.graph.input
-    taken.type.tensor_type.shape.dim[0].dim_value = 1  # one clip
-    del model.graph.value_info[:]  # what the file itself says of its layers
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    sizes = {weights.name: math.prod(weights.dims) for weights in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        kind = value.type.tensor_type
-        if kind.HasField("shape") and all(length.HasField("dim_value") for length in kind.shape.dim):
-            sizes[value.name] = math.prod(length.dim_value for length in kind.shape.dim)
-    for node in graph.node:
-        for name in node.output:
-            if name and name not in sizes:
-                sizes[name] = _bound(node.op_type, [sizes[given] for given in node.input if given])
-    computed = sum(sizes[name] for node in graph.node for name in node.output if name)
-    if computed > _MOST_NUMBERS:
-        raise ValueError(f"its layers must have at most {_MOST_NUMBERS:,} numbers for a clip")
-    return computed
-
-
-def _bound(kind: str, sizes: list[int]) -> int:
-    """Most numbers that a layer can have whose shape is not known, from those that it is given."""
-    if kind == "Reshape":
-        return sizes[0]
-    if kind == "MatMul":
-        return sizes[0] * sizes[1]
-    raise ValueError("the size of each of its layers must be known")
 
 
 def load_keras(path: Path) -> tuple[Compute, tuple[tuple, tuple]]:

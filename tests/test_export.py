@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from test_records import call
+from test_store import run_python
 
 from ser_lib import export
 from ser_lib.bundle import load_bundle
@@ -343,3 +344,134 @@ def test_what_is_no_zip_is_refused(tmp_path):
         (tmp_path / "x.zip").write_bytes(content)
         with pytest.raises(BundleError, match="must be an exported bundle"):
             load_bundle(tmp_path / "x.zip")
+
+
+HUGE = 2_000_000_000
+
+
+def tensor_of(dims, kind=onnx.TensorProto.FLOAT):
+    return onnx.TensorProto(name="t", dims=dims, data_type=kind, raw_data=bytes(4))
+
+
+def sparse():
+    """One number in an array of 8 EB; the list of its places says so again."""
+    places = onnx.numpy_helper.from_array(np.array([0]), "i")
+    return onnx.SparseTensorProto(dims=[HUGE, HUGE], values=tensor_of([1]), indices=places)
+
+
+def with_attribute(attribute, kind="Constant"):
+    model = model_of(MEAN, TO_LOGITS, SOFTMAX, values=(WEIGHTS,))
+    model.graph.node.insert(0, onnx.NodeProto(op_type=kind, output=["c"], attribute=[attribute]))
+    return model
+
+
+def with_initializer(name, value):
+    model = model_of(MEAN, TO_LOGITS, SOFTMAX, values=(WEIGHTS,))
+    getattr(model.graph, name).append(value)
+    return model
+
+
+def hidden(**beside):
+    """An attribute that says to be a number, and holds more."""
+    return onnx.AttributeProto(name="value", type=onnx.AttributeProto.INT, i=1, **beside)
+
+
+def with_training():
+    model = model_of(MEAN, TO_LOGITS, SOFTMAX, values=(WEIGHTS,))
+    model.training_info.add().algorithm.CopyFrom(with_attribute(SPARSE).graph)
+    return model
+
+
+def expanding(*nodes, values):
+    return model_of(*nodes, MEAN, TO_LOGITS, SOFTMAX, values=(WEIGHTS, *values))
+
+
+KINDS = onnx.AttributeProto
+SPARSE = KINDS(name="sparse_value", type=KINDS.SPARSE_TENSOR, sparse_tensor=sparse())
+BODY = onnx.GraphProto(name="g", sparse_initializer=[sparse()])
+NOT_PLAIN, UNTRUE, PLAIN = (
+    "must be plain arrays and numbers",
+    "as many numbers as its dimensions say",
+    "one plain graph",
+)
+BOMBS = {
+    "sparse constant": (with_attribute(SPARSE), NOT_PLAIN),
+    "sparse constants": (
+        with_attribute(KINDS(name="x", type=KINDS.SPARSE_TENSORS, sparse_tensors=[sparse()])), NOT_PLAIN,
+    ),
+    "sparse weights": (with_initializer("sparse_initializer", sparse()), NOT_PLAIN),
+    "sparse beside a number": (with_attribute(hidden(sparse_tensor=sparse())), NOT_PLAIN),
+    "tensors": (with_attribute(KINDS(name="x", type=KINDS.TENSORS, tensors=[tensor_of([HUGE])])), NOT_PLAIN),
+    "graph beside a number": (with_attribute(hidden(g=BODY)), NOT_PLAIN),
+    "graph": (with_attribute(KINDS(name="then_branch", type=KINDS.GRAPH, g=BODY), "If"), PLAIN),
+    "training": (with_training(), PLAIN),
+    "constant": (with_attribute(KINDS(name="value", type=KINDS.TENSOR, t=tensor_of([HUGE]))), UNTRUE),
+    "constant of whole numbers": (
+        with_attribute(KINDS(name="value", type=KINDS.TENSOR, t=tensor_of([HUGE], onnx.TensorProto.INT64))), UNTRUE,
+    ),
+    "tensor beside a number": (with_attribute(hidden(t=tensor_of([HUGE]))), UNTRUE),
+    "weights": (with_initializer("initializer", tensor_of([HUGE])), UNTRUE),
+    "weights of many dimensions": (with_initializer("initializer", tensor_of([2] * 63)), UNTRUE),
+    "weights less than nothing": (with_initializer("initializer", tensor_of([-1])), UNTRUE),
+    "constant of a shape": (expanding(("ConstantOfShape", ["w1"], ["c"]), values=(np.array([HUGE]),)), "at most 50,"),
+    "expanded": (expanding(("Expand", ["w0", "w1"], ["c"]), values=(np.array([HUGE, 1, 1]),)), "at most 50,000,000"),
+    "tiled": (expanding(("Tile", ["w0", "w1"], ["c"]), values=(np.array([HUGE, 1]),)), "at most 50,000,000"),
+    "split": (expanding(("Split", ["x"], ["c"], {"num_outputs": HUGE}), values=()), NOT_PLAIN),
+    "range": (
+        expanding(("Range", ["w1", "w2", "w3"], ["c"]), values=(np.array(0), np.array(HUGE), np.array(1))), "at most",
+    ),
+}  # fmt: skip
+LOAD = """
+import pathlib, resource, sys
+from ser_lib.backends import load_onnx
+
+load_onnx(pathlib.Path(sys.argv[1]))
+size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 30),) * 2)
+for path in sys.argv[2:]:
+    try:
+        load_onnx(pathlib.Path(path))
+    except Exception as error:
+        print(type(error).__name__, str(error).splitlines()[0], flush=True)
+    else:
+        print("taken", flush=True)
+"""
+
+
+def field(number, content):
+    """A protobuf field of bytes."""
+    length, size = b"", len(content)
+    while size >= 0x80:
+        length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+
+LARGE, NONE = "at most 200,000 bytes", "no ONNX model"
+MANY = {  # two bytes each, of which a library makes objects of hundreds
+    "many nodes": (field(7, field(1, b"") * 3_000_000), LARGE),
+    "many weights": (field(7, field(5, b"") * 3_000_000), LARGE),
+    "many dimensions": (field(7, field(5, field(1, b"\1" * 8_000_000))), LARGE),
+    "many texts": (field(7, field(5, field(6, b"") * 3_000_000)), LARGE),
+    "many notes": (field(14, b"") * 3_000_000, LARGE),
+    "many graphs": (field(7, b"") * 100_000, NONE),
+    "a length without end": (b"\x3a" + b"\xff" * 20, NONE),
+    "a kind that is none": (b"\x0b", NONE),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="only Linux tells how large a process is")
+def test_files_that_would_explode_are_refused_within_a_gigabyte(tmp_path):
+    cases = {name: (model.SerializeToString(), message) for name, (model, message) in BOMBS.items()} | MANY
+    for name, (content, _) in cases.items():
+        (tmp_path / name).write_bytes(content)
+    done = run_python(LOAD, RECORD / "model.onnx", *(tmp_path / name for name in cases))
+    assert done.returncode == 0, done.stderr
+    said = dict(zip(cases, done.stdout.splitlines(), strict=True))
+    assert {name: line for name, line in said.items() if cases[name][1] not in line} == {}
+
+
+def test_sparse_bomb_in_a_bundle_is_one_line(exported):
+    rewritten(exported, lambda members: with_model(members, BOMBS["sparse constant"][0]))
+    with pytest.raises(BundleError, match=NOT_PLAIN) as caught:
+        load_bundle(exported)
+    assert "\n" not in str(caught.value)
