@@ -150,6 +150,7 @@ def _execute_all(asked: "Plan", *, can_repeat: bool) -> None:
 
     states = plan.check(asked.runs)  # what is refused, is refused before anything starts
     if asked.study:
+        plan.check_study(asked)
         studies.write_study(asked.study, asked.title, asked.rows)
     failed = []
     for number, planned in enumerate(asked.runs):

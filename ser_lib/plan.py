@@ -5,7 +5,7 @@ Every seed and every fold is an ordinary run. Its name says which, so that the s
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from ser_lib.manifest import DONE, MANIFEST_FILE, read_manifest
 from ser_lib.params import Params, make_params, read_values, resolve, shown
 from ser_lib.records import Record, private_values, record_folder
 from ser_lib.redact import PATH_PARAMETERS, hide_value
+from ser_lib.studies import find_study
 
 NEW, STOPPED = "new", "stopped"
 """What there may be of a planned run, beside `manifest.DONE`."""
@@ -29,6 +30,10 @@ _VARIED = {
     "ser protocol": ("SPLIT", "TEST_SPEAKERS", "TEST_CORPORA", "FOLD", "SPLIT_FILE"),
 }
 """Parameters that each run of a study has in its own way, by what asks for it."""
+_MAY_VARY = ("SEED", "FOLD")
+"""Parameters in which the runs of one row may differ."""
+_NO_KIND = ("OUTPUT_DIR", "PROCESSED_DATA_FILE", "EXAMPLE_AUDIO_FILE", "N_JOBS")
+"""Parameters that no figure depends on."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +124,19 @@ def plan_files(
         planned += vary(names[-1], values, _row(begins[-1], values), seeds=numbers, folds=each_fold)
     if not options:
         return Plan(planned)
-    what = [f"seeds {', '.join(map(str, numbers))}"] if numbers else []
-    what += ["each fold of speakers"] if folds else []
-    what_of = ", ".join(map(run_name, begins))
-    return Plan(planned, f"{name or '-'.join(names)}_study", f"{what_of}: {' and '.join(what)}")
+    study = f"{name or '-'.join(names)}_study"
+    what = ["each fold of speakers"] if folds else []
+    if numbers:
+        numbers = sorted({*_seeds_of(study), *numbers})
+        what = [f"seeds {', '.join(map(str, numbers))}", *what]
+    return Plan(planned, study, f"{', '.join(map(run_name, begins))}: {' and '.join(what)}")
+
+
+def _seeds_of(study: str) -> list[int]:
+    """Seeds of the runs that a study has so far, by their names."""
+    there = find_study(study)
+    names = [name for names in there.rows.values() for name in names] if there else []
+    return [int(found[1]) for name in names if (found := re.search(r"_s(\d{1,10})$", name))]
 
 
 def _begin_name(file: Path, values: Mapping[str, Any], *, is_study: bool, alone: bool = True) -> str:
@@ -267,6 +281,50 @@ def check(planned: Sequence[Planned]) -> dict[str, str]:
                 f"Got {one.values['OUTPUT_DIR']}."
             )
     return {one.name: _state(runs.make_run(one.values, name=one.name)) for one in planned}
+
+
+def check_study(asked: Plan) -> None:
+    """Refuse to gather in a row what cannot be averaged: a study that is there grows by runs of its own kind alone.
+
+    Raises
+    ------
+    RunError
+        If a run of the study has other parameters than one that would come to its row, but for the seed and the fold,
+        or the same ones under another name.
+    """
+    there = find_study(asked.study)
+    for row, names in there.rows.items() if there else ():
+        new = [one for one in asked.runs if one.row == row and one.name not in names]
+        for name, values in _recorded(names):
+            for one in new:
+                _check_kind(asked.study, name, values, one)
+
+
+def _recorded(names: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Name and parameters of each run that is recorded; a damaged one has no figures either."""
+    for name in names:
+        try:
+            yield name, Record(record_folder(name), read_manifest(record_folder(name))).params
+        except RunError:
+            continue
+
+
+def _check_kind(study: str, name: str, there: Mapping[str, Any], new: Planned) -> None:
+    wanted = make_params(new.values).model_dump()
+    different = [key for key in wanted if key not in _NO_KIND and _by_name(key, there) != _by_name(key, wanted)]
+    if not different:
+        raise RunError(f"The study {study} has {new.name} already, as {name}. Choose another --name.")
+    if unlike := [key for key in different if key not in _MAY_VARY]:
+        raise RunError(
+            f"The study {study} has other parameters ({unlike[0]}: {there[unlike[0]]} in {name}, now "
+            f"{wanted[unlike[0]]}), so this would average what is not alike. Choose another --name."
+        )
+
+
+def _by_name(key: str, values: Mapping[str, Any]) -> Any:
+    """Value of a parameter; of a path its name, for a corpus may lie elsewhere on another machine."""
+    value = values[key]
+    return Path(value).name if key in PATH_PARAMETERS and value else value
 
 
 def _state(run: runs.Run) -> str:

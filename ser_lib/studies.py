@@ -10,6 +10,7 @@ for each row and model (the network, and the simple models measured on the same 
   interval of the mean would look surer than it is. This span is as wide as any one interval, or wider.
 """
 
+import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,28 +173,44 @@ def to_markdown(record: StudyRecord) -> str:
     return "\n".join([*lines, *(f"\n{note}" for note in record.notes)]) + "\n"
 
 
-def write_study(name: str, title: str, rows: Mapping[str, list[str]]) -> None:
-    """Write `study.json`; one that says the same stays as it is.
+def find_study(name: str) -> Study | None:
+    """What a study of that name has so far; None if there is none yet.
 
     Raises
     ------
     RunError
-        If a run has the name.
+        If a run has the name, or the study is damaged.
     """
     folder = record_folder(name)
     if any((folder / file).exists() for file in (MANIFEST_FILE, "params.yaml")):
         raise RunError(f"A study needs a name of its own; {shown(folder)} is a run. Choose another --name.")
+    return read_study(folder).study if os.path.lexists(folder / STUDY_FILE) else None
+
+
+def grown(before: Study | None, rows: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Rows of a study that has `rows` as well: what was in it stays, in its order."""
+    there = before.rows if before else {}
+    return {row: list(dict.fromkeys([*there.get(row, []), *rows.get(row, [])])) for row in {**there, **rows}}
+
+
+def write_study(name: str, title: str, rows: Mapping[str, list[str]]) -> None:
+    """Write `study.json`, to which runs may come and which loses none; one that has all of them stays as it is.
+
+    Raises
+    ------
+    RunError
+        If a run has the name, or there is a damaged study.
+    """
+    before = find_study(name)
+    rows = grown(before, rows)
+    if before is not None and before.rows == rows:
+        return
     try:
-        study = Study(title=title, made=now(), rows=rows)
+        study = Study(title=title, made=before.made if before else now(), rows=rows)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         raise RunError(f"The study {name} cannot be written ({place} must be one line without |).") from None
-    try:
-        before = read_study(folder).study
-    except RunError:  # none, or a damaged one, for which nothing is lost
-        before = None
-    if before is None or (before.title, list(before.rows.items())) != (study.title, list(study.rows.items())):
-        write_text(folder / STUDY_FILE, study.model_dump_json(indent=1) + "\n")
+    write_text(record_folder(name) / STUDY_FILE, study.model_dump_json(indent=1) + "\n", through_link=False)
 
 
 def read_study(folder: Path) -> StudyRecord:
@@ -224,5 +241,5 @@ def write_table(name: str) -> str:
     """Write a study's table as Markdown into its folder, and return it."""
     record = read_study(record_folder(name))
     text = to_markdown(record)
-    write_text(record.folder / TABLE_FILE, text)
+    write_text(record.folder / TABLE_FILE, text, through_link=False)
     return text

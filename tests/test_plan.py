@@ -110,7 +110,7 @@ def test_study_of_other_data_says_so_and_finds_its_runs_again(params, executed, 
         assert executed == again
     planned = plan.plan_files(params("a"), [], ["CORPORA=[OWN]", "DATASET_PATH=voices"], seeds="0")
     assert (planned.study, planned.title, list(planned.rows)) == (
-        "own-voices_study", "own-voices: seeds 0", ["own-voices"]
+        "own-voices_study", "own-voices: seeds 0, 1", ["own-voices"]
     )  # fmt: skip
 
 
@@ -313,6 +313,58 @@ def test_same_command_again_does_what_is_left(params, root, executed, monkeypatc
     assert "Run a_s1 is done already.\n" in stdout
     # UAR 1, 0.875 and 0.75: deviations -1/8, 0 and 1/8, so √((1/64 + 1/64) / 2) = 1/8
     assert "| a   | BiLSTM on MFCC | 3    | 0.875 ± 0.125 |" in stdout
+
+
+def study_of(root, name):
+    return json.loads((root / "reports" / name / "study.json").read_text())
+
+
+def test_study_keeps_its_runs_when_another_seed_is_interrupted(params, root, executed, monkeypatch, capsys):
+    assert ser(monkeypatch, capsys, "run", *params("a"), "--seeds", "0,1")[0] == 0
+    executed.interrupt = "a_s4"
+    assert ser(monkeypatch, capsys, "run", *params("a"), "--seeds", "4")[0] == 130
+    study = study_of(root, "a_study")
+    assert (study["title"], study["rows"]) == ("a: seeds 0, 1, 4", {"a": ["a_s0", "a_s1", "a_s4"]})
+    executed.clear()
+    executed.interrupt = ""
+    status, stdout, _ = ser(monkeypatch, capsys, "run", *params("a"), "--seeds", "3")
+    assert (status, executed) == (0, ["a_s3"])
+    # of eight clips 8, 7 and 5 are recognised: the mean of all that is done, not of this command's
+    assert "| a   | BiLSTM on MFCC | 3 of 4 | 0.833 ± 0.191 |" in stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--seeds", "1", "-p", "EPOCHS=8"], "other parameters (EPOCHS: 7 in a_s0, now 8)"),
+        (["--seeds", "1", "-p", "TEST_FRACTION=0.3"], "other parameters (TEST_FRACTION: 0.15 in a_s0, now 0.3)"),
+        (["--seeds", "1", "-p", "DATASET_PATH=other"], "other parameters (DATASET_PATH: data/demo in a_s0, now other)"),
+    ],
+)
+def test_study_takes_no_run_of_another_kind(params, root, executed, monkeypatch, capsys, more, message):
+    assert ser(monkeypatch, capsys, "run", *params("a"), "--seeds", "0")[0] == 0
+    before = study_of(root, "a_study")
+    status, _, stderr = ser(monkeypatch, capsys, "run", *params("a"), *more)
+    assert status == 1 and f"The study a_study has {message}" in stderr and len(stderr.splitlines()) == 1
+    assert (executed, study_of(root, "a_study")) == (["a_s0"], before)
+    assert not (root / "reports" / "a_s1").exists()
+
+
+def test_study_takes_no_run_twice_under_two_names(params, executed, monkeypatch, capsys):
+    assert ser(monkeypatch, capsys, "run", *params("a"), "--seeds", "0", "--name", "x")[0] == 0
+    status, _, stderr = ser(monkeypatch, capsys, "run", *params("a", "b"), "--seeds", "0", "--name", "x")
+    assert (status, executed) == (1, ["x_s0"])
+    assert stderr == "error: The study x_study has x_a_s0 already, as x_s0. Choose another --name.\n"
+
+
+def test_protocol_keeps_the_seeds_that_it_had(params, root, executed, monkeypatch, capsys, make_corpus):
+    make_corpus(root / "data" / "demo", words=("back",), speakers=("OAF",))
+    executed.interrupt = "a_random_s4"
+    assert ser(monkeypatch, capsys, "protocol", "a", "--seeds", "0")[0] == 0
+    assert ser(monkeypatch, capsys, "protocol", "a", "--seeds", "4")[0] == 130
+    assert study_of(root, "a_protocol")["rows"] == {
+        "random": ["a_random_s0", "a_random_s4"], "text-disjoint": ["a_text_s0", "a_text_s4"]
+    }  # fmt: skip
 
 
 def test_record_that_is_done_counts_wherever_it_was_made(params, root, executed, monkeypatch, capsys):

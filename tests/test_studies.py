@@ -87,8 +87,8 @@ def test_runs_that_are_not_done_are_told_and_not_counted(study, root):
     (folder / "r_s0" / "metrics.json").write_text("{")
     (folder / "r_s1" / "params.yaml").write_text("[")
     (folder / "r_s2" / "manifest.json").write_text("{")
-    studies.write_study("x_study", "x", {"random": ["r_s0", "r_s1", "r_s2", "r_s3", "none"], "nothing": ["none"]})
-    record = studies.read_study(study)
+    studies.write_study("z_study", "x", {"random": ["r_s0", "r_s1", "r_s2", "r_s3", "none"], "nothing": ["none"]})
+    record = studies.read_study(root / "reports" / "z_study")
     assert record.lines == [
         ("random", "BiLSTM on MFCC", "1 of 5", "0.750", "", "0.750", ""),
         ("nothing", "", "0 of 1", "", "", "", ""),
@@ -110,9 +110,30 @@ def test_file_that_says_the_same_stays(study):
     path = study / "study.json"
     path.write_text(path.read_text().replace(json.loads(path.read_text())["made"], "2026-01-02T03:04:05+00:00"))
     studies.write_study("x_study", "x: seeds 0, 1, 2", ROWS)
+    studies.write_study("x_study", "x: seeds 0", {"random": ["r_s0"]})
     assert studies.read_study(study).made == "2026-01-02 03:04"
-    studies.write_study("x_study", "x: seeds 0, 1, 2", {"random": ["r_s0"]})
-    assert studies.read_study(study).made != "2026-01-02 03:04"
+    assert studies.read_study(study).study.title == "x: seeds 0, 1, 2"
+
+
+def test_study_grows_and_loses_nothing(study, root):
+    before = studies.read_study(study).study
+    write_record(root, "r_s7", predicted=["sad"] * 8, SEED=7)  # a UAR of 1/2
+    studies.write_study("x_study", "x: seeds 0, 1, 2, 7", {"new": ["n_s7"], "random": ["r_s7", "r_s1"]})
+    after = studies.read_study(study)
+    assert list(after.study.rows.items()) == [
+        ("random", [*ROWS["random"], "r_s7"]), ("OAF → YAF", ["y_s0"]), ("new", ["n_s7"])
+    ]  # fmt: skip
+    assert (after.study.title, after.study.made) == ("x: seeds 0, 1, 2, 7", before.made)
+    # (1 + 7/8 + 3/4 + 1/2) / 4 = 25/32; squared deviations (49 + 9 + 1 + 81) / 1024 over 3
+    assert after.lines[0][2:4] == ("4", "0.781 ± 0.213")
+    assert math.sqrt(140 / 1024 / 3) == pytest.approx(0.2135, abs=5e-5)
+
+
+def test_damaged_study_is_not_written_over(study):
+    (study / "study.json").write_text("{")
+    with pytest.raises(RunError, match=r"reports/x_study/study\.json is damaged"):
+        studies.write_study("x_study", "x", ROWS)
+    assert (study / "study.json").read_text() == "{"
 
 
 def test_study_is_no_run_and_a_run_no_study(study, root, monkeypatch, capsys):
@@ -190,10 +211,10 @@ def test_first_page_lists_studies(study):
 
 
 def test_run_without_a_page_is_not_linked(study, root):
-    studies.write_study("x_study", "x", {"a": ["r_s0", "none"]})
+    studies.write_study("z_study", "x", {"a": ["r_s0", "none"]})
     (root / "reports" / "r_s0" / "params.yaml").write_text("[")
     build_site()
-    cells = Cells((study / "index.html").read_text())
+    cells = Cells((root / "reports" / "z_study" / "index.html").read_text())
     assert cells.addresses == ["../index.html"]
     assert ["none", "not begun", "", ""] in cells.rows
 
