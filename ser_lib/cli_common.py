@@ -54,13 +54,14 @@ def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
 
 def bundle_folder(run: str, backend: Backend) -> Path:
     """Folder of a run's bundle: the record (ONNX alone), `OUTPUT_DIR`, or the folder that `run` names itself."""
-    from ser_lib.records import private_values, record_folder, reports_folder
+    from ser_lib.records import check_record, private_values, record_folder, reports_folder
 
     private = private_values(run)
     recorded = [] if backend == "keras" and private else [record_folder(run)]
     own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
     folders = [*recorded, *own, Path(run).absolute()]
     for folder in folders:
+        check_record(folder)
         if folder.is_file() or (folder / BUNDLE_FILE).is_file():
             return folder
     if any(folder.is_dir() for folder in folders):

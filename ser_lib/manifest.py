@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ser_lib import __version__
 from ser_lib.errors import RunError
-from ser_lib.params import project_root, shown
+from ser_lib.params import printable, project_root, shown
 from ser_lib.store import write_text
 
 MANIFEST_FILE = "manifest.json"
@@ -74,14 +75,52 @@ class Manifest(BaseModel):
         return {name: digest for stage in self.stages.values() for name, digest in stage.artifacts.items()}
 
 
+def check_plain(folder: Path) -> None:
+    """Refuse the folder of a record or a study that is, or at any depth holds, anything but plain files and folders.
+
+    It may come from anywhere: what a link names would be written over, or shown as if the record said it, and a pipe
+    would be waited for. A folder that is not there is fine.
+
+    Raises
+    ------
+    RunError
+        Naming the first of them.
+    """
+    if not os.path.lexists(folder):
+        return
+    odd = folder if folder.is_symlink() else next(_odd_below(folder), None)
+    if odd is not None:
+        what = "a link" if odd.is_symlink() else "a pipe, a socket or a device"
+        raise RunError(
+            f"A record must hold plain files and folders alone; {printable(shown(odd))} is {what}. "
+            f"Remove it, or the record: ser runs rm {folder.name}"
+        )
+
+
+def _odd_below(folder: Path) -> Iterator[Path]:
+    folders = [folder]
+    while folders:
+        try:
+            entries = sorted(os.scandir(folders.pop()), key=lambda entry: entry.name)
+        except OSError as error:
+            raise RunError(f"{shown(error.filename)} cannot be read: {error.strerror}.") from None
+        folders += [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        yield from (
+            Path(entry)
+            for entry in entries
+            if not entry.is_dir(follow_symlinks=False) and not entry.is_file(follow_symlinks=False)
+        )
+
+
 def read_manifest(record: Path) -> Manifest:
     """Read the manifest of a record.
 
     Raises
     ------
     RunError
-        If it is missing or damaged.
+        If it is missing or damaged, or the record holds links.
     """
+    check_plain(record)
     path = record / MANIFEST_FILE
     try:
         return Manifest.model_validate_json(path.read_bytes())
@@ -94,7 +133,7 @@ def read_manifest(record: Path) -> Manifest:
 
 def write_manifest(record: Path, manifest: Manifest) -> None:
     """Write the manifest into a record."""
-    write_text(record / MANIFEST_FILE, manifest.model_dump_json(indent=1) + "\n")
+    write_text(record / MANIFEST_FILE, manifest.model_dump_json(indent=1) + "\n", through_link=False)
 
 
 def now() -> str:

@@ -141,7 +141,7 @@ def _publish(notebook: Path, published: Path, params: Params) -> None:
     else:
         content = hide_in_notebook(content, params)
         shrink_pictures(content)
-        write_text(published, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_text(published, json.dumps(content, indent=1, ensure_ascii=False) + "\n", through_link=False)
     notebook.unlink()
 
 

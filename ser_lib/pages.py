@@ -38,7 +38,7 @@ def write_model_card(folder: Path) -> None:
         epochs=len(record.history["loss"]),
         shared=shared_with_training(record),
     )
-    write_text(folder / MODEL_CARD_FILE, text)
+    write_text(folder / MODEL_CARD_FILE, text, through_link=False)
 
 
 def shared_with_training(record: Record) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from ser_lib import runs
 from ser_lib.corpora import find_corpora
 from ser_lib.errors import ParameterError, RunError
-from ser_lib.manifest import DONE, MANIFEST_FILE, read_manifest
+from ser_lib.manifest import DONE, MANIFEST_FILE, check_plain, read_manifest
 from ser_lib.params import Params, make_params, read_values, resolve, shown
 from ser_lib.records import Record, private_values, record_folder
 from ser_lib.redact import PATH_PARAMETERS, hide_value
@@ -329,6 +329,7 @@ def _by_name(key: str, values: Mapping[str, Any]) -> Any:
 
 def _state(run: runs.Run) -> str:
     """What there is of a run: nothing, some of it, or all."""
+    check_plain(run.record)
     folder = next((folder for folder in (run.record, run.scratch) if os.path.lexists(folder)), None)
     if folder is None:
         return NEW

@@ -1,6 +1,7 @@
 """Records of runs: what lies in `reports/<run>/`, read back; wherever the record was made."""
 
 import fcntl
+import os
 import re
 import shutil
 import statistics
@@ -14,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ser_lib.errors import ParameterError, RunError
 from ser_lib.labels import EMOTIONS
-from ser_lib.manifest import MANIFEST_FILE, Manifest, read_manifest
+from ser_lib.manifest import MANIFEST_FILE, Manifest, check_plain, read_manifest
 from ser_lib.params import Params, project_root, read_values, resolve, shown
 from ser_lib.schema import HISTORY, LEAKAGE, METRICS
 from ser_lib.store import LEAKAGE_FILE
@@ -63,10 +64,22 @@ class Record:
         return self.manifest.started[:16].replace("T", " ")
 
     @cached_property
+    def plain(self) -> Path:
+        """The folder, once it is known to hold plain files alone: what is read, is read from here.
+
+        Raises
+        ------
+        RunError
+            If it does not.
+        """
+        check_plain(self.folder)
+        return self.folder
+
+    @cached_property
     def params(self) -> dict[str, Any]:
         """Parameters, as the record shows them; one that an older record lacks has today's default."""
         try:
-            values = read_values([self.folder / "params.yaml"])
+            values = read_values([self.plain / "params.yaml"])
         except ParameterError:
             values = {}
         if not values:
@@ -108,7 +121,7 @@ class Record:
     @cached_property
     def predictions(self) -> "pd.DataFrame | None":
         """`test_predictions.csv`."""
-        path = self.folder / "test_predictions.csv"
+        path = self.plain / "test_predictions.csv"
         if not path.is_file():
             return None
         import pandas as pd
@@ -188,7 +201,7 @@ class Record:
         return resolve(private_values(self.name).get("OUTPUT_DIR", self.params["OUTPUT_DIR"]))
 
     def _json(self, name: str, shape: TypeAdapter) -> dict:
-        path = self.folder / name
+        path = self.plain / name
         try:
             return shape.validate_json(path.read_bytes()) if path.is_file() else {}
         except ValidationError:
@@ -208,12 +221,17 @@ def private_values(run: str) -> dict[str, Any]:
 def is_held(folder: Path) -> bool:
     """Tell whether a process executes a run whose `OUTPUT_DIR` is `folder`."""
     try:
-        with (folder / ".lock").open("r") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        handle = os.open(folder / ".lock", os.O_RDONLY | os.O_NONBLOCK)  # a foreign record may have a pipe there
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
         return False
+    finally:
+        os.close(handle)
     return False
 
 
@@ -227,7 +245,7 @@ def find_record(run: str) -> Record:
     """
     folder = record_folder(run)
     if not RUN_NAME.fullmatch(run) or not folder.is_dir():
-        folder = Path(run).expanduser().absolute()
+        folder = Path(run).expanduser().resolve()
     if not folder.is_dir():
         raise RunError(f"There is no record of a run {run!r} in reports/. `ser runs` lists them.")
     if (folder / STUDY_FILE).is_file() and not (folder / MANIFEST_FILE).exists():
@@ -242,18 +260,38 @@ def list_records() -> list[Record]:
     """
     folders = [path for path in reports_folder().glob("*") if path.is_dir() and RUN_NAME.fullmatch(path.name)]
     return sorted(
-        (Record(folder, _manifest(folder)) for folder in folders if any((folder / name).exists() for name in _FILES)),
+        (
+            Record(folder, manifest_or_state(folder, missing="started"))
+            for folder in folders
+            if any(os.path.lexists(folder / name) for name in _FILES)
+        ),
         key=lambda record: (record.manifest.started, record.name),
         reverse=True,
     )
 
 
-def _manifest(folder: Path) -> Manifest:
+def manifest_or_state(folder: Path, *, missing: str) -> Manifest:
+    """Manifest of a record; where it is missing or damaged, one that says so as the state."""
+    state = "damaged"
     try:
-        return read_manifest(folder)
+        check_plain(folder)
+        if os.path.lexists(folder / MANIFEST_FILE):
+            return read_manifest(folder)
+        state = missing
     except RunError:
-        state = "damaged" if (folder / MANIFEST_FILE).exists() else "started"
-        return Manifest(run=folder.name, state=state, started="")
+        pass
+    return Manifest(run=folder.name, state=state, started="")
+
+
+def check_record(folder: Path) -> None:
+    """Refuse a folder of `reports/` that holds links or special files; folders elsewhere are the user's own.
+
+    Raises
+    ------
+    RunError
+    """
+    if folder.parent.resolve() == reports_folder().resolve():
+        check_plain(folder)
 
 
 def remove_run(run: str) -> None:

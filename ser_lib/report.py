@@ -76,7 +76,7 @@ def build_site() -> Path:
         _is_written(folder.name, damaged, _write_study_page, folder, pages, studies)
     first = reports_folder() / "index.html"
     page = pages.get_template("index.html")
-    write_text(first, page.render(records=records, studies=studies, damaged=damaged))
+    write_text(first, page.render(records=records, studies=studies, damaged=damaged), through_link=False)
     return first
 
 
@@ -102,12 +102,12 @@ def _write_study_page(folder: Path, pages: jinja2.Environment, studies: list[Stu
         headings=HEADINGS,
         linked={record.name for record in study.runs if (record.folder / "index.html").is_file()},
     )
-    write_text(folder / "index.html", page)
+    write_text(folder / "index.html", page, through_link=False)
     studies.append(study)
 
 
 def _write_run_page(record: Record, pages: jinja2.Environment) -> None:
-    notebooks = sorted(record.folder.glob("*.ipynb"))
+    notebooks = sorted(record.plain.glob("*.ipynb"))
     for notebook in notebooks:
         _write_notebook_page(notebook)
     card = record.folder / MODEL_CARD_FILE
@@ -120,7 +120,7 @@ def _write_run_page(record: Record, pages: jinja2.Environment) -> None:
         shared=shared_with_training(record),
         card=_to_html(card.read_text(encoding="utf-8")) if card.is_file() else "",
     )
-    write_text(record.folder / "index.html", page)
+    write_text(record.folder / "index.html", page, through_link=False)
 
 
 def _write_notebook_page(notebook: Path) -> None:
@@ -130,7 +130,8 @@ def _write_notebook_page(notebook: Path) -> None:
         return
     with warnings.catch_warnings():  # of the kinds of output that a page leaves out
         warnings.simplefilter("ignore", UserWarning)
-        write_text(page, _exporter().from_notebook_node(nbformat.read(notebook, as_version=4))[0])
+        html = _exporter().from_notebook_node(nbformat.read(notebook, as_version=4))[0]
+        write_text(page, html, through_link=False)
     os.utime(page, ns=(written, written))
 
 
@@ -186,5 +187,6 @@ def _to_html(markdown: str) -> Markup:
 def write_comparison_page(comparison: object, name: str) -> str:
     """Write the page of a comparison beside the first page, and return its path as messages show it."""
     path = reports_folder() / f"compare-{name}.html"
-    write_text(path, templates(escape=True).get_template("compare.html").render(comparison=comparison))
+    html = templates(escape=True).get_template("compare.html").render(comparison=comparison)
+    write_text(path, html, through_link=False)
     return shown(path)

@@ -26,6 +26,7 @@ from ser_lib.manifest import (
     MANIFEST_FILE,
     Manifest,
     Stage,
+    check_plain,
     describe_corpus,
     describe_environment,
     now,
@@ -176,11 +177,12 @@ def resume_run(name: str) -> Run:
     Raises
     ------
     RunError
-        If there is no such run.
+        If there is no such run, or its record holds links.
     """
     private = scratch_folder(name) / "params.yaml"
     if not RUN_NAME.fullmatch(name) or not private.is_file():
         raise RunError(f"A run to resume must have been started here; artifacts/{name}/params.yaml is missing.")
+    check_plain(record_folder(name))
     return Run(name, load_params(private))
 
 
@@ -197,7 +199,7 @@ def execute_run(run: Run) -> None:
     with hold(run):
         values = run.params.model_dump()
         shown_values = values | {name: hide_value(values[name]) for name in PATH_PARAMETERS}
-        write_text(run.record / "params.yaml", _to_yaml(shown_values))
+        write_text(run.record / "params.yaml", _to_yaml(shown_values), through_link=False)
         manifest = _take_up_manifest(run)
         done = list(itertools.takewhile(lambda stage: _is_done(run, stage, manifest), STAGES))
         for stage in done:
@@ -268,7 +270,7 @@ def _execute_stage(run: Run, stage: str, manifest: Manifest) -> None:
 def _keep_results(run: Run, stage: str) -> None:
     """Copy the small results of a stage that is done into the record."""
     for source in run.kept(stage):
-        with whole_file(run.record / source.name) as partial:
+        with whole_file(run.record / source.name, through_link=False) as partial:
             shutil.copyfile(source, partial)
 
 

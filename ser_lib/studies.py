@@ -21,9 +21,17 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from ser_lib.errors import RunError, SerError
-from ser_lib.manifest import DONE, MANIFEST_FILE, Manifest, now, read_manifest
+from ser_lib.manifest import DONE, MANIFEST_FILE, check_plain, now
 from ser_lib.params import shown
-from ser_lib.records import RUN_NAME, STUDY_FILE, Record, interval_text, record_folder, reports_folder
+from ser_lib.records import (
+    RUN_NAME,
+    STUDY_FILE,
+    Record,
+    interval_text,
+    manifest_or_state,
+    record_folder,
+    reports_folder,
+)
 from ser_lib.store import write_text
 
 TABLE_FILE = "table.md"
@@ -104,13 +112,7 @@ class StudyRecord:
 
 
 def _record(name: str) -> Record:
-    folder = record_folder(name)
-    try:
-        manifest = read_manifest(folder)
-    except RunError:
-        state = "damaged" if (folder / MANIFEST_FILE).exists() else "not begun"
-        manifest = Manifest(run=name, state=state, started="")
-    return Record(folder, manifest)
+    return Record(record_folder(name), manifest_or_state(record_folder(name), missing="not begun"))
 
 
 def _param(record: Record, name: str) -> Any:
@@ -182,6 +184,7 @@ def find_study(name: str) -> Study | None:
         If a run has the name, or the study is damaged.
     """
     folder = record_folder(name)
+    check_plain(folder)
     if any((folder / file).exists() for file in (MANIFEST_FILE, "params.yaml")):
         raise RunError(f"A study needs a name of its own; {shown(folder)} is a run. Choose another --name.")
     return read_study(folder).study if os.path.lexists(folder / STUDY_FILE) else None
@@ -219,8 +222,9 @@ def read_study(folder: Path) -> StudyRecord:
     Raises
     ------
     RunError
-        If its file is missing or damaged.
+        If its file is missing or damaged, or its folder holds links.
     """
+    check_plain(folder)
     path = folder / STUDY_FILE
     try:
         return StudyRecord(folder, Study.model_validate_json(path.read_bytes()))
