@@ -122,11 +122,11 @@ def _execute(run: "Run") -> None:
         raise
     except RunError:
         with contextlib.suppress(SerError):  # the run's own error is the one to tell
-            report.build_site()
+            print(report.build_site(), flush=True)
         raise
     if run.params.CORPORA != ["DEMO"]:
         print(f"Its model: ser predict FILE --run {run.name}; for good: ser runs default {run.name}", flush=True)
-    print(f"All runs are in {shown(report.build_site())}.", flush=True)
+    print(report.build_site(), flush=True)
 
 
 def _execute_one(run: "Run", place: str = "") -> None:
@@ -172,7 +172,7 @@ def _execute_all(asked: "Plan", *, can_repeat: bool) -> None:
     if asked.study:
         print(f"\n{asked.title}\n\n{studies.write_table(asked.study)}")
         print(f"The study is in {shown(record_folder(asked.study))}.")
-    print(f"All runs are in {shown(report.build_site())}.", flush=True)
+    print(report.build_site(), flush=True)
     if failed:
         advice = " The same command again takes them up." if can_repeat else ""
         print(f"Failed: {', '.join(failed)}.{advice}", file=sys.stderr)
@@ -192,11 +192,16 @@ def _summary(run: str) -> str:
 
 
 @app.command()
-def report() -> None:
-    """Build the pages of all runs; open reports/index.html."""
+def report(
+    every: Annotated[bool, typer.Option("--all", help="Write each page, also one that is up to date.")] = False,
+) -> None:
+    """Bring the pages of all runs up to date; open reports/index.html."""
     from ser_lib.report import build_site
 
-    print(f"All runs are in {shown(build_site())}.")
+    site = build_site(every=every)
+    print(site)
+    for line in site.left_out:
+        print(f"Left out: {line}", file=sys.stderr)
 
 
 @app.command()

@@ -5,10 +5,10 @@ The pages need no network and no server: styles, scripts and pictures are in the
 
 import functools
 import io
-import os
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import bleach
@@ -22,9 +22,10 @@ from nbconvert import HTMLExporter
 
 from ser_lib import plots
 from ser_lib.errors import RunError
+from ser_lib.fresh import Pages, looks_of, noted_pages
 from ser_lib.pages import shared_with_training, templates
 from ser_lib.params import shown
-from ser_lib.records import Record, list_records, reports_folder
+from ser_lib.records import STUDY_FILE, Record, list_records, reports_folder
 from ser_lib.store import MODEL_CARD_FILE, write_text
 from ser_lib.studies import HEADINGS, StudyRecord, read_study, study_folders
 
@@ -63,55 +64,107 @@ _ATTRIBUTES = {
 _PROTOCOLS = {"http", "https", "mailto", "data"}
 
 
-def build_site() -> Path:
-    """Write the pages of every record and every study in `reports/`, and return the first page.
+@dataclass(frozen=True)
+class Site:
+    """What `build_site` did: the first page, how many pages there are, those written, and what was left out and why."""
 
-    A record that cannot be read is named on the first page with the reason.
+    first: Path
+    n_pages: int
+    n_written: int
+    left_out: list[str]
+
+    def __str__(self) -> str:
+        """One line."""
+        more = f", which names {len(self.left_out)} that is left out" if self.left_out else ""
+        return f"Pages: {self.n_written} of {self.n_pages} written, {shown(self.first)}{more}"
+
+
+def build_site(*, every: bool = False) -> Site:
+    """Bring the pages of all records and studies in `reports/` up to date, and write the first page.
+
+    A run's or a study's page counts together with those of its notebooks. What cannot be read is named on the first
+    page with the reason.
+
+    Parameters
+    ----------
+    every : bool
+        Write each page, also one that nothing has happened to.
     """
-    pages = templates(escape=True)
-    damaged: list[str] = []
-    records = [record for record in list_records() if _is_written(record.name, damaged, _write_run_page, record, pages)]
-    studies: list[StudyRecord] = []
-    for folder in study_folders():
-        _is_written(folder.name, damaged, _write_study_page, folder, pages, studies)
+    templating, left_out, written = templates(escape=True), [], set()
+    with noted_pages(every=every) as pages:
+        desk = _Desk(templating, pages, written)
+        records = [one for one in list_records() if _is_right(one.name, left_out, _write_run_page, one, desk)]
+        studies: list[StudyRecord] = []
+        for folder in study_folders():
+            _is_right(folder.name, left_out, _write_study_page, folder, desk, studies)
     first = reports_folder() / "index.html"
-    page = pages.get_template("index.html")
-    write_text(first, page.render(records=records, studies=studies, damaged=damaged), through_link=False)
-    return first
+    page = templating.get_template("index.html").render(records=records, studies=studies, damaged=left_out)
+    write_text(first, page, through_link=False)
+    names = {record.name for record in records} | {study.name for study in studies}
+    return Site(first, len(names), len(written & names), left_out)
 
 
-def _is_written(name: str, damaged: list[str], write: Callable[..., None], *values: object) -> bool:
-    """Write a page; tell whether it could be, and if not add to `damaged` why."""
+@dataclass(frozen=True)
+class _Desk:
+    """What writes pages, and the names of the runs and studies of which one was written."""
+
+    templating: jinja2.Environment
+    pages: Pages
+    written: set[str]
+
+    def write(self, page: Path, made_from: str, render: Callable[[], str]) -> None:
+        """Write a page unless it is up to date."""
+        if self.pages.is_fresh(page, made_from):
+            return
+        write_text(page, render(), through_link=False)
+        self.pages.note(page, made_from)
+        self.written.add(page.parent.name)
+
+
+def _is_right(name: str, left_out: list[str], write: Callable[..., None], *values: object) -> bool:
+    """Write a page where it must be; tell whether all is right, and if not add to `left_out` why."""
     try:
         write(*values)
     except RunError as error:
-        damaged.append(f"{name}: {error}")
+        left_out.append(f"{name}: {error}")
     except Exception as error:  # a record may come from anywhere; the others have their pages all the same
         text = (str(error).splitlines() or [""])[0].encode("ascii", "backslashreplace").decode()
-        damaged.append(f"{name}: damaged ({type(error).__name__}: {text})")
+        left_out.append(f"{name}: damaged ({type(error).__name__}: {text})")
     else:
         return True
     return False
 
 
-def _write_study_page(folder: Path, pages: jinja2.Environment, studies: list[StudyRecord]) -> None:
+def _write_study_page(folder: Path, desk: _Desk, studies: list[StudyRecord]) -> None:
     """Write the page of a study, after those of its runs, and add it to `studies`."""
     study = read_study(folder)
-    page = pages.get_template("study.html").render(
-        study=study,
-        headings=HEADINGS,
-        linked={record.name for record in study.runs if (record.folder / "index.html").is_file()},
-    )
-    write_text(folder / "index.html", page, through_link=False)
+    linked = {record.name for record in study.runs if (record.folder / "index.html").is_file()}
+
+    def render() -> str:
+        return desk.templating.get_template("study.html").render(study=study, headings=HEADINGS, linked=linked)
+
+    runs = [(record.name, record.name in linked, _looks(record)) for record in study.runs]
+    desk.write(folder / "index.html", looks_of([folder / STUDY_FILE], *runs), render)
     studies.append(study)
 
 
-def _write_run_page(record: Record, pages: jinja2.Environment) -> None:
+def _looks(record: Record) -> str:
+    """Digest of a record's files and of its state, which also depends on whether a process is at it."""
+    files = [file for file in record.folder.glob("*") if file.suffix != ".html"]
+    return looks_of(files, record.state)
+
+
+def _write_run_page(record: Record, desk: _Desk) -> None:
     notebooks = sorted(record.plain.glob("*.ipynb"))
     for notebook in notebooks:
-        _write_notebook_page(notebook)
+        desk.write(notebook.with_suffix(".html"), looks_of([notebook]), functools.partial(_notebook_page, notebook))
+    desk.write(record.folder / "index.html", _looks(record), lambda: _run_page(record, notebooks, desk.templating))
+    _ = record.params, record.metrics  # which the first page shows
+
+
+def _run_page(record: Record, notebooks: list[Path], templating: jinja2.Environment) -> str:
     card = record.folder / MODEL_CARD_FILE
-    page = pages.get_template("run.html").render(
+    return templating.get_template("run.html").render(
         record=record,
         notebooks=[notebook.stem for notebook in notebooks],
         matrices=[_matrix_picture(values, name, record.emotions) for name, values in record.metrics.items()],
@@ -120,19 +173,12 @@ def _write_run_page(record: Record, pages: jinja2.Environment) -> None:
         shared=shared_with_training(record),
         card=_to_html(card.read_text(encoding="utf-8")) if card.is_file() else "",
     )
-    write_text(record.folder / "index.html", page, through_link=False)
 
 
-def _write_notebook_page(notebook: Path) -> None:
-    """Write a notebook as HTML beside it, unless that is there: a page has the time of its notebook."""
-    page, written = notebook.with_suffix(".html"), notebook.stat().st_mtime_ns
-    if page.exists() and page.stat().st_mtime_ns == written:
-        return
+def _notebook_page(notebook: Path) -> str:
     with warnings.catch_warnings():  # of the kinds of output that a page leaves out
         warnings.simplefilter("ignore", UserWarning)
-        html = _exporter().from_notebook_node(nbformat.read(notebook, as_version=4))[0]
-        write_text(page, html, through_link=False)
-    os.utime(page, ns=(written, written))
+        return _exporter().from_notebook_node(nbformat.read(notebook, as_version=4))[0]
 
 
 @functools.cache

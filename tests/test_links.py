@@ -40,7 +40,7 @@ def test_link_in_a_record_is_named_and_not_followed(root, secret, monkeypatch, c
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(secret)
-    page = build_site().read_text()
+    page = build_site().first.read_text()
     assert f"<li>foreign: A record must hold plain files and folders alone; reports/foreign/{place} is a link." in page
     assert secret.read_text() == SECRET
     assert SECRET not in everything_in(root / "reports" / "good") + page
@@ -56,11 +56,11 @@ def test_pipe_or_link_to_a_folder_is_named_and_nothing_waits(root, secret, where
     folder = root / "reports" / "foreign" / where
     folder.mkdir(exist_ok=True)
     os.mkfifo(folder / "manifest.json.pipe")
-    page = build_site().read_text()
+    page = build_site().first.read_text()
     assert "manifest.json.pipe is a pipe, a socket or a device." in page
     (folder / "manifest.json.pipe").unlink()
     (folder / "more").symlink_to(secret.parent)
-    assert "/more is a link." in build_site().read_text()
+    assert "/more is a link." in build_site().first.read_text()
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "params.yaml", "metrics.json", ".lock"])
@@ -80,7 +80,7 @@ def test_record_that_is_a_link_itself_is_refused_and_can_be_removed(root, secret
     shutil.move(root / "reports" / "foreign", elsewhere)
     (root / "reports" / "foreign").symlink_to(elsewhere)
     before = sorted(os.listdir(elsewhere))
-    assert "reports/foreign is a link." in build_site().read_text()
+    assert "reports/foreign is a link." in build_site().first.read_text()
     assert sorted(os.listdir(elsewhere)) == before
     records.remove_run("foreign")
     assert elsewhere.is_dir() and not (root / "reports" / "foreign").is_symlink()
@@ -122,7 +122,7 @@ def test_study_with_links_is_refused(root, secret, name):
     link.unlink(missing_ok=True)
     link.symlink_to(secret)
     assert f"<li>x_study: A record must hold plain files and folders alone; reports/x_study/{name}" in (
-        build_site().read_text()
+        build_site().first.read_text()
     )
     for write in (
         lambda: studies.write_table("x_study"),

@@ -401,7 +401,7 @@ def test_protocol_command_runs_all_and_writes_a_table(params, root, executed, mo
     assert table in stdout
     # UAR and accuracy 1 and 0.875: mean 15/16, deviation √(2 / 16²) = 0.088
     assert "| OAF → YAF     | BiLSTM on MFCC | 2    | 0.938 ± 0.088 |           | 0.938 ± 0.088 |          |" in table
-    assert stdout.endswith("The study is in reports/a_protocol.\nAll runs are in reports/index.html.\n")
+    assert stdout.endswith("The study is in reports/a_protocol.\nPages: 9 of 9 written, reports/index.html\n")
     assert (root / "reports" / "a_protocol" / "index.html").is_file()
 
 

@@ -225,7 +225,7 @@ def test_removing_asks_and_removes_record_and_artifacts(root, monkeypatch, capsy
     assert (root / "reports" / "one").is_dir() and (root / "artifacts" / "one").is_dir()
     status, stdout, _ = call(monkeypatch, capsys, "runs", "rm", "one", "--yes")
     assert (status, stdout) == (0, "Removed reports/one and artifacts/one.\n")
-    assert sorted(os.listdir(root / "reports")) == ["index.html", "two"]
+    assert sorted(os.listdir(root / "reports")) == [".pages.json", "index.html", "two"]
     assert os.listdir(root / "artifacts") == []
 
 

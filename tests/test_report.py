@@ -9,10 +9,12 @@ import nbformat
 import pytest
 from test_records import call, write_full_record, write_record
 
+from ser_lib import fresh
 from ser_lib.compare import compare_runs
 from ser_lib.pages import write_model_card
 from ser_lib.records import find_record
 from ser_lib.report import build_site, write_comparison_page
+from ser_lib.studies import write_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>document.title = 'evil'</script><img src=x onerror=\"document.title = 'evil'\">"
@@ -120,16 +122,110 @@ def test_names_and_values_are_escaped(site):
         assert path.parent.name == "good" or "&lt;script&gt;" in page
 
 
-def test_only_notebooks_that_have_changed_are_converted_again(site):
-    page, notebook = site / "good" / "03_train.html", site / "good" / "03_train.ipynb"
-    page.write_text("as it was")
-    written = notebook.stat().st_mtime_ns
-    os.utime(page, ns=(written, written))
-    build_site()
-    assert page.read_text() == "as it was"
-    os.utime(notebook, ns=(10**18, 10**18))  # as a copied record has it: older
-    build_site()
-    assert "bold" in page.read_text()
+# Which pages are written
+
+
+def inodes(root):
+    """Number of each page's file: writing it gives another."""
+    return {str(page.relative_to(root)): page.stat().st_ino for page in root.rglob("*.html")}
+
+
+def rewritten(root, before):
+    return {name for name, number in inodes(root).items() if number != before.get(name)} - {"index.html"}
+
+
+@pytest.fixture
+def settled(root):
+    """Three runs and a study of two of them, whose pages are up to date."""
+    for name in "abc":
+        write_notebook(write_record(root, name))
+    write_study("s", "s", {"x": ["a", "b"]})
+    assert str(build_site()) == "Pages: 4 of 4 written, reports/index.html"
+    return root / "reports"
+
+
+def test_nothing_is_written_twice_but_the_first_page(settled, monkeypatch, capsys):
+    before = inodes(settled)
+    assert call(monkeypatch, capsys, "report") == (0, "Pages: 0 of 4 written, reports/index.html\n", "")
+    assert rewritten(settled, before) == set()
+    assert inodes(settled)["index.html"] != before["index.html"]
+    assert call(monkeypatch, capsys, "report", "--all")[1] == "Pages: 4 of 4 written, reports/index.html\n"
+    assert rewritten(settled, before) == set(before) - {"index.html"}
+
+
+def test_run_that_changed_is_written_with_its_studies_and_nothing_else(settled):
+    before = inodes(settled)
+    manifest = json.loads((settled / "c" / "manifest.json").read_text())
+    (settled / "c" / "manifest.json").write_text(json.dumps(manifest | {"state": "failed in 04_evaluate"}))
+    assert str(build_site()) == "Pages: 1 of 4 written, reports/index.html"
+    assert rewritten(settled, before) == {"c/index.html"}
+    assert "failed in 04_evaluate" in (settled / "c" / "index.html").read_text()
+    assert "failed in 04_evaluate" in (settled / "index.html").read_text()
+    before = inodes(settled)
+    write_notebook(settled / "a", text="43")
+    assert build_site().n_written == 2
+    assert rewritten(settled, before) == {"a/index.html", "a/03_train.html", "s/index.html"}
+    assert "43" in (settled / "a" / "03_train.html").read_text()
+
+
+def test_record_replaced_by_one_of_the_same_sizes_and_dates_is_noticed(settled):
+    before = (settled / "a" / "metrics.json").stat()
+    values = json.loads((settled / "a" / "metrics.json").read_text())
+    text = json.dumps(values).replace('"accuracy": 1.0', '"accuracy": 0.5')
+    (settled / "a" / "metrics.json").write_text(text.ljust(before.st_size))
+    os.utime(settled / "a" / "metrics.json", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert build_site().n_written == 2
+    assert "0.500" in (settled / "a" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("page", ["a/index.html", "a/03_train.html", "s/index.html"])
+@pytest.mark.parametrize("spoil", [lambda page: page.write_text("not ours"), os.unlink, os.mkfifo])
+def test_page_that_is_damaged_or_foreign_or_gone_is_written(settled, page, spoil):
+    right = (settled / page).read_text()
+    if spoil is os.mkfifo:
+        (settled / page).unlink()
+        os.mkfifo(settled / page)
+        assert len(build_site().left_out) == 1  # it is named, and not waited for
+        (settled / page).unlink()
+    else:
+        spoil(settled / page)
+    assert build_site().n_written >= 1
+    assert (settled / page).read_text() == right
+
+
+def test_page_that_came_with_a_record_is_written(settled):
+    shutil.copytree(settled / "a", settled / "d")
+    (settled / "d" / "index.html").write_text("not ours")
+    assert build_site().n_written == 1
+    assert "not ours" not in (settled / "d" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"a/index.html": 3}', b"{" * 100_000])
+def test_damaged_notes_are_no_notes(settled, content):
+    (settled / ".pages.json").write_bytes(content)
+    assert build_site().n_written == 4
+
+
+def test_other_code_or_templates_write_every_page(settled, monkeypatch):
+    monkeypatch.setattr(fresh, "_maker", lambda: "another version")
+    assert build_site().n_written == 4
+    assert build_site().n_written == 0
+
+
+def test_removed_record_leaves_its_studies_page(settled, monkeypatch, capsys):
+    before = inodes(settled)
+    assert call(monkeypatch, capsys, "runs", "rm", "b", "--yes")[0] == 0
+    assert rewritten(settled, before) == {"s/index.html"}
+    assert "not begun" in (settled / "s" / "index.html").read_text()
+    assert "b/index.html" not in (settled / "index.html").read_text()
+    assert str(build_site()) == "Pages: 0 of 3 written, reports/index.html"
+
+
+def test_what_is_left_out_is_told_in_the_terminal(settled, monkeypatch, capsys):
+    (settled / "c" / "metrics.json").write_text("{")
+    status, out, err = call(monkeypatch, capsys, "report")
+    assert (status, out) == (0, "Pages: 0 of 3 written, reports/index.html, which names 1 that is left out\n")
+    assert err == "Left out: c: reports/c/metrics.json is damaged. Restore it, or remove the run.\n"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +272,7 @@ def test_damaged_record_is_named_and_the_others_are_shown(site):
 
 
 def test_no_run_at_all_gives_an_empty_page(root):
-    assert "0 in all" in build_site().read_text()
+    assert "0 in all" in build_site().first.read_text()
 
 
 # What is measured beside accuracy and UAR

@@ -181,7 +181,7 @@ def test_damaged_study_is_one_line_and_the_site_is_built(study, content, place):
     with pytest.raises(RunError, match=r"reports/x_study/study\.json is damaged") as raised:
         studies.read_study(study)
     assert f"({place})" in str(raised.value)
-    page = build_site().read_text()
+    page = build_site().first.read_text()
     assert "<li>x_study: reports/x_study/study.json is damaged" in page and "r_s0" in page
 
 
@@ -204,7 +204,7 @@ def test_page_shows_table_and_links_each_run(study):
 
 
 def test_first_page_lists_studies(study):
-    cells = Cells(build_site().read_text())
+    cells = Cells(build_site().first.read_text())
     made = studies.read_study(study).made
     assert ["x_study", "x: seeds 0, 1, 2", "4 of 4", made] in cells.rows
     assert "x_study/index.html" in cells.addresses
@@ -222,6 +222,6 @@ def test_run_without_a_page_is_not_linked(study, root):
 def test_names_and_values_are_escaped(study):
     stored = {"title": EVIL, "made": EVIL, "rows": {EVIL: ["r_s0"]}}
     (study / "study.json").write_text(json.dumps(stored))
-    for page in (build_site().read_text(), (study / "index.html").read_text()):
+    for page in (build_site().first.read_text(), (study / "index.html").read_text()):
         assert "<img" not in page and "<script>document" not in page
         assert "&lt;script&gt;" in page
