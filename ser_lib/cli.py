@@ -1,7 +1,9 @@
 """The `ser` command."""
 
 import contextlib
+import io
 import json
+import os
 import shlex
 import signal
 import sys
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 INTERRUPT_AGAIN = 20.0
 """Seconds after which an interrupt that did not end the process is sent once more."""
+_OUTPUT = "standard output"
 app = typer.Typer(
     help="Speech emotion recognition: five notebooks from wav files to a prediction.",
     no_args_is_help=True,
@@ -313,11 +316,40 @@ def main() -> None:
     """Run the command; a mistake of the user's is one line and exit status 1."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
+    _name_output()
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what a full disk does not take is told here, and not by Python at the end
     except (SerError, OSError) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        if getattr(error, "filename", None) == _OUTPUT:  # nothing more goes there, at the end of the process either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # whoever read it has read enough
+            print(f"error: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+class _Output(io.FileIO):
+    """Standard output whose errors name it, as those of a file's name the file."""
+
+    def write(self, content: bytes) -> int:
+        """Write bytes."""
+        try:
+            return super().write(content)
+        except OSError as error:
+            error.filename = _OUTPUT
+            raise
+
+
+def _name_output() -> None:
+    """Let errors of standard output name it, unless somebody else has taken it over."""
+    old = sys.stdout
+    if old is not None and old is sys.__stdout__:
+        raw = _Output(old.fileno(), "w", closefd=False)
+        options = {"encoding": old.encoding, "errors": old.errors, "line_buffering": old.line_buffering}
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), **options)
 
 
 def _one_line(error: SerError | OSError) -> str:

@@ -132,10 +132,11 @@ def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, speaker: str | None)
 def _files(paths: list[str], folder: Path) -> Iterator[tuple[Path, str]]:
     """Files that are meant, and what each is called; standard input goes through a file in `folder`."""
     from ser_lib.files import find_files
+    from ser_lib.store import write_temporary
 
     for path in paths:
         if path == STDIN:
-            (folder / SPOOLED).write_bytes(sys.stdin.buffer.read())
+            write_temporary(folder / SPOOLED, sys.stdin.buffer.read())
             yield folder / SPOOLED, SPOOLED
         else:
             yield from ((file, str(file)) for file in find_files(path))

@@ -1,5 +1,10 @@
 """The errors that a user can mend: each message names the thing, the rule, the value and the remedy."""
 
+import errno
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors of a disk that takes no more; they name no file where one that is open is written to."""
+
 
 class SerError(Exception):
     """Root of every error that ser_lib raises on purpose."""

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ser_lib.errors import BundleError
+from ser_lib.errors import BundleError, SerError
 from ser_lib.params import printable, shown
-from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE, whole_file
+from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE, whole_file, write_temporary
 
 CHECKSUMS_FILE = "SHA256SUMS"
 """Member that names every other one with its hash, as `sha256sum --check` reads it."""
@@ -68,7 +68,7 @@ def unpacked(path: Path) -> Iterator[Path]:
                 f"{shown(path)} must be an exported bundle. It cannot be read: {printable(str(error))}."
             ) from None
         except Exception as error:  # zlib and others of what packs files
-            raise error if isinstance(error, BundleError) else _damaged(path, str(error)) from None
+            raise error if isinstance(error, SerError) else _damaged(path, str(error)) from None
         yield Path(name)
 
 
@@ -93,7 +93,7 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != sums.get(name):
             raise _damaged(path, f"{name} is not what {CHECKSUMS_FILE} says")
-        (folder / name).write_bytes(content)
+        write_temporary(folder / name, content)
 
 
 def _refuse_large(path: Path) -> None:

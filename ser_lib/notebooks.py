@@ -18,7 +18,7 @@ from PIL import Image
 from traitlets import Unicode
 from traitlets.config import Config
 
-from ser_lib.errors import ParameterError, RunError, SerError
+from ser_lib.errors import DISK_FULL, ParameterError, RunError, SerError
 from ser_lib.params import Params, project_root, shown
 from ser_lib.progress import FILE_VARIABLE, stage_line
 from ser_lib.redact import hide_in_notebook
@@ -79,7 +79,9 @@ def execute_notebook(stage: str, params: Params, *, scratch: Path, record: Path)
         except RuntimeError as error:
             raise RunError(f"{stage} stopped: {error}") from None
         except OSError as error:
-            raise RunError(f"{stage} stopped: {error.strerror or error}.") from None
+            place = error.filename or (partial if error.errno in DISK_FULL else None)
+            where = f"{shown(place)}: " if place else ""
+            raise RunError(f"{stage} stopped: {where}{error.strerror or error}.") from None
         finally:
             _publish(partial, published, params)
 

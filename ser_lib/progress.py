@@ -1,5 +1,6 @@
 """Progress bars that leave one settled line, in the terminal and in an executed notebook alike."""
 
+import contextlib
 import os
 import re
 import sys
@@ -32,7 +33,8 @@ class _NotebookLine:
         else:
             self._output.update(content, raw=True)
         if os.environ.get(FILE_VARIABLE):
-            Path(os.environ[FILE_VARIABLE]).write_text(re.sub(r" \|[ ─]*\|", ",", line), encoding="utf-8")
+            with contextlib.suppress(OSError):  # a full disk is for those to tell who write what counts
+                Path(os.environ[FILE_VARIABLE]).write_text(re.sub(r" \|[ ─]*\|", ",", line), encoding="utf-8")
 
     def flush(self) -> None:
         """Nothing is held back."""

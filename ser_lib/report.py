@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from nbconvert import HTMLExporter
 
 from ser_lib import plots
-from ser_lib.errors import RunError
+from ser_lib.errors import RunError, StageError
 from ser_lib.fresh import Pages, looks_of, noted_pages
 from ser_lib.pages import shared_with_training, templates
 from ser_lib.params import shown
@@ -125,6 +125,8 @@ def _is_right(name: str, left_out: list[str], write: Callable[..., None], *value
     """Write a page where it must be; tell whether all is right, and if not add to `left_out` why."""
     try:
         write(*values)
+    except StageError:  # a disk that is full is no fault of the record
+        raise
     except RunError as error:
         left_out.append(f"{name}: {error}")
     except Exception as error:  # a record may come from anywhere; the others have their pages all the same

@@ -106,6 +106,22 @@ def whole_file(path: Path, *, through_link: bool = True) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def write_temporary(path: Path, content: bytes) -> None:
+    """Write a file in a temporary folder.
+
+    Raises
+    ------
+    StageError
+        If it cannot be written; where such folders lie is for the user to say.
+    """
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise StageError(
+            f"The temporary file {path} cannot be written ({error.strerror or error}). TMPDIR names another folder."
+        ) from None
+
+
 def write_text(path: Path, text: str, *, through_link: bool = True) -> None:
     """Write a text file whole or not at all; `through_link` as of `whole_file`."""
     with whole_file(path, through_link=through_link) as partial:

@@ -97,7 +97,7 @@ def run_with_files_of_at_most(root, size, *arguments):
     ("size", "message"),
     [
         (40_000, "01_preprocess stopped: artifacts/full/processed_data.npz cannot be written (File too large). "),
-        (10_000, "01_preprocess stopped: File too large."),
+        (10_000, "01_preprocess stopped: artifacts/full/01_preprocess.ipynb: File too large."),
         (100, "params.yaml cannot be written (File too large)"),
     ],
 )
