@@ -138,6 +138,6 @@ def write(where: str | None, writer: Callable) -> None:
 
 def write_table(table: "pd.DataFrame", to) -> None:
     """Write a table as CSV to standard output or a file, which appears whole or not at all."""
-    from ser_lib.store import write_csv
+    from ser_lib.store import without_formulas, write_csv
 
-    table.to_csv(to, index=False) if to is sys.stdout else write_csv(to, table)
+    without_formulas(table).to_csv(to, index=False) if to is sys.stdout else write_csv(to, table)

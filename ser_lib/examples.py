@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ser_lib.bundle import Bundle
 from ser_lib.errors import StageError
 from ser_lib.params import Params, resolve, shown
-from ser_lib.store import require
+from ser_lib.store import read_csv, require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,10 +56,8 @@ def example_speaker(params: Params, bundle: Bundle) -> str | None:
 
 def _column(path: Path, notebook: str, name: str) -> "pd.Series":
     """Column of a table of clips that `notebook` wrote, by clip."""
-    import pandas as pd
-
     try:
-        table = pd.read_csv(require(path, notebook), dtype=str, keep_default_na=False).set_index("clip", drop=False)
+        table = read_csv(require(path, notebook)).set_index("clip", drop=False)
         if not table.empty:
             return table[name]
     except (ValueError, KeyError):

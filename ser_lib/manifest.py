@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ser_lib import __version__
 from ser_lib.errors import RunError
 from ser_lib.params import printable, project_root, shown
-from ser_lib.store import write_text
+from ser_lib.store import read_csv, write_text
 
 MANIFEST_FILE = "manifest.json"
 """Name of the manifest in a record."""
@@ -185,8 +185,6 @@ def _cpu() -> str | None:
 
 def describe_corpus(clips_file: Path) -> Corpus:
     """Fingerprint of the clips in `clips.csv`: ids and contents decide, not folders, names or dates."""
-    import pandas as pd
-
-    clips = pd.read_csv(clips_file, dtype=str, keep_default_na=False)
+    clips = read_csv(clips_file)
     lines = sorted(f"{clip} {sha256}\n" for clip, sha256 in zip(clips["clip"], clips["sha256"], strict=True))
     return Corpus(clips=len(lines), sha256=hashlib.sha256("".join(lines).encode()).hexdigest())

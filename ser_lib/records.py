@@ -18,7 +18,7 @@ from ser_lib.labels import EMOTIONS
 from ser_lib.manifest import MANIFEST_FILE, Manifest, check_plain, read_manifest
 from ser_lib.params import Params, project_root, read_values, resolve, shown
 from ser_lib.schema import HISTORY, LEAKAGE, METRICS
-from ser_lib.store import LEAKAGE_FILE
+from ser_lib.store import LEAKAGE_FILE, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,10 +124,8 @@ class Record:
         path = self.plain / "test_predictions.csv"
         if not path.is_file():
             return None
-        import pandas as pd
-
         try:
-            return pd.read_csv(path, dtype=str, keep_default_na=False)[["clip", "true", "predicted"]]
+            return read_csv(path)[["clip", "true", "predicted"]]
         except (ValueError, KeyError):
             raise _damaged(path) from None
 

@@ -40,6 +40,7 @@ from ser_lib.store import (
     ProcessedData,
     in_order,
     one_hot,
+    read_csv,
     to_labels,
     write_array,
     write_csv,
@@ -329,7 +330,7 @@ def read_split_file(path: str, clips: pd.DataFrame) -> np.ndarray:
 
 def _read_clips_and_sets(path: str) -> pd.DataFrame:
     try:
-        table = pd.read_csv(resolve(path), dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = read_csv(resolve(path), encoding="utf-8-sig")
     except (ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
         raise _refused(path, "must be a CSV file", reason) from None

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import secrets
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,7 +37,8 @@ LICENCE_FILE = "LICENCE.txt"
 BUNDLE_FILE = "bundle.json"
 """What a model was trained with; beside the model."""
 
-
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How a text begins that a spreadsheet computes, or one that was kept from it."""
 _SPEAKERS = TypeAdapter(dict[str, Statistics])
 
 
@@ -142,9 +144,42 @@ def read_json(path: Path) -> dict:
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
-    """Write a table without its index, whole or not at all."""
+    """Write a table without its index, whole or not at all; its text as `without_formulas` gives it."""
     with whole_file(path) as partial:
-        table.to_csv(partial, index=False)
+        without_formulas(table).to_csv(partial, index=False)
+
+
+def without_formulas(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Table with an apostrophe before each text that a spreadsheet would compute: `=…`, `+…`, `-…`, `@…`, tab, return.
+
+    Names of files and speakers come from anywhere. Numbers stay as they are, and `read_csv` takes the apostrophe away.
+    """
+    texts = [name for name, column in table.items() if column.dtype.kind == "O"]
+    return table.assign(**{name: table[name].map(_as_text) for name in texts})
+
+
+def _as_text(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def read_csv(path: Path, **options: str) -> "pd.DataFrame":
+    """Read a table of text as it was before `write_csv`; `options` for pandas.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    OSError
+        If it cannot be read.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, **options)
+    return table.map(_as_it_was, na_action="ignore")  # a row may be short
+
+
+def _as_it_was(text: str) -> str:
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -244,11 +279,9 @@ def load_split(params: Params, clips: "pd.DataFrame") -> np.ndarray:
     StageError
         If the split is missing or is one of other clips.
     """
-    import pandas as pd
-
     path = require(params.output_dir / SPLIT_FILE, "02_split")
     try:
-        split = pd.read_csv(path, dtype=str, keep_default_na=False)
+        split = read_csv(path)
         fits = split["clip"].tolist() == clips["clip"].tolist() and set(split["set"]) - {UNUSED} == set(SETS)
     except (ValueError, KeyError):
         fits = False

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -134,6 +135,16 @@ def test_signal_gives_what_its_file_gives(voices, write_wav, rate, n_channels):
 def test_signal_that_cannot_be_used_is_one_line(voices, signal, rate, reason):
     with pytest.raises(AudioError, match=reason):
         load_bundle(voices / "reports" / "people").predict(signal, rate)
+
+
+@pytest.mark.parametrize("to", ["t.csv", "-"])
+@pytest.mark.parametrize("words", [(), ("--window", "0.5")])
+def test_name_of_a_file_is_no_formula(voices, predicted, monkeypatch, to, words):
+    monkeypatch.chdir(voices / "in")
+    Path("a.wav").rename("=HYPERLINK(1).wav")
+    done = predicted("=HYPERLINK(1).wav", "--run", "people", "--csv", to, *words)
+    text = done.out if to == "-" else Path(to).read_text()
+    assert text.splitlines()[1].startswith("'=HYPERLINK(1).wav,")
 
 
 def test_standard_input_is_a_file_like_any(voices, predicted, monkeypatch):

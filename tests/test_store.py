@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import re
@@ -236,6 +237,29 @@ def test_missing_files_name_the_notebook_to_run_first(project):
         store.load_sets(params)[1]["train"]
     with pytest.raises(StageError, match="02_split first"):
         store.read_array(params.output_dir / "x_test.npy", "02_split")
+
+
+ODD = ["=1+1", "+1", "-x", "@a", "\tx", "'=x", "''-x", "'x", "x=1", "-5", "'", "", "a,b", '"=x"']
+
+
+def test_no_text_is_a_formula_to_a_spreadsheet_and_all_come_back(tmp_path):
+    table = pd.DataFrame({"clip": ODD, "dB": np.linspace(-3, 3, len(ODD)), "n": range(-3, len(ODD) - 3)})
+    store.write_csv(tmp_path / "t.csv", table)
+    with (tmp_path / "t.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["clip"][:1] for row in rows if row["clip"][:1] in set("=+-@\t\r")] == []
+    assert [row["clip"] for row in rows[:2]] == ["'=1+1", "'+1"]
+    assert [float(row["dB"]) for row in rows] == table["dB"].tolist()
+    assert [row["n"] for row in rows] == [str(number) for number in table["n"]]
+    assert store.read_csv(tmp_path / "t.csv")["clip"].tolist() == ODD
+
+
+def test_split_of_clips_with_odd_names_is_theirs(project):
+    params, data = make_params({}), tiny_data()
+    clips = data.clips.assign(clip=[f"{ODD[number % 9]}{number}" for number in range(len(data.clips))])
+    sets = np.array((["train"] * 6 + ["validation", "test"]) * 7)
+    store.write_csv(params.output_dir / "split.csv", clips.assign(set=sets))
+    assert store.load_split(params, clips).tolist() == sets.tolist()
 
 
 def test_set_is_chosen_by_the_split(project):
