@@ -79,14 +79,14 @@ def check_plain(folder: Path) -> None:
     """Refuse the folder of a record or a study that is, or at any depth holds, anything but plain files and folders.
 
     It may come from anywhere: what a link names would be written over, or shown as if the record said it, and a pipe
-    would be waited for. A folder that is not there is fine.
+    would be waited for. What is no folder is none of them.
 
     Raises
     ------
     RunError
         Naming the first of them.
     """
-    if not os.path.lexists(folder):
+    if not folder.is_symlink() and not folder.is_dir():
         return
     odd = folder if folder.is_symlink() else next(_odd_below(folder), None)
     if odd is not None:

@@ -28,6 +28,7 @@ from ser_lib.errors import SerError, StageError
 from ser_lib.examples import tested_files
 from ser_lib.explain import occlude
 from ser_lib.params import Params, printable, resolve
+from ser_lib.store import write_temporary
 from ser_lib.timeline import predict_timeline, read_envelope, summary_text
 
 _LONG = 2.0
@@ -86,7 +87,7 @@ def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_B
     def show_content(content: bytes, name: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / (Path(name).name[-100:] or "file")  # a browser may give any name
-            file.write_bytes(content)
+            write_temporary(file, content)
             show(file)
 
     def show_upload(change: dict) -> None:

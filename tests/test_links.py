@@ -150,3 +150,4 @@ def test_hard_links_and_folders_are_plain(root, secret):
     os.link(root / "reports" / "good" / "metrics.json", root / "reports" / "foreign" / "sub" / "x")
     check_plain(root / "reports" / "foreign")
     check_plain(root / "reports" / "not there")
+    check_plain(root / "reports" / "good" / "metrics.json")  # as a bundle is a zip file in reports/
