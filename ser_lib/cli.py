@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 INTERRUPT_AGAIN = 20.0
 """Seconds after which an interrupt that did not end the process is sent once more."""
 _OUTPUT = "standard output"
+_terminated = threading.Event()
+"""Set once SIGTERM has come."""
 app = typer.Typer(
     help="Speech emotion recognition: five notebooks from wav files to a prediction.",
     no_args_is_help=True,
@@ -313,7 +315,8 @@ def list_params() -> None:
 
 
 def main() -> None:
-    """Run the command; a mistake of the user's is one line and exit status 1."""
+    """Run the command; a mistake of the user's is one line and exit status 1, a signal 128 and its number."""
+    _terminated.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     _name_output()
@@ -329,6 +332,9 @@ def main() -> None:
         if not isinstance(error, BrokenPipeError):  # whoever read it has read enough
             print(f"error: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(1) from None
+    finally:
+        if _terminated.is_set():  # a command ends as after Ctrl-C, but whoever asked it to end knows the difference
+            raise SystemExit(128 + signal.SIGTERM)
 
 
 class _Output(io.FileIO):
@@ -358,8 +364,10 @@ def _one_line(error: SerError | OSError) -> str:
     return (f"{shown(error.filename)}: " if error.filename else "") + (error.strerror or str(error))
 
 
-def interrupt(*_signal: object) -> None:
+def interrupt(number: int, *_frame: object) -> None:
     """Raise KeyboardInterrupt, and once more if that gets lost: a library may swallow it while it is imported."""
+    if number == signal.SIGTERM:
+        _terminated.set()
     again = threading.Timer(INTERRUPT_AGAIN, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
     again.daemon = True
     again.start()

@@ -416,18 +416,42 @@ def test_record_of_a_resumed_run_shows_no_path_either(stopped, resumed):
         assert "jürgen" not in path.read_text() and r"j\u00fcrgen" not in path.read_text(), path.name
 
 
-def test_interrupted_run_says_so(full):
-    with start_ser(full.root, "run", "--name", "interrupted", *set_all(SMALL)) as process:
-        manifest = full.root / "reports" / "interrupted" / "manifest.json"
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_run_says_so(full, number, status):
+    name = f"interrupted-{status}"
+    with start_ser(full.root, "run", "--name", name, *set_all(SMALL)) as process:
+        manifest = full.root / "reports" / name / "manifest.json"
         wait_for(lambda: manifest.exists() and psutil.Process(process.pid).children(), process)
         children = psutil.Process(process.pid).children(recursive=True)
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert stderr == "Interrupted. To go on: ser run --resume interrupted\n"
+    assert process.returncode == status
+    assert stderr == f"Interrupted. To go on: ser run --resume {name}\n"
     assert json.loads(manifest.read_text())["state"] == "interrupted in 01_preprocess"
     assert psutil.wait_procs(children, timeout=30)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "passed_on", "status"),
+    [("SIGINT", True, 130), ("SIGTERM", True, 143), ("SIGINT", False, 0), ("SIGTERM", False, 143)],
+)
+def test_exit_status_of_every_command_tells_the_signal(number, passed_on, status):
+    # some commands end by themselves after Ctrl-C, with what they have
+    code = f"""
+import signal
+from ser_lib import cli
+@cli.app.command()
+def wait():
+    try:
+        signal.raise_signal(signal.{number})
+    except KeyboardInterrupt:
+        if {passed_on}:
+            raise
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "wait"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stderr
 
 
 def test_interrupt_that_a_library_swallows_comes_again():
