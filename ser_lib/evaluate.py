@@ -214,7 +214,7 @@ def _check_files(clips: pd.DataFrame, params: Params) -> None:
             state = "has changed" if path.is_file() else "is missing"
             raise StageError(
                 f"`DATASET_PATH` must hold the test clips as they were processed: {clip.file} {state}. "
-                f"Run 01_preprocess again, or set ROBUSTNESS to false."
+                f"Run 01_preprocess again, with the folder that holds them, or set ROBUSTNESS to false."
             )
 
 

@@ -18,11 +18,17 @@ def example_file(params: Params) -> Path:
     Raises
     ------
     StageError
-        If an earlier notebook's tables are missing, or do not name the clip.
+        If an earlier notebook's tables are missing, or do not name the clip, or it is not there any more.
     """
     if params.EXAMPLE_AUDIO_FILE is not None:
         return resolve(params.EXAMPLE_AUDIO_FILE)
-    return tested_files(params)[0]
+    example = tested_files(params)[0]
+    if not example.is_file():
+        raise StageError(
+            f"`DATASET_PATH` must hold the test clips as they were processed: {example.name} is missing. "
+            f"Run 01_preprocess again, with the folder that holds them."
+        )
+    return example
 
 
 def tested_files(params: Params) -> list[Path]:

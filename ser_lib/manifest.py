@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ser_lib import __version__
 from ser_lib.errors import RunError
 from ser_lib.params import printable, project_root, shown
+from ser_lib.sources import git, library_hash
 from ser_lib.store import read_csv, write_text
 
 MANIFEST_FILE = "manifest.json"
@@ -27,6 +28,7 @@ class Environment(BaseModel):
 
     ser_lib: str | None = None
     commit: str | None = Field(None, description="commit of the project; null where git cannot tell")
+    library: str | None = Field(None, description="SHA-256 over the library's modules")
     dirty: bool | None = Field(None, description="whether code, notebooks, parameters or lock differ from the commit")
     python: str | None = None
     platform: str | None = None
@@ -49,6 +51,10 @@ class Stage(BaseModel):
     ended: str | None = None
     seconds: float = Field(ge=0, allow_inf_nan=False)
     commit: str | None = None
+    notebook: str | None = Field(None, description="SHA-256 over the code of the notebook, without parameters")
+    edited: list[str] | None = Field(
+        None, description="notebook and modules whose code was unlike the commit's; null where git cannot tell"
+    )
     artifacts: dict[str, str] = Field({}, description="file and its SHA-256")
 
 
@@ -73,6 +79,16 @@ class Manifest(BaseModel):
     def artifacts(self) -> dict[str, str]:
         """Hash of each file that the run wrote."""
         return {name: digest for stage in self.stages.values() for name, digest in stage.artifacts.items()}
+
+    @property
+    def code(self) -> str:
+        """Say where the code that ran is unlike the commit's, or that no commit tells; of older records nothing."""
+        names = sorted({name for stage in self.stages.values() for name in stage.edited or []})
+        if names:
+            return f"Some of the code that ran is unlike the commit's: {', '.join(names)}."
+        if any(stage.notebook and stage.edited is None for stage in self.stages.values()):
+            return f"No commit tells which code ran; {MANIFEST_FILE} has its hashes."
+        return ""
 
 
 def check_plain(folder: Path) -> None:
@@ -146,6 +162,7 @@ def describe_environment() -> Environment:
     return Environment(
         ser_lib=__version__,
         **_commit(),
+        library=library_hash(),
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         cpu=_cpu(),
@@ -156,12 +173,9 @@ def describe_environment() -> Environment:
 
 def _commit() -> dict:
     sources = ("ser_lib", "notebooks", "params", "requirements.lock")
-    try:
-        commit, changes = (
-            subprocess.run(["git", "-C", project_root(), *call], capture_output=True, text=True, check=True).stdout
-            for call in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", *sources])
-        )
-    except (OSError, subprocess.CalledProcessError):
+    commit = git(project_root(), "rev-parse", "HEAD")
+    changes = git(project_root(), "status", "--porcelain", "--", *sources)
+    if commit is None or changes is None:
         return {"commit": None, "dirty": None}
     return {"commit": commit.strip(), "dirty": bool(changes.strip())}
 

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,20 @@ from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
-from traitlets import Unicode
+from traitlets import Dict, Unicode
 from traitlets.config import Config
 
 from ser_lib.errors import DISK_FULL, ParameterError, RunError, SerError
+from ser_lib.handover import RUN_VARIABLE
+from ser_lib.leftovers import private_folder
 from ser_lib.params import Params, project_root, shown
 from ser_lib.progress import FILE_VARIABLE, stage_line
 from ser_lib.redact import hide_in_notebook
+from ser_lib.sources import notebook_path
 from ser_lib.store import write_text
 
 _PNG = "image/png"
+_INJECTED = "# What this run used, whatever the cell above says"
 _SESSION = "JPY_SESSION_NAME"
 """Variable by which Jupyter tells a kernel that somebody looks at its notebook; a command in one hands it down."""
 
@@ -33,12 +36,12 @@ class LoggedKernelManager(AsyncKernelManager):
     """Starts kernels whose own streams go to a file: notes of dying libraries are nothing for the terminal."""
 
     log_file = Unicode().tag(config=True)
-    progress_file = Unicode().tag(config=True)
+    variables = Dict().tag(config=True)
 
     async def start_kernel(self, **options: Any) -> None:
-        """Start a kernel that tells its progress in the one file, and what its cells do not show in the other."""
+        """Start a kernel with `variables` in its environment; what its cells do not show goes to `log_file`."""
         environment = {name: value for name, value in options.pop("env", os.environ).items() if name != _SESSION}
-        environment[FILE_VARIABLE] = self.progress_file
+        environment |= self.variables
         with Path(self.log_file).open("ab") as log:
             await super().start_kernel(stdout=log, stderr=log, env=environment, **options)
 
@@ -51,24 +54,22 @@ def execute_notebook(stage: str, params: Params, *, scratch: Path, record: Path)
     RunError
         If it fails; the executed notebook is in the record all the same, with the error.
     """
-    notebook = project_root() / "notebooks" / f"{stage}.ipynb"
+    notebook = notebook_path(stage)
     partial, published = scratch / notebook.name, record / notebook.name
     log_file = scratch / "kernels.log"
-    declared = declared_parameters(notebook)
-    defaults = Params().model_dump()
     values = params.model_dump()
-    changed = {name: values[name] for name in declared if values[name] != defaults[name]}
+    given = {name: values[name] for name in declared_parameters(notebook)}
     headings = _headings(notebook)
     told = scratch / ".progress"
-    with stage_line(stage, told) as show, tempfile.TemporaryDirectory(prefix="ser-") as sockets:
+    with stage_line(stage, told) as show, private_folder() as folder:
 
         def show_cell(cell: nbformat.NotebookNode, cell_index: int) -> None:
             show(f"cell {cell_index + 1} of {len(headings)} · {headings[min(cell_index, len(headings) - 1)]}")
 
         try:
             papermill.execute_notebook(
-                notebook, partial, parameters=changed, kernel_name="python3", cwd=project_root(),
-                progress_bar=False, on_cell_start=show_cell, **_kernel_options(log_file, told, Path(sockets)),
+                notebook, partial, parameters=given, kernel_name="python3", cwd=project_root(),
+                progress_bar=False, on_cell_start=show_cell, **_kernel_options(params, folder, log_file, told),
             )  # fmt: skip
         except PapermillExecutionError as error:
             raise RunError(f"{stage} stopped: {_one_line(error)} See {shown(published)}.") from None
@@ -86,11 +87,16 @@ def execute_notebook(stage: str, params: Params, *, scratch: Path, record: Path)
             _publish(partial, published, params)
 
 
-def _kernel_options(log_file: Path, told: Path, sockets: Path) -> dict[str, Any]:
+def _kernel_options(params: Params, folder: Path, log_file: Path, told: Path) -> dict[str, Any]:
+    """Options of a kernel that leaves everything in `folder` which only it needs."""
+    temporary, file = folder / "tmp", folder / "params.json"
+    temporary.mkdir()
+    file.write_text(params.model_dump_json(), encoding="utf-8")
+    variables = {FILE_VARIABLE: told, RUN_VARIABLE: file, "TMPDIR": temporary, "JOBLIB_TEMP_FOLDER": temporary}
     # IPC sockets can be listened to by no other user, and in a folder of their own by no other run: by default they
     # are kernel-ipc-1 and on in the working directory. papermill's 60 and 4 seconds are too few for a busy machine
-    settings = {"transport": "ipc", "ip": str(sockets / "kernel")}
-    settings |= {"log_file": str(log_file), "progress_file": str(told)}
+    settings = {"transport": "ipc", "ip": str(folder / "kernel"), "connection_file": str(folder / "kernel.json")}
+    settings |= {"log_file": str(log_file), "variables": {name: str(path) for name, path in variables.items()}}
     return {
         "kernel_manager_class": LoggedKernelManager,
         "config": Config({"LoggedKernelManager": settings}),
@@ -143,8 +149,16 @@ def _publish(notebook: Path, published: Path, params: Params) -> None:
     else:
         content = hide_in_notebook(content, params)
         shrink_pictures(content)
+        _name_injected(content)
         write_text(published, json.dumps(content, indent=1, ensure_ascii=False) + "\n", through_link=False)
     notebook.unlink()
+
+
+def _name_injected(notebook: dict) -> None:
+    """Say in the cell that papermill injected that its values, not those of the cell above, are the run's."""
+    for cell in notebook["cells"]:
+        if "injected-parameters" in cell["metadata"].get("tags", []):
+            cell["source"] = "".join(cell["source"]).replace("# Parameters", _INJECTED, 1).splitlines(keepends=True)
 
 
 def shrink_pictures(notebook: dict) -> None:

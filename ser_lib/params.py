@@ -335,11 +335,6 @@ def unknown_parameter(name: str) -> str:
     return f"`{name}` is not a parameter. {advice}"
 
 
-def notebook_params(namespace: Mapping[str, Any]) -> Params:
-    """Parameters from a notebook's variables (`globals()`): every name that is a field of `Params`."""
-    return make_params({name: namespace[name] for name in Params.model_fields if name in namespace})
-
-
 def load_params(*files: str | Path, overrides: Iterable[str] = ()) -> Params:
     """Parameters from YAML files and `NAME=VALUE` overrides, the later one winning.
 

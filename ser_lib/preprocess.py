@@ -11,6 +11,7 @@ from ser_lib import work
 from ser_lib.cache import open_cache
 from ser_lib.corpora import Clip, Skipped, find_corpora, tell_reasons
 from ser_lib.errors import AudioError, DatasetError, StageError
+from ser_lib.handover import keep_params
 from ser_lib.normalize import normalize, speaker_statistics
 from ser_lib.parallel import each as _each
 from ser_lib.params import Params
@@ -46,6 +47,7 @@ def preprocess_data(params: Params) -> ProcessedData:
     else:
         save_processed(params.processed_data_file, data)
     write_csv(params.output_dir / "clips.csv", data.clips)
+    keep_params("01_preprocess", params)
     return replace(data, skipped=skipped)
 
 

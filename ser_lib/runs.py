@@ -38,6 +38,7 @@ from ser_lib.pages import write_model_card
 from ser_lib.params import Params, load_params, make_params, resolve, shown
 from ser_lib.records import RUN_NAME, record_folder, scratch_folder
 from ser_lib.redact import PATH_PARAMETERS, hide_value
+from ser_lib.sources import edited, notebook_hash
 from ser_lib.store import (
     BUNDLE_FILE,
     LEAKAGE_FILE,
@@ -209,10 +210,18 @@ def execute_run(run: Run) -> None:
         manifest.stages = {stage: manifest.stages[stage] for stage in done}
         _remove_results(run, STAGES[len(done) :])
         manifest.environment = describe_environment()
+        _tell_edited(STAGES[len(done) :])
         for stage in STAGES[len(done) :]:
             _execute_stage(run, stage, manifest)
         _end(run, manifest, DONE)
         write_model_card(run.record)
+
+
+def _tell_edited(stages: Iterable[str]) -> None:
+    """Tell in a line which notebooks are about to run with code unlike the commit's; modules, the record tells."""
+    names = [name for stage in stages for name in edited(stage) or [] if name.endswith(".ipynb")]
+    if names:
+        print(f"warning: code unlike the commit's, as the record says: {', '.join(names)}", file=sys.stderr, flush=True)
 
 
 def _take_up_manifest(run: Run) -> Manifest:
@@ -239,6 +248,7 @@ def _is_done(run: Run, stage: str, manifest: Manifest) -> bool:
 
 def _execute_stage(run: Run, stage: str, manifest: Manifest) -> None:
     started, clock = now(), time.monotonic()
+    code = {"notebook": notebook_hash(stage), "edited": edited(stage)}
     _end(run, manifest, f"running {stage}")
     if not sys.stderr.isatty():  # where the line of progress does not show
         print(f"  {stage} ...", flush=True)
@@ -261,6 +271,7 @@ def _execute_stage(run: Run, stage: str, manifest: Manifest) -> None:
         ended=now(),
         seconds=round(time.monotonic() - clock, 1),
         commit=manifest.environment.commit,
+        **code,
         artifacts={path.name: file_hash(path) for path in run.outputs(stage)},
     )
     print(f"  {stage:<14} {manifest.stages[stage].seconds:6.1f} s", flush=True)
@@ -304,6 +315,7 @@ def hold(run: Run) -> Iterator[None]:
                 f"Only one process at a time may execute the run {run.name}, or use {shown(folder)}. "
                 "Wait for the other to end."
             ) from None
-        for left in folder.glob(".partial-*"):  # of a process that was killed
-            left.unlink()
+        for place in {folder, run.scratch, run.record}:
+            for left in place.glob(".partial-*"):  # of a process that was killed
+                left.unlink()
         yield

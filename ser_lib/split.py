@@ -29,6 +29,7 @@ import pandas as pd
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, train_test_split
 
 from ser_lib.errors import DatasetError, ParameterError
+from ser_lib.handover import keep_params
 from ser_lib.labels import EMOTIONS
 from ser_lib.leakage import leakage, shared
 from ser_lib.params import Params, resolve, shown
@@ -91,6 +92,7 @@ def split_data(data: ProcessedData, params: Params) -> pd.DataFrame:
     write_json(params.output_dir / LEAKAGE_FILE, leakage(table))
     table = table[["clip", "corpus", "speaker", "text", "emotion", "set"]]
     write_csv(params.output_dir / SPLIT_FILE, table)
+    keep_params("02_split", params)
     return table
 
 

@@ -11,6 +11,7 @@ from ser_lib.backends import load_onnx
 from ser_lib.bundle import save_bundle
 from ser_lib.calibrate import fit_temperature
 from ser_lib.errors import StageError
+from ser_lib.handover import keep_params
 from ser_lib.model import (
     build_model,
     keras,
@@ -74,6 +75,7 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     temperature = fit_temperature(y_validation.argmax(axis=1), predict_probabilities(best_model, X_validation))
     _save(model, history, data, params)
     save_bundle(data, load_split(params, data.clips), params, temperature=temperature)
+    keep_params("03_train", params)
     return model, history
 
 

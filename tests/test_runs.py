@@ -39,6 +39,16 @@ def make_root(folder):
     return folder
 
 
+def type_parameter(root, stage, before, after):
+    """Change the cell of parameters of a notebook, as somebody would who opens it."""
+    path = root / "notebooks" / f"{stage}.ipynb"
+    notebook = nbformat.read(path, 4)
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert before in cell.source
+    cell.source = cell.source.replace(before, after)
+    nbformat.write(notebook, path)
+
+
 def start_ser(root, *arguments):
     environment = os.environ | {"SER_ROOT": str(root)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -85,9 +95,13 @@ def shows_a_path(text):
 
 @pytest.fixture(scope="module")
 def full(demo_folder, tmp_path_factory):
-    """The five notebooks on the small demo corpus."""
+    """The five notebooks on the small demo corpus, after somebody has typed other parameters into them."""
     root = make_root(tmp_path_factory.mktemp("full") / "the próject")
     shutil.copytree(demo_folder, root / "data" / "demo")
+    type_parameter(root, "01_preprocess", 'CORPORA: list[str] = ["DEMO"]', 'CORPORA: list[str] = ["OWN"]')
+    type_parameter(root, "01_preprocess", '"data/demo"', '"my voices"')
+    type_parameter(root, "03_train", "EPOCHS: int = 50", "EPOCHS: int = 1")
+    type_parameter(root, "03_train", "MODEL: str =", "SEED: int = 3\nMODEL: str =")
     (root / "params" / "small.yaml").write_text(yaml.safe_dump(SMALL | {"EPOCHS": 9}))
     done = ser(root, "run", "params/demo.yaml", "--with", "params/small.yaml", "-p", "EPOCHS=2", "--name", "full")
     assert done.status == 0, done.stderr
@@ -169,12 +183,32 @@ def test_parameters_are_recorded_all(full):
     assert recorded["HOP_LENGTH"] == 512
 
 
-def test_notebooks_are_given_what_differs_from_their_defaults(full):
-    injected = [
-        cell.source for cell in full.notebooks[2].cells if "injected-parameters" in cell.metadata.get("tags", [])
-    ]
-    lines = {line.partition(" = ")[0]: line.partition(" = ")[2] for line in injected[0].splitlines() if " = " in line}
-    assert lines == {"OUTPUT_DIR": '"artifacts/full"', "LSTM_UNITS": "8", "DENSE_UNITS": "8", "EPOCHS": "2"}
+def injected_values(notebook):
+    """Values of the cell that a run adds after that of the parameters."""
+    (cell,) = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    values = {}
+    exec(cell.source, values)
+    return {name: value for name, value in values.items() if not name.startswith("__")}
+
+
+def test_notebooks_are_given_every_parameter_that_they_declare(full):
+    recorded, given = yaml.safe_load((full.record / "params.yaml").read_text()), {}
+    for stage, notebook in zip(runs.STAGES, full.notebooks, strict=True):
+        values = injected_values(notebook)
+        assert list(values) == notebooks.declared_parameters(full.root / "notebooks" / f"{stage}.ipynb")
+        given |= values
+    assert given == recorded
+
+
+def test_what_was_typed_into_the_notebooks_does_not_count(full):
+    assert len(json.loads((full.output / "history.json").read_text())["loss"]) == 2
+    assert set(pd.read_csv(full.output / "clips.csv")["corpus"]) == {"DEMO"}
+    assert yaml.safe_load((full.record / "params.yaml").read_text())["EPOCHS"] == 2
+    (typed,) = [cell for cell in full.notebooks[2].cells if "parameters" in cell.metadata.get("tags", [])]
+    (injected,) = [cell for cell in full.notebooks[2].cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    assert "EPOCHS: int = 1 " in typed.source
+    assert injected.source.startswith("# What this run used, whatever the cell above says\n")
+    assert {"EPOCHS = 2", "SEED = 0"} <= set(injected.source.splitlines())
 
 
 def sha256(data):
@@ -200,12 +234,14 @@ def test_manifest_says_with_what_it_ran(full):
     assert {"pytest", "numpy", "ser_lib"} <= set(environment["packages"])
     assert environment["ser_lib"] == version("ser_lib")
     assert (environment["commit"], environment["dirty"]) == (None, None)  # the test's project is no clone
+    assert re.fullmatch("[0-9a-f]{64}", environment["library"])
+    assert all(re.fullmatch("[0-9a-f]{64}", stage["notebook"]) for stage in manifest_of(full.record)["stages"].values())
 
 
 def test_manifest_has_the_hash_of_every_file(full):
     stages = manifest_of(full.record)["stages"]
     hashes = {name: digest for stage in stages.values() for name, digest in stage["artifacts"].items()}
-    kept = {"params.yaml", "figures", "kernels.log", ".lock"}
+    kept = {"params.yaml", "figures", "kernels.log", ".lock", "notebook_params.json"}
     assert set(hashes) == set(os.listdir(full.output)) - kept
     for name in hashes:
         assert hashes[name] == sha256((full.output / name).read_bytes()), name
@@ -251,7 +287,7 @@ def test_artifacts_are_all_there(full):
         "processed_data.npz", "clips.csv", "skipped.csv", "split.csv", "leakage.json", "x_test.npy", "y_test.npy",
         "best_model.keras", "model.json", "model.onnx", "model.weights.h5", "history.json", "bundle.json",
         "LICENCE.txt", "metrics.json", "test_predictions.csv", "predictions.csv", "figures", "params.yaml",
-        "kernels.log",
+        "kernels.log", "notebook_params.json",
     }  # fmt: skip
     assert {name for name in os.listdir(full.output) if not name.startswith(".")} == expected
     assert not list(full.output.glob(".partial*"))

@@ -1,0 +1,117 @@
+"""Which code runs: its commit, its hash, and what of it is unlike the commit."""
+
+import ast
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+from ser_lib.errors import RunError
+from ser_lib.params import Params, printable, project_root, shown
+
+_LIBRARY = Path(__file__).resolve().parent
+
+
+def notebook_path(stage: str) -> Path:
+    """Path of the notebook of a stage."""
+    return project_root() / "notebooks" / f"{stage}.ipynb"
+
+
+def edited(stage: str) -> list[str] | None:
+    """Files that a stage runs and whose code is unlike the commit's: its notebook, and modules of the library.
+
+    Of a notebook, outputs, texts, comments, layout and values in the cell of parameters do not count: a run is given
+    its parameters, whatever stands there. None where git cannot tell.
+    """
+    parts = (_edited_notebook(stage), _edited_library())
+    known = [name for part in parts for name in part or []]
+    return None if None in parts and not known else known
+
+
+def _edited_notebook(stage: str) -> list[str] | None:
+    path = notebook_path(stage)
+    committed = git(project_root(), "show", f"HEAD:./notebooks/{path.name}")
+    if committed is None:
+        return None
+    return [] if _meaning(_code_cells(committed)) == _meaning(_read_cells(path)) else [f"notebooks/{path.name}"]
+
+
+def _edited_library() -> list[str] | None:
+    if git(_LIBRARY, "ls-files", "--error-unmatch", "--", "__init__.py") is None:
+        return None
+    options = ("--porcelain", "-z", "--no-renames", "--untracked-files=all")
+    lines = (git(_LIBRARY, "status", *options, "--", ".") or "").split("\0")
+    return [printable(line[3:]) for line in lines if line and (line.endswith(".py") or not line.startswith("??"))]
+
+
+def notebook_hash(stage: str) -> str:
+    """SHA-256 over the code of a stage's notebook, without its cell of parameters.
+
+    Raises
+    ------
+    RunError
+        If it is missing, or is no notebook.
+    """
+    cells = [source for source, is_parameters in _read_cells(notebook_path(stage)) if not is_parameters]
+    lines = [line.rstrip() for source in cells for line in source.splitlines() if line.strip()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def library_hash() -> str:
+    """SHA-256 over the names and contents of the library's modules."""
+    digest = hashlib.sha256()
+    for path in sorted(_LIBRARY.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(_LIBRARY).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def git(folder: Path, *call: str) -> str | None:
+    """What git prints; None where it fails, or is not installed."""
+    try:
+        command = ["git", "-C", str(folder), *call]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+    except (OSError, UnicodeDecodeError, subprocess.CalledProcessError):
+        return None
+
+
+def _read_cells(path: Path) -> list[tuple[str, bool]]:
+    try:
+        return _code_cells(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise RunError(f"{shown(path)} cannot be read as a notebook. Restore it: git restore {shown(path)}") from None
+
+
+def _code_cells(notebook: str) -> list[tuple[str, bool]]:
+    """Source of each cell that runs, and whether it is that of parameters; what papermill injected, it replaces."""
+    cells = [cell for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
+    tagged = [("".join(cell["source"]), cell["metadata"].get("tags", [])) for cell in cells]
+    return [(source, "parameters" in tags) for source, tags in tagged if "injected-parameters" not in tags]
+
+
+def _meaning(cells: list[tuple[str, bool]]) -> list[str]:
+    """What the cells do, one text for each that does something."""
+    meanings = [_parse(source, without_parameters=is_parameters) for source, is_parameters in cells]
+    return [meaning for meaning in meanings if meaning]
+
+
+def _parse(source: str, *, without_parameters: bool) -> str:
+    """Syntax of a cell without comments and layout; its words where it is no Python."""
+    from IPython.core.inputtransformer2 import TransformerManager  # a command that runs nothing does without
+
+    try:
+        body = ast.parse(TransformerManager().transform_cell(source)).body
+    except SyntaxError:
+        return " ".join(source.split())
+    kept = [node for node in body if not (without_parameters and _is_parameter(node))]
+    return "\n".join(map(ast.dump, kept))
+
+
+def _is_parameter(node: ast.stmt) -> bool:
+    """Tell whether a statement gives a parameter a plain value."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    try:
+        ast.literal_eval(node.value if targets else "")
+    except (ValueError, TypeError, SyntaxError):
+        return False
+    return bool(targets) and all(isinstance(one, ast.Name) and one.id in Params.model_fields for one in targets)
