@@ -1,5 +1,9 @@
 """One function on many clips, in parallel, with what the cache has read here."""
 
+import functools
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 from joblib import Parallel, delayed
@@ -21,7 +25,8 @@ def each(
     What the cache has under the task's key is read here, the rest is computed in parallel.
     """
     known = [key in cache for key in keys]
-    missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
+    worker = functools.partial(_work, function, os.getpid())
+    missing = [delayed(worker)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
     computed = Parallel(n_jobs=n_jobs if len(missing) > _BATCH else 1, batch_size=_BATCH, return_as="generator")(
         missing
     )
@@ -31,3 +36,22 @@ def each(
             bar.update(1)
             if number % _SHRINK_EVERY == 0:
                 cache.shrink()
+
+
+def _work(function: Callable, parent: int, *task: object) -> object:
+    """Result of `function(*task)`, in a process that ends with its parent."""
+    if os.getppid() == parent:  # otherwise this is the parent itself, or another machine
+        _end_with(parent)
+    return function(*task)
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """Let this process end soon after its parent, even one that was killed: joblib's would wait for minutes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,6 +1,10 @@
 import base64
 import io
+import os
 import stat
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +12,7 @@ import papermill
 import pytest
 from PIL import Image
 
+from ser_lib.leftovers import remove_leftovers
 from ser_lib.notebooks import execute_notebook, shrink_pictures
 from ser_lib.params import Params
 
@@ -35,6 +40,40 @@ def test_each_kernel_has_sockets_in_a_private_folder_of_its_own(project, tmp_pat
     assert rights == 0o700
     assert not first.parent.exists()  # nothing is left of it
     assert len(f"{first}-99".encode()) < 104  # a socket's path is short on every system
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = "from ser_lib.leftovers import private_folder\nwith private_folder() as at: print(at, flush=True); input()"
+    command = [sys.executable, "-c", code]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen(command, **pipes) as killed, subprocess.Popen(command, **pipes) as alive:
+        left, held = Path(killed.stdout.readline().strip()), Path(alive.stdout.readline().strip())
+        (left / "tmp").mkdir()
+        (left / "tmp" / "large.npy").write_bytes(b"x")
+        foreign = [tmp_path / "ser-other", tmp_path / "joblib_memmapping_folder_1", tmp_path / "ser-file"]
+        for path in foreign[:2]:
+            path.mkdir()
+        foreign[2].write_text("x")
+        killed.kill()
+        killed.wait()
+        assert left.is_dir()  # nobody was there to remove it
+        remove_leftovers()
+        assert not left.exists()
+        assert held.is_dir() and all(path.exists() for path in foreign)
+        alive.communicate("\n")
+    assert not held.exists()
+
+
+def test_kernel_keeps_to_its_folder(project, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *_files, config, **_options: seen.append(config))
+    execute_notebook("02_split", Params(), scratch=tmp_path, record=tmp_path / "record")
+    (settings,) = [config.LoggedKernelManager for config in seen]
+    folder = Path(settings.ip).parent
+    assert Path(settings.connection_file).parent == folder
+    assert {settings.variables[name] for name in ("TMPDIR", "JOBLIB_TEMP_FOLDER")} == {str(folder / "tmp")}
 
 
 def notebook_with(picture, kind="image/png"):
