@@ -1,7 +1,10 @@
 """Training and validation set → the best model. The work behind 03_train."""
 
+import contextlib
 import json
+import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ from ser_lib.augment import augment
 from ser_lib.backends import load_onnx
 from ser_lib.bundle import save_bundle
 from ser_lib.calibrate import fit_temperature
-from ser_lib.errors import StageError
+from ser_lib.errors import SerError, StageError
 from ser_lib.handover import keep_params
 from ser_lib.model import (
     build_model,
@@ -48,11 +51,13 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     Raises
     ------
     StageError
-        If an earlier notebook's files are missing, or ONNX Runtime does not compute what Keras computes.
+        If an earlier notebook's files are missing, or the network cannot be exported, or ONNX Runtime does not compute
+        what Keras computes; both is tried before training, too.
     """
     data, sets = load_sets(params)
     X_train, y_train, _ = sets["train"]
     X_validation, y_validation, _ = sets["validation"]
+    _try_export(X_train, y_train.shape[1], params)
     set_seed(params.SEED)
     batches = Batches(X_train, y_train, params, decibel=one_decibel(data.speakers))
     model = build_model(X_train, y_train.shape[1], params, n_steps=params.EPOCHS * len(batches))
@@ -70,7 +75,8 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
         save_model(best_model, best)
     with whole_file(folder / params.MODEL_ONNX_FILE) as partial:
         export_onnx(best_model, partial)
-        _check_agreement(best_model, partial, sets["test"][0])
+        difference = _difference(best_model, partial, sets["test"][0])
+    print(f"ONNX Runtime and Keras agree on the features of {len(sets['test'][0])} test clips within {difference:.0e}.")
     history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
     temperature = fit_temperature(y_validation.argmax(axis=1), predict_probabilities(best_model, X_validation))
     _save(model, history, data, params)
@@ -149,15 +155,37 @@ def best_epoch(history: dict[str, list[float]], params: Params) -> int:
     return int(np.argmax(history["val_accuracy"])) + 1
 
 
-def _check_agreement(model: keras.Model, exported: Path, X: np.ndarray) -> None:
+def _try_export(X: np.ndarray, n_classes: int, params: Params) -> None:
+    """Export the network as it is before training: what cannot be exported need not be trained for hours."""
+    model = build_model(X, n_classes, params)
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as folder:  # a full disk is told where it matters
+        try:
+            export_onnx(model, Path(folder) / "untrained.onnx")
+            _difference(model, Path(folder) / "untrained.onnx", X[:2])
+        except (SerError, OSError):
+            raise
+        except Exception as error:  # Keras and tf2onnx raise all kinds
+            reason = (str(error).splitlines() or [""])[0][:200]
+            raise StageError(
+                f"A model must export to ONNX, and this one cannot ({type(error).__name__}: {reason}); it was not "
+                f"trained. {_versions()} do not fit together: install those of requirements.lock."
+            ) from None
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime"))
+
+
+def _difference(model: keras.Model, exported: Path, X: np.ndarray) -> float:
+    """Largest difference between probabilities by ONNX Runtime and by Keras."""
     probabilities, _ = load_onnx(exported)
     difference = np.abs(probabilities(X) - predict_probabilities(model, X)).max()
     if not difference <= _LARGEST_DIFFERENCE:
         raise StageError(
-            f"ONNX Runtime and Keras must agree within {_LARGEST_DIFFERENCE:g} on the test clips' features. "
-            f"They differ by {difference:g}: the versions of onnxruntime, tf2onnx and keras do not fit together."
+            f"ONNX Runtime and Keras must agree within {_LARGEST_DIFFERENCE:g} on the clips' features. "
+            f"They differ by {difference:g}: {_versions()} do not fit together."
         )
-    print(f"ONNX Runtime and Keras agree on the features of {len(X)} test clips within {difference:.0e}.")
+    return difference
 
 
 def _save(model: keras.Model, history: dict[str, list[float]], data: ProcessedData, params: Params) -> None:

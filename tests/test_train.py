@@ -3,6 +3,7 @@ import io
 import json
 import os
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -282,6 +283,21 @@ def test_export_that_does_not_agree_is_refused(trained, project, monkeypatch):
     with pytest.raises(StageError, match=r"must agree within 0\.0001 .* They differ by"):
         train_model(params)
     assert not {"model.onnx", "bundle.json"} & set(os.listdir(params.output_dir))
+
+
+def test_what_cannot_be_exported_is_not_trained(project, monkeypatch):
+    # as the BiLSTM by a Keras that is too old
+    def fail(*_):
+        raise AttributeError("'LSTM' object has no attribute 'x'\nand more")
+
+    params = make_params(SMALL)
+    write_tiny_data(params)
+    monkeypatch.setattr(train, "export_onnx", fail)
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("it was trained"))
+    reason = r"\(AttributeError: 'LSTM' object has no attribute 'x'\); it was not trained\. "
+    versions = rf"keras {version('keras')}, .*tf2onnx {version('tf2onnx')}, .* do not fit together"
+    with pytest.raises(StageError, match=f"must export to ONNX, and this one cannot {reason}{versions}"):
+        train_model(params)
 
 
 def test_final_model_has_the_weights_of_the_lowest_validation_loss(trained):
