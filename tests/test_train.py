@@ -231,7 +231,7 @@ def test_a_decibel_shrinks_with_the_speakers_mean_deviation():
 def test_every_file_is_there(trained):
     written = {
         "LICENCE.txt", "best_model.keras", "bundle.json", "history.json", "model.json", "model.onnx",
-        "model.weights.h5", "processed_data.npz", "split.csv",
+        "model.weights.h5", "notebook_params.json", "processed_data.npz", "split.csv",
     }  # fmt: skip
     assert set(os.listdir(trained.folder)) == written
 
