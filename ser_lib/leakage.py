@@ -1,6 +1,6 @@
 """What the test and validation sets have in common with the training set, beyond what they should.
 
-A clip leaks if a training clip has the same speaker, the same text, or is the same recording (by the file's SHA-256).
+A clip leaks if a training clip has the same speaker, the same text, or is the same recording (in whatever format).
 Figures measured on leaking clips speak of what the model has heard already.
 """
 
@@ -8,8 +8,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-THINGS = {"speaker": "speaker", "text": "text", "audio": "sha256"}
-"""What two sets may have in common, and the column of `clips` that tells."""
+THINGS = ("speaker", "text", "audio")
+"""What two sets may have in common."""
+
+
+def recordings(table: pd.DataFrame) -> pd.Series:
+    """What tells recordings apart: the column for it or, where it is missing, the files' content."""
+    return table["recording" if "recording" in table else "sha256"]
 
 
 def shared(table: pd.DataFrame, thing: str, name: str, others: Sequence[str]) -> pd.Series:
@@ -17,8 +22,8 @@ def shared(table: pd.DataFrame, thing: str, name: str, others: Sequence[str]) ->
 
     A thing is one of `THINGS`, or a column of `table` such as corpus.
     """
-    column = THINGS.get(thing, thing)
-    return (table["set"] == name) & table[column].isin(table.loc[table["set"].isin(others), column])
+    values = recordings(table) if thing == "audio" else table[thing]
+    return (table["set"] == name) & values.isin(values[table["set"].isin(others)])
 
 
 def leakage(table: pd.DataFrame) -> dict[str, dict]:
@@ -27,13 +32,13 @@ def leakage(table: pd.DataFrame) -> dict[str, dict]:
     Parameters
     ----------
     table : pd.DataFrame
-        speaker, text, sha256 and set of each clip.
+        speaker, text, sha256 and set of each clip, and recording where some are the same.
 
     Returns
     -------
     dict
-        For `test` and `validation`: clips (how many there are) and, for each of speaker, text and audio (identical
-        recordings, by sha256), the clips (count) and the share that have theirs in common with a training clip.
+        For `test` and `validation`: clips (how many there are) and, for each of speaker, text and audio (the same
+        recording), the clips (count) and the share that have theirs in common with a training clip.
     """
     found = {}
     for name in ("test", "validation"):
@@ -60,7 +65,11 @@ def read_leakage(found: dict[str, dict]) -> str:
     test = found["test"]
     speaker, text, audio = (f"{test[thing]['clips']} ({test[thing]['share']:.1%})" for thing in THINGS)
     voices, texts = (_known(test[thing]["share"]) for thing in ("speaker", "text"))
-    copies = " Some are training clips, byte for byte: their share is known by heart." if test["audio"]["clips"] else ""
+    copies = (
+        " Some are training clips, be it in another format: their share is known by heart."
+        if test["audio"]["clips"]
+        else ""
+    )
     return (
         f"Of {test['clips']} test clips, {speaker} share the speaker, {text} the text and {audio} the very recording "
         f"with a training clip. The test figures speak of voices that the model {voices} and texts that it {texts}."

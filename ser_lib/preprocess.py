@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from ser_lib.parallel import each as _each
 from ser_lib.params import Params
 from ser_lib.settings import AudioSettings
 from ser_lib.store import ProcessedData, load_processed, save_processed, to_labels, write_csv
+from ser_lib.twins import find_recordings
 from ser_lib.typical import Measures
 
 
@@ -104,6 +106,8 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
     cache.shrink()
     unusable = [Skipped(clip.file, str(one)) for clip, one in zip(clips, measured, strict=True) if _failed(one)]
     table = pd.DataFrame(rows, columns=None if rows else ["clip", "emotion"])
+    if len(rows) > 1:
+        table = _with_recordings(table, np.array(pooled), params.dataset_path, settings)
     data = ProcessedData(
         X=X[: len(rows)],
         y=to_labels(table["emotion"]),
@@ -114,6 +118,17 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
         fingerprint=fingerprint,
     )
     return _normalize_speakers(data) if rows and settings.normalize_per_speaker else data
+
+
+def _with_recordings(table: pd.DataFrame, pooled: np.ndarray, folder: Path, settings: AudioSettings) -> pd.DataFrame:
+    """Tell of each clip which recording it holds, if two hold the same."""
+    paths, seconds = [folder / file for file in table["file"]], table["trimmed_seconds"].to_numpy()
+    first = find_recordings(pooled, seconds, paths, settings)
+    copies = first != np.arange(len(first))
+    if not copies.any():
+        return table
+    print(f"{copies.sum():,} clips hold the same recording as another, in another format or cut otherwise.")
+    return table.assign(recording=table["sha256"].to_numpy(dtype=str)[first])
 
 
 def _normalize_speakers(data: ProcessedData) -> ProcessedData:

@@ -18,8 +18,8 @@ With 20 texts or more (TESS has 200), no text is in training and validation both
 known by heart. With fewer (EMO-DB has 10), a text held out would be a tenth of what there is to learn from, and
 validation would hang on one or two sentences: there it is drawn at random with the same share of every emotion.
 
-A recording that is there twice, byte for byte, is split once; its other copies are `unused`. Only a `SPLIT_FILE` can
-place copies in two sets.
+A recording that is there twice, byte for byte or in another format, is split once; its other copies are `unused`. Only
+a `SPLIT_FILE` can place copies in two sets.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroup
 from ser_lib.errors import DatasetError, ParameterError
 from ser_lib.handover import keep_params
 from ser_lib.labels import EMOTIONS
-from ser_lib.leakage import leakage, shared
+from ser_lib.leakage import leakage, recordings, shared
 from ser_lib.params import Params, resolve, shown
 from ser_lib.store import (
     LEAKAGE_FILE,
@@ -102,7 +102,7 @@ def assign_sets(clips: pd.DataFrame, params: Params) -> np.ndarray:
     Parameters
     ----------
     clips : pd.DataFrame
-        corpus, speaker, text, emotion and sha256 of each clip.
+        corpus, speaker, text, emotion and sha256 of each clip, and recording where some are the same.
     params : Params
 
     Returns
@@ -118,7 +118,7 @@ def assign_sets(clips: pd.DataFrame, params: Params) -> np.ndarray:
         If `TEST_SPEAKERS`, `N_FOLDS` or `FOLD` do not fit the corpus.
     """
     sets = np.full(len(clips), UNUSED, dtype="<U10")
-    first = ~clips["sha256"].duplicated().to_numpy()
+    first = ~recordings(clips).duplicated().to_numpy()
     sets[first] = _SPLITS[params.SPLIT](clips[first], params)
     return sets
 

@@ -56,6 +56,7 @@ class ProcessedData:
     clips : pd.DataFrame
         One row per clip: clip (id), corpus, speaker, emotion, text, file (below `DATASET_PATH`), sha256 of the
         file, sampling_rate (Hz), seconds and trimmed_seconds (before and after trimming), peak_dbfs and bandwidth_hz.
+        Where clips hold the same recording, also recording: the sha256 of the first that holds it.
     skipped : pd.DataFrame
         One row per file left out: file, reason.
     settings : AudioSettings

@@ -1,0 +1,118 @@
+"""Clips that hold one recording, whatever format it is stored in: as wav and as flac, as mp3, quieter, or cut a little.
+
+Two stages. Clips of about the same length whose summaries (`features.pool`) are alike are looked at; of these, two are
+twins if their waveforms match when laid upon each other. Codecs keep the waveform of speech, and nobody says a word
+twice with the same one. `docs/design.md` has the measurements.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import librosa
+import numpy as np
+import scipy.fft
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ser_lib.audio import load_audio, resample
+from ser_lib.errors import AudioError
+from ser_lib.settings import AudioSettings
+
+_BAND = (300.0, 3400.0)
+"""Hz that are compared: those of a telephone, which every codec keeps."""
+_RATE = 8000
+_ALIKE = 1.2
+"""dB by which the summaries of twins differ at most: root mean square over the bands that are compared."""
+_NEIGHBOURS = 3
+"""How many of the clips that are most alike each is compared with."""
+_CUT = 0.3
+"""Seconds by which one of two twins may be shorter."""
+_MATCH = 0.6
+"""Correlation from which on two waveforms are those of one recording."""
+_LONGEST = 60
+"""Seconds of a recording that are compared."""
+_BLOCK = 512
+"""Clips whose summaries are compared with all others together."""
+
+
+def find_recordings(
+    pooled: np.ndarray, seconds: np.ndarray, paths: Sequence[Path], settings: AudioSettings
+) -> np.ndarray:
+    """Find out which clips hold the same recording.
+
+    Parameters
+    ----------
+    pooled : np.ndarray [shape=(n_clips, 3 * n_mels)]
+        What `features.pool` gives of each clip.
+    seconds : np.ndarray [shape=(n_clips,)]
+        Lengths after trimming (s).
+    paths : sequence of Path
+    settings : AudioSettings
+
+    Returns
+    -------
+    np.ndarray [shape=(n_clips,)]
+        For each clip the number of the first one that holds its recording, which may be itself.
+    """
+    waves: dict[int, np.ndarray] = {}
+    twins = []
+    for pair in _alike(_in_band(pooled, settings), seconds):
+        for number in pair:
+            waves[number] = waves[number] if number in waves else _wave(paths[number])
+        if match(*(waves[number] for number in pair)) >= _MATCH:
+            twins.append(pair)
+    rows, columns = np.array(twins, dtype=int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(paths), len(paths)))
+    _, groups = connected_components(graph, directed=False)
+    _, first = np.unique(groups, return_index=True)
+    return first[groups]
+
+
+def _in_band(pooled: np.ndarray, settings: AudioSettings) -> np.ndarray:
+    """Summaries [shape=(n_clips, n)] of the bands that are compared, in dB above the clip's mean over these."""
+    highest = settings.mel_fmax or settings.sampling_rate / 2
+    centres = librosa.mel_frequencies(settings.n_mels + 2, fmin=settings.mel_fmin, fmax=highest)[1:-1]
+    inside = (centres >= _BAND[0]) & (centres <= _BAND[1])
+    mean, deviation, change = (part[:, inside].astype(np.float64) for part in np.split(pooled, 3, axis=1))
+    return np.hstack([mean - mean.mean(axis=1, keepdims=True) if inside.any() else mean, deviation, change])
+
+
+def _alike(summaries: np.ndarray, seconds: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs of clips whose summaries and lengths are alike, each pair once, the first clip before the second."""
+    squares, found = np.square(summaries).sum(axis=1), set()
+    for start in range(0, len(summaries), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        distances = squares[block, np.newaxis] + squares - 2 * summaries[block] @ summaries.T
+        distances[np.abs(seconds[block, np.newaxis] - seconds) > _CUT] = np.inf
+        np.fill_diagonal(distances[:, start:], np.inf)
+        nearest = np.argsort(distances, axis=1)[:, :_NEIGHBOURS]
+        close = np.take_along_axis(distances, nearest, axis=1) <= summaries.shape[1] * _ALIKE**2
+        rows, places = np.nonzero(close)
+        found |= {
+            tuple(sorted((int(row) + start, int(nearest[row, place])))) for row, place in zip(rows, places, strict=True)
+        }
+    return iter(sorted(found))
+
+
+def _wave(path: Path) -> np.ndarray:
+    """Waveform at 8 kHz of what is compared, high frequencies raised as in speech; empty if there is none."""
+    try:
+        signal, sampling_rate = load_audio(path)
+    except AudioError:  # it has gone since
+        return np.zeros(0)
+    signal = resample(signal[: _LONGEST * sampling_rate], sampling_rate, target_rate=_RATE).astype(np.float64)
+    n_samples = scipy.fft.next_fast_len(len(signal) + _RATE // 10, real=True)
+    spectrum = scipy.fft.rfft(signal - signal.mean(), n_samples)
+    frequencies = scipy.fft.rfftfreq(n_samples, 1 / _RATE)
+    inside = (frequencies >= _BAND[0]) & (frequencies <= _BAND[1])
+    return scipy.fft.irfft(spectrum * np.where(inside, np.sqrt(frequencies), 0), n_samples)
+
+
+def match(one: np.ndarray, other: np.ndarray) -> float:
+    """Largest correlation (0 to 1) of two waveforms [shape=(n_samples,)], wherever they are laid upon each other."""
+    loudness = np.sqrt((one @ one) * (other @ other))
+    if loudness == 0:
+        return 0.0
+    n_samples = scipy.fft.next_fast_len(len(one) + len(other), real=True)
+    product = scipy.fft.rfft(one, n_samples) * np.conj(scipy.fft.rfft(other, n_samples))
+    return float(np.abs(scipy.fft.irfft(product, n_samples)).max() / loudness)
