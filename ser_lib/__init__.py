@@ -6,6 +6,7 @@ from importlib import import_module
 # ONNX Runtime reads this once, when it is first imported: otherwise it looks its maker's host up for every process, and
 # keeps an id of the machine and a queue of events. Every module of ours comes after this line, children inherit it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ.setdefault("PATH", os.defpath)  # pydub looks for programs as soon as it is imported
 # TensorFlow reads these once, when something first imports it.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes say nothing to our users

@@ -20,7 +20,7 @@ from ser_lib.backends import checked, first_line, load_keras, load_onnx, try_mod
 from ser_lib.calibrate import RANGE, calibrate
 from ser_lib.errors import AudioError, BundleError, ParameterError, StageError
 from ser_lib.normalize import Statistics, find_statistics, normalize, restore
-from ser_lib.params import Params, printable, resolve, shown
+from ser_lib.params import Params, locate, printable, shown
 from ser_lib.settings import AudioSettings, Backend
 from ser_lib.store import (
     BUNDLE_FILE,
@@ -257,6 +257,7 @@ def _licence(corpora: list[str]) -> str:
 def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
     """Load a bundle and check that its parts belong together; `path`: a run's folder, or what `ser export` wrote.
 
+    A relative path is looked for in the current folder, then in the project.
     It runs nothing that lies in it: the ONNX model must be one file, and Keras loads in its safe mode.
 
     Raises
@@ -266,7 +267,9 @@ def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
     BundleError
         If it is damaged, or the model does not fit the settings.
     """
-    path = resolve(path)
+    path = locate(path)
+    if path.suffix == ".zip" and not path.exists():
+        raise StageError(f"There is no {path.name}, neither in the current folder nor in the project. Give its path.")
     if not path.is_file():
         return _load_folder(path, backend)
     from ser_lib.export import unpacked
@@ -299,7 +302,7 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
     try:
         probabilities, shapes = load(path)
     except Exception as error:  # each library raises what it likes
-        raise BundleError(f"{shown(path)} cannot be loaded: {first_line(error)}") from None
+        raise BundleError(f"{shown(path)} cannot be loaded: {first_line(error)}{_other_keras(info, backend)}") from None
     expected = (info.settings.n_frames, len(info.features)), (len(info.emotions),)
     if shapes != expected:
         raise BundleError(
@@ -310,6 +313,14 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
     if backend == "onnx":  # Keras would take seconds for it
         try_model(path, probabilities, expected)
     return Bundle(info, lambda X: calibrate(checked(probabilities, X), info.temperature))
+
+
+def _other_keras(info: BundleInfo, backend: Backend) -> str:
+    """What to do about a Keras file that another Keras has written; empty if that is not what is wrong."""
+    saved, here = printable(info.versions.get("keras", "of an unknown version")[:40]), version("keras")
+    if backend != "keras" or saved == here:
+        return ""
+    return f" It was saved by Keras {saved}, and here is {here}: take the backend onnx, or install that Keras."
 
 
 def read_bundle_info(folder: Path) -> BundleInfo:

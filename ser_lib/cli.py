@@ -20,7 +20,7 @@ from ser_lib.cli_listen import listen
 from ser_lib.cli_predict import predict
 from ser_lib.errors import RunError, SerError
 from ser_lib.manifest import DONE
-from ser_lib.params import Params, read_values, resolve, shown
+from ser_lib.params import Params, locate, read_values, shown
 
 if TYPE_CHECKING:
     from ser_lib.plan import Plan
@@ -111,7 +111,7 @@ def protocol(
     from ser_lib import plan
 
     file = Path(params)
-    if not resolve(file).is_file() and not file.is_file():
+    if not locate(file).is_file():
         file = Path("params") / f"{params}.yaml"
     _execute_all(plan.plan_protocol(file, more or [], override or [], name=name, seeds=seeds), can_repeat=True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.errors import RunError
-from ser_lib.params import printable, resolve
+from ser_lib.params import locate, printable, resolve
 from ser_lib.settings import Backend
 from ser_lib.store import BUNDLE_FILE
 
@@ -59,7 +59,7 @@ def bundle_folder(run: str, backend: Backend) -> Path:
     private = private_values(run)
     recorded = [] if backend == "keras" and private else [record_folder(run)]
     own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
-    folders = [*recorded, *own, Path(run).absolute()]
+    folders = [*recorded, *own, locate(run)]
     for folder in folders:
         check_record(folder)
         if folder.is_file() or (folder / BUNDLE_FILE).is_file():
@@ -90,7 +90,7 @@ def _count_speakers(run: str, bundle: "Bundle") -> int | None:
 
     private = private_values(run)
     own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
-    for table in (folder / SPLIT_FILE for folder in (record_folder(run), *own, Path(run).absolute())):
+    for table in (folder / SPLIT_FILE for folder in (record_folder(run), *own, locate(run))):
         if table.is_file() and file_hash(table) == bundle.info.split_sha256:
             with table.open(encoding="utf-8", newline="") as file:
                 return len({(row["corpus"], row["speaker"]) for row in csv.DictReader(file) if row["set"] == "train"})

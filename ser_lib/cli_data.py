@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ser_lib.errors import DatasetError
-from ser_lib.params import project_root, resolve, shown
+from ser_lib.params import locate, project_root, shown
 
 data_app = typer.Typer(help="List the corpora, get one, or check one.", no_args_is_help=True)
 
@@ -166,7 +166,6 @@ def check(
     """
     from ser_lib.check import check_folder, describe, verdict
 
-    folder = path.expanduser()
-    report = check_folder(folder.absolute() if folder.exists() else resolve(path), corpus)
+    report = check_folder(locate(path), corpus)
     print(f"{describe(report, every=every)}\n\n{verdict(report)}")
     raise SystemExit(0 if report.is_whole else 1)

@@ -143,4 +143,4 @@ def _conclude(heard: list["Window"], run: str, bundle: "Bundle", csv: str | None
     table = to_table(heard, bundle)
     if csv != STDIN:
         print(f"\n{summary_text(table)}\n\n{limits(run, bundle)}")
-    write(csv, lambda to: write_table(table, to))
+    write(csv, lambda to: write_table(table.assign(model=printable(run)), to))

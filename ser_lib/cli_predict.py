@@ -97,7 +97,7 @@ def predict(
             from ser_lib.cli_timeline import predict_timelines
 
             check_windows(bundle, window, hop)
-            n_failed = predict_timelines(files, bundle, window, hop, csv, unsure_below, plot)
+            n_failed = predict_timelines(files, bundle, window, hop, csv, unsure_below, plot, printable(run))
             if csv != STDIN and n_failed < len(files):
                 print(limits(run, bundle))
             raise SystemExit(1 if n_failed else 0)
@@ -110,8 +110,8 @@ def predict(
     for answer in answers:
         if answer.prediction is None:
             print(f"error: {answer.reason}", file=sys.stderr)
-    write(csv, lambda path: _write_csv(answers, path))
-    write(as_json, lambda path: _write_json(answers, path))
+    write(csv, lambda path: _write_csv(answers, run, path))
+    write(as_json, lambda path: _write_json(answers, run, path))
     raise SystemExit(1 if any(answer.prediction is None for answer in answers) else 0)
 
 
@@ -197,15 +197,16 @@ def _print_unlike(answers: list["Answer"]) -> None:
         print("A recording longer than a phrase is heard piece by piece with --window.")
 
 
-def _write_csv(answers: list["Answer"], to) -> None:
+def _write_csv(answers: list["Answer"], run: str, to) -> None:
     from ser_lib.predict import answer_table
 
-    write_table(answer_table(answers), to)
+    write_table(answer_table(answers).assign(model=printable(run)), to)
 
 
-def _write_json(answers: list["Answer"], to) -> None:
+def _write_json(answers: list["Answer"], run: str, to) -> None:
     from ser_lib.store import write_text
 
     plain = to is sys.stdout and (to.encoding or "").lower().replace("-", "") != "utf8"
-    text = json.dumps([answer.as_dict() for answer in answers], indent=1, ensure_ascii=plain) + "\n"
+    content = [answer.as_dict() | {"model": printable(run)} for answer in answers]
+    text = json.dumps(content, indent=1, ensure_ascii=plain) + "\n"
     to.write(text) if to is sys.stdout else write_text(to, text)

@@ -23,8 +23,9 @@ def predict_timelines(
     csv: str | None,
     unsure_below: float,
     plot: Path | None,
+    run: str,
 ) -> int:
-    """Show or write the timeline of each of `files` (path, name); how many have none."""
+    """Show or write the timeline of each of `files` (path, name) by the model of `run`; how many have none."""
     from ser_lib.errors import AudioError
     from ser_lib.timeline import predict_timeline
 
@@ -44,7 +45,7 @@ def predict_timelines(
         import pandas as pd
 
         table = pd.concat([one.assign(file=printable(name)) for name, one in tables.items()])
-        write(csv, lambda to: write_table(table[["file", *table.columns[:-1]]], to))
+        write(csv, lambda to: write_table(table[["file", *table.columns[:-1]]].assign(model=run), to))
     return failed
 
 

@@ -15,6 +15,7 @@ import scipy.sparse
 
 from ser_lib.audio import finish_steps, load_audio, trim_steps
 from ser_lib.errors import ParameterError
+from ser_lib.params import locate
 from ser_lib.settings import AudioSettings
 
 _SMALLEST_POWER = 1e-10
@@ -208,6 +209,8 @@ def process_signal(signal: np.ndarray, sampling_rate: int, settings: AudioSettin
 def process_audio_file(path: str | Path, settings: AudioSettings) -> np.ndarray:
     """Features of an audio file: the one way there is, for training and for prediction.
 
+    A relative path is looked for in the current folder, then in the project.
+
     Returns
     -------
     np.ndarray [shape=(n_frames, n_features)], float32
@@ -217,4 +220,4 @@ def process_audio_file(path: str | Path, settings: AudioSettings) -> np.ndarray:
     AudioError
         If the file cannot be used; the message is the reason.
     """
-    return process_signal(*load_audio(path), settings)
+    return process_signal(*load_audio(locate(path)), settings)

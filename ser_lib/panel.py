@@ -27,7 +27,7 @@ from ser_lib.bundle import Bundle
 from ser_lib.errors import SerError, StageError
 from ser_lib.examples import tested_files
 from ser_lib.explain import occlude
-from ser_lib.params import Params, printable, resolve
+from ser_lib.params import Params, locate, printable
 from ser_lib.store import write_temporary
 from ser_lib.timeline import predict_timeline, read_envelope, summary_text
 
@@ -80,7 +80,7 @@ def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_B
         with one_at_a_time, output:
             clear_output(wait=True)
             try:
-                show_answer(resolve(file), bundle, unsure_below=unsure_below)
+                show_answer(locate(file), bundle, unsure_below=unsure_below)
             except SerError as error:
                 print(printable(f"{Path(file).name} cannot be used: {error}"))
 

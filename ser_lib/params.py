@@ -281,6 +281,18 @@ def resolve(path: str | Path) -> Path:
         raise ParameterError(f"{path} starts with a user that this machine does not know.") from None
 
 
+def locate(path: str | Path) -> Path:
+    """Absolute path of what somebody names: a relative one is looked for in the current folder, then in the project.
+
+    Parameters keep to the project (`resolve`), so that they mean the same wherever a run is started.
+    """
+    here = Path(path).absolute()  # a name may begin with ~ and be no user's
+    try:
+        return here if here.exists() else resolve(path)
+    except ParameterError:
+        return here
+
+
 def shown(path: str | Path) -> str:
     """`path` as messages and records show it: from the project's root, or its name alone outside of it."""
     path = resolve(path)
@@ -338,6 +350,8 @@ def unknown_parameter(name: str) -> str:
 def load_params(*files: str | Path, overrides: Iterable[str] = ()) -> Params:
     """Parameters from YAML files and `NAME=VALUE` overrides, the later one winning.
 
+    A relative path is looked for in the current folder, then in the project.
+
     Raises
     ------
     ParameterError
@@ -361,7 +375,7 @@ def read_values(files: Iterable[str | Path], overrides: Iterable[str] = ()) -> d
 
 def _read_yaml_file(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = locate(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ParameterError(

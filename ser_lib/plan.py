@@ -146,7 +146,7 @@ def _begin_name(file: Path, values: Mapping[str, Any], *, is_study: bool, alone:
     file's name, too, if it is not alone. A study of the file's own corpora keeps the file's name wherever they lie, so
     that it finds its runs again on another machine.
     """
-    own, params = Params().model_dump() | read_values([_found(file)]), make_params(values)
+    own, params = Params().model_dump() | read_values([file]), make_params(values)
     same = own["CORPORA"] == params.CORPORA
     if not is_study:
         same &= own["TEST_CORPORA"] == params.TEST_CORPORA and resolve(str(own["DATASET_PATH"])) == params.dataset_path
@@ -166,13 +166,7 @@ def _row(begin: str, values: Mapping[str, Any]) -> str:
 
 def _read_files(files: Sequence[Path], more: Sequence[Path], overrides: Sequence[str]) -> list[dict[str, Any]]:
     """Values of each of `files`, with those of all in `more` and all overrides laid over."""
-    over = [_found(path) for path in more]
-    return [read_values([_found(file), *over], overrides) for file in files]
-
-
-def _found(path: Path) -> Path:
-    """`path` from the working directory or, where it is not there, from the project's root."""
-    return path if path.exists() else resolve(path)
+    return [read_values([file, *more], overrides) for file in files]
 
 
 def _refuse_varied(overrides: Iterable[str], options: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from ser_lib.answer import UNSURE_BELOW, Prediction
 from ser_lib.audio import load_audio
 from ser_lib.bundle import Bundle
 from ser_lib.errors import AudioError
-from ser_lib.params import Params, printable
+from ser_lib.params import Params, locate, printable
 from ser_lib.store import write_csv
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def predict_emotion_from_file(
 ) -> Prediction:
     """Predict the emotion of an audio file; the bundle's settings decide how it is processed.
 
+    A relative path is looked for in the current folder, then in the project.
     `speaker` names one of the voices in training to a model with `NORMALIZE_PER_SPEAKER`; see `Bundle.hear`.
 
     Raises
@@ -29,7 +30,7 @@ def predict_emotion_from_file(
     """
     path = Path(path)
     try:
-        return bundle.answer(path.name, *load_audio(path), speaker=speaker, unsure_below=unsure_below)
+        return bundle.answer(path.name, *load_audio(locate(path)), speaker=speaker, unsure_below=unsure_below)
     except AudioError as error:
         raise AudioError(f"{path.name} cannot be used: {error}.") from None
     except OSError as error:

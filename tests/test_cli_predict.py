@@ -86,7 +86,8 @@ def test_tables_hold_what_each_file_alone_gives(voices, predicted):
     done = predicted(voices / "in" / "a.wav", voices / "in" / "b c.wav", "--run", "people", "--csv", "-")
     table = pd.read_csv(io.StringIO(done.out))
     shares = [f"p_{emotion}" for emotion in alone.probabilities]
-    assert list(table) == ["file", "emotion", "confidence", "unsure", *shares, "unlike"]
+    assert list(table) == ["file", "emotion", "confidence", "unsure", *shares, "unlike", "model"]
+    assert list(table["model"]) == ["people", "people"]
     assert table.loc[0, "unlike"] == "; ".join(alone.unlike) and table.loc[0, "unsure"] == alone.unsure
     assert table.loc[0, "emotion"] == alone.emotion
     assert table.loc[0].filter(like="p_").tolist() == pytest.approx(list(alone.probabilities.values()))
@@ -99,6 +100,7 @@ def test_tables_hold_what_each_file_alone_gives(voices, predicted):
         "unsure": alone.unsure,
         "unlike": list(alone.unlike),
         "probabilities": alone.probabilities,
+        "model": "people",
     }
 
 

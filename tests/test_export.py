@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import soundfile
 from test_records import call
 from test_store import run_python
 
 from ser_lib import export
 from ser_lib.bundle import load_bundle
-from ser_lib.errors import BundleError
+from ser_lib.errors import BundleError, StageError
+from ser_lib.features import process_audio_file
+from ser_lib.predict import predict_emotion_from_file
 from ser_lib.store import file_hash
 
 RECORD = Path(__file__).resolve().parent.parent / "reports" / "demo"
@@ -475,3 +478,31 @@ def test_sparse_bomb_in_a_bundle_is_one_line(exported):
     with pytest.raises(BundleError, match=NOT_PLAIN) as caught:
         load_bundle(exported)
     assert "\n" not in str(caught.value)
+
+
+def test_bundle_is_looked_for_in_the_current_folder_and_then_in_the_project(
+    here, exported, tmp_path_factory, monkeypatch, capsys
+):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    shutil.move(exported, elsewhere / "voice.zip")
+    shutil.copytree(RECORD, elsewhere / "folder", ignore=shutil.ignore_patterns("*.ipynb", "*.html"))
+    for name in ("voice.zip", "./voice.zip", "folder", "reports/one"):
+        assert load_bundle(name).info.corpora == ["DEMO"]
+    soundfile.write(elsewhere / "x.wav", np.random.default_rng(0).standard_normal(RATE) / 10, RATE)
+    for name in ("voice.zip", "reports/one"):
+        status, out, _ = call(monkeypatch, capsys, "predict", "x.wav", "--run", name)
+        assert status == 0 and out.startswith("x.wav: ")
+    bundle = load_bundle("voice.zip")
+    shutil.copy(elsewhere / "x.wav", here / "y.wav")
+    one, other = predict_emotion_from_file("x.wav", bundle), predict_emotion_from_file("y.wav", bundle)
+    assert one.probabilities == other.probabilities
+    features = [process_audio_file(name, bundle.info.settings) for name in ("x.wav", "y.wav")]
+    np.testing.assert_array_equal(*features)
+
+
+def test_bundle_that_is_nowhere_is_called_missing(here):
+    with pytest.raises(
+        StageError, match=r"^There is no voice\.zip, neither in the current folder nor in the project\."
+    ):
+        load_bundle("voice.zip")

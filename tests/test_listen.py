@@ -265,7 +265,7 @@ def test_command_plays_a_file_and_writes_its_windows(root, write_wav, bundle, li
     assert shares.startswith("Windows of speech: ") and "% are silence.\nUnlike what the model has learnt" in shares
     assert "learnt from TESS alone" in limits
     table = pd.read_csv(root / "new" / "t.csv", keep_default_na=False)
-    names = list(predict_timeline(path, bundle))
+    names = [*predict_timeline(path, bundle), "model"]
     assert list(table) == names and len(table) == len(lines)
     assert [line.split()[2] for line in lines] == [row.emotion or "silence" for row in table.itertuples()]
     done = listened("--file", path, "--csv", "-")

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from ser_lib.errors import ParameterError, SerError
-from ser_lib.params import Params, load_params, make_params, project_root, resolve, shown
+from ser_lib.params import Params, load_params, locate, make_params, project_root, resolve, shown
 
 REPO = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPO / "notebooks").glob("0[1-5]_*.ipynb"))
@@ -461,3 +461,18 @@ def test_every_parameter_is_declared_by_one_notebook():
     names = [name for notebook in NOTEBOOKS for name in declared(notebook) if name != "OUTPUT_DIR"]
     assert sorted([*names, "OUTPUT_DIR"]) == sorted(Params.model_fields)
     assert all("OUTPUT_DIR" in declared(notebook) for notebook in NOTEBOOKS)
+
+
+# Where relative paths begin
+
+
+def test_what_is_named_is_looked_for_in_the_current_folder_and_then_in_the_project(root, tmp_path_factory, monkeypatch):
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    for folder, epochs in ((root, 3), (here, 4)):
+        (folder / "both.yaml").write_text(f"EPOCHS: {epochs}")
+    (root / "mine.yaml").write_text("EPOCHS: 5")
+    assert load_params("both.yaml").EPOCHS == 4
+    assert load_params("mine.yaml").EPOCHS == 5
+    assert locate("nowhere") == root / "nowhere"
+    assert resolve("both.yaml") == root / "both.yaml"  # what a parameter says means the same everywhere

@@ -1,6 +1,9 @@
 import hashlib
 import json
+import re
 import shutil
+import zipfile
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import numpy as np
@@ -278,6 +281,24 @@ def test_other_backends_model_may_be_missing(bundle_copy, backend):
     for other in MODELS.keys() - {backend}:
         (bundle_copy / MODELS[other]).unlink()
     assert load_bundle(bundle_copy, backend=backend).probabilities
+
+
+def test_model_that_another_keras_saved_names_both(bundle_copy):
+    path = bundle_copy / "best_model.keras"
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["config.json"] = parts["config.json"].replace(b'"Bidirectional"', b'"LayerOfTomorrow"')
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+    def change(content):
+        content["keras_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        content["versions"]["keras"] = "99.1.0"
+
+    edit(bundle_copy, change)
+    advice = rf"saved by Keras 99\.1\.0, and here is {re.escape(version('keras'))}: take the backend onnx"
+    refused(bundle_copy, BundleError, advice, "keras")
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.98])

@@ -172,3 +172,10 @@ print(app.news_url, app.check_for_updates_class.__name__, app.extension_manager)
 """
     done = run_python(check, *recipe.split())
     assert done.stdout.split() == ["None", "NeverCheckForUpdate", "readonly"], done.stderr
+
+
+def test_commands_need_no_variable_of_the_environment(project):
+    """As cron and containers may start them: neither PATH nor HOME."""
+    for arguments in (["predict", "x.wav", "--run", "demo"], ["report"], ["params"]):
+        done = subprocess.run([*SER, *arguments], env={"SER_ROOT": str(project)}, cwd=project, capture_output=True)
+        assert done.returncode == 0, done.stderr

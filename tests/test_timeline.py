@@ -143,7 +143,7 @@ def test_command_prints_a_timeline_and_writes_it(root, write_wav, monkeypatch, c
     assert "Of all windows, " in lines[9] and "learnt from TESS alone" in lines[-1]
     table = pd.read_csv(root / "t.csv")
     assert list(table)[:6] == ["file", "start", "end", "state", "emotion", "confidence"]
-    assert len(table) == 7
+    assert len(table) == 7 and set(table["model"]) == {str(RUN)}
     status, out, err = call(monkeypatch, capsys, *words, str(root / "gone.wav"), "--csv", "-")
     assert (status, err) == (1, "error: gone.wav cannot be used: there is no such file.\n")
     assert out.startswith("file,start,end,state,")
