@@ -579,6 +579,7 @@ def test_full_disk_leaves_the_earlier_data_whole(params, params_for, corpus):
     assert params.processed_data_file.read_bytes() == before
     assert sorted(path.name for path in params.output_dir.iterdir()) == [
         "clips.csv",
+        "notebook_params.json",
         "processed_data.npz",
         "skipped.csv",
     ]
