@@ -175,7 +175,7 @@ def table():
 
 
 PREDICT = """
-import contextlib, faulthandler, io, json, os, sys
+import contextlib, faulthandler, io, json, os, signal, sys
 from ser_lib.cli import main
 
 def predict(path):
@@ -193,7 +193,8 @@ def predict(path):
 longest, good, *paths = sys.argv[1:]
 predict(good)  # imports are no file's time
 for path in paths:
-    faulthandler.dump_traceback_later(float(longest), exit=True)
+    signal.setitimer(signal.ITIMER_PROF, float(longest))  # of this process's own time, not of a busy machine's
+    faulthandler.dump_traceback_later(60 * float(longest), exit=True)  # it waits for something
     print(json.dumps(predict(path)), flush=True)
 """
 

@@ -76,7 +76,7 @@ def machine(tmp_path, address):
         environment = os.environ | {"PYTHONPATH": str(stand_ins), "SER_REPOSITORY": address} | changes
         environment.pop("SER_ROOT", None)
         command = [sys.executable, "-c", code]
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
     run.content = content
     return run

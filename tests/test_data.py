@@ -11,7 +11,6 @@ import socket
 import stat
 import sys
 import threading
-import time
 import zipfile
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -987,8 +986,6 @@ def test_real_corpus(name, missing):
     folder = REPO / "data" / name
     if not folder.is_dir():
         pytest.skip(f"no real {name}: {folder.relative_to(REPO)} is missing")
-    begun = time.perf_counter()
     report = check.check_folder(folder)
-    assert time.perf_counter() - begun < 30
     assert [(problem.kind, problem.file) for problem in report.problems] == [("missing", file) for file in missing]
     assert report.corpus == name

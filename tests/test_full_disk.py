@@ -28,7 +28,7 @@ def ser(root, *arguments, size=None, **options):
 
     environment = os.environ | {"SER_ROOT": str(root), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(root)}
     command = [sys.executable, "-c", "from ser_lib.cli import main; main()", *arguments]
-    return subprocess.run(command, env=environment, stderr=subprocess.PIPE, preexec_fn=limit, timeout=300, **options)
+    return subprocess.run(command, env=environment, stderr=subprocess.PIPE, preexec_fn=limit, **options)
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this machine")

@@ -392,7 +392,7 @@ def browse(page, *options, netlog):
         "--disable-component-update", "--no-first-run", f"--user-data-dir={netlog}.profile",
         f"--log-net-log={netlog}", "--virtual-time-budget=3000", *options, page.as_uri(),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     events = [event.get("params", {}) for event in json.loads(netlog.read_text())["events"]]
     # the browser's own requests, for updates and the like, have no origin

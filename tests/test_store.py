@@ -48,7 +48,7 @@ def tiny_data(seed: int = 1) -> store.ProcessedData:
 
 def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
 
 
 def test_what_a_link_names_is_written_and_no_device(tmp_path):

@@ -45,9 +45,9 @@ def put_socket(path: Path) -> None:
         os.mkfifo,
         put_socket,
         lambda path: path.symlink_to("/dev/zero"),
-        lambda path: path.symlink_to("/dev/tty"),
+        lambda path: path.symlink_to("/dev/null"),
     ],
-    ids=["fifo", "socket", "device", "terminal"],
+    ids=["fifo", "socket", "device", "null"],
 )
 def test_what_is_no_file_is_named_and_never_opened(folder, put):
     put(folder / "sad" / "3.wav")
