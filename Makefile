@@ -10,10 +10,10 @@ STAMP := .venv/.complete
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup all test test-all fuzz check format bench lab notebooks lock clean
+.PHONY: help setup all test test-all test-lowest fuzz check format bench lab notebooks lock clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## install everything into .venv, at the versions of requirements.lock
 
@@ -35,6 +35,12 @@ test: setup  ## run the tests (under 10 minutes on two cores)
 
 test-all: setup  ## run the tests, the slow ones too
 	@$(BIN)/pytest -n 2 --dist loadfile
+
+# warnings of old versions are nobody's to mend
+test-lowest: setup  ## run the tests with the lowest versions that pyproject.toml allows
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
+	@$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct --editable ".[dev]"
+	@build/lowest/bin/pytest -n 2 --dist loadfile -m "not slow" -o filterwarnings=
 
 fuzz: setup  ## try a hundred times as many damaged files and bundles, others each time (an hour)
 	@SER_FUZZ=100 $(BIN)/pytest -n 2 --dist load tests/test_fuzz.py
