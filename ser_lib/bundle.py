@@ -4,8 +4,6 @@ A folder with `bundle.json` and the model it names, as ONNX and for Keras. `bund
 models' hashes, so that a model of another run, or half of one, is noticed.
 """
 
-import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from ser_lib.answer import UNSURE_BELOW, Prediction, to_prediction
 from ser_lib.backends import checked, first_line, load_keras, load_onnx, try_model
 from ser_lib.calibrate import RANGE, calibrate
 from ser_lib.errors import AudioError, BundleError, ParameterError, StageError
+from ser_lib.foreign import read_json
 from ser_lib.normalize import Statistics, find_statistics, normalize, restore
 from ser_lib.params import Params, locate, printable, shown
 from ser_lib.settings import AudioSettings, Backend
@@ -35,8 +34,6 @@ from ser_lib.store import (
 from ser_lib.typical import Measures, Typical, learn_typical, measure_steps
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
-_LARGEST_INFO = 10_000_000
-"""Bytes that `bundle.json` may have; the largest of this project has a thousandth of it."""
 _MEND = "Run 03_train again."
 _MOST_VALUES = 50_000_000
 """Values that a clip's features, or the spectra they come from, may have: 400 MB of complex numbers."""
@@ -334,12 +331,8 @@ def read_bundle_info(folder: Path) -> BundleInfo:
         If it is damaged, names a key twice, or its parts do not agree.
     """
     path = require(folder / BUNDLE_FILE, "03_train")
-    if path.stat().st_size > _LARGEST_INFO:
-        raise _damaged(path, f"it must have at most {_LARGEST_INFO:,} bytes")
-    content = path.read_bytes()
     try:
-        info = BundleInfo.model_validate_json(content)
-        json.loads(content, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
+        info = read_json(path, BundleInfo.model_validate_json, finite=True)
     except ValidationError as error:
         first = error.errors()[0]
         raise _damaged(path, f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
@@ -353,19 +346,6 @@ def read_bundle_info(folder: Path) -> BundleInfo:
 
 def _damaged(path: Path, why: str) -> BundleError:
     return BundleError(f"{shown(path)} is damaged ({printable(why)}). {_MEND}")
-
-
-def _once(pairs: list[tuple]) -> dict:
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} is there twice")
-    return dict(pairs)
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(float(text)):
-        raise ValueError(f"{text[:40]} is no finite number")
-    return float(text)
 
 
 def _disagreement(info: BundleInfo) -> str:

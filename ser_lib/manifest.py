@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ser_lib import __version__
 from ser_lib.errors import RunError
+from ser_lib.foreign import ForeignError, Line, read_json
 from ser_lib.params import printable, project_root, shown
 from ser_lib.sources import git, library_hash
 from ser_lib.store import read_csv, write_text
@@ -61,10 +62,10 @@ class Stage(BaseModel):
 class Manifest(BaseModel):
     """Contents of `manifest.json`; what an older record lacks is empty."""
 
-    run: str
-    state: str
-    started: str
-    ended: str | None = None
+    run: Line
+    state: Line
+    started: Line
+    ended: Line | None = None
     seed: int | None = None
     corpus: Corpus | None = None
     stages: dict[str, Stage] = {}
@@ -139,9 +140,12 @@ def read_manifest(record: Path) -> Manifest:
     check_plain(record)
     path = record / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except OSError:
-        raise RunError(f"A record must have a {MANIFEST_FILE}. There is none in {shown(record)}.") from None
+        return read_json(path, Manifest.model_validate_json)
+    except OSError as error:
+        why = "There is none" if isinstance(error, FileNotFoundError) else f"It cannot be read ({error.strerror})"
+        raise RunError(f"A record must have a {MANIFEST_FILE}. {why} in {shown(record)}.") from None
+    except ForeignError as error:
+        raise RunError(f"{shown(path)} is damaged ({error}). Restore it, or remove the run.") from None
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
         raise RunError(f"{shown(path)} is damaged ({place}). Restore it, or remove the run.") from None

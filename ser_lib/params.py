@@ -11,10 +11,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ser_lib.errors import ParameterError
+from ser_lib.foreign import (
+    LARGEST_YAML,
+    LONGEST_QUOTED,
+    ForeignError,
+    parse_yaml,
+    printable,
+    quoted,
+    read_file,
+)
 from ser_lib.labels import EMOTIONS
 
 AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain")
@@ -299,12 +307,6 @@ def shown(path: str | Path) -> str:
     return str(path.relative_to(project_root())) if path.is_relative_to(project_root()) else path.name
 
 
-def printable(text: str) -> str:
-    """`text` with what a terminal would not print as escapes."""
-    clean = text.encode("utf-8", "backslashreplace").decode()
-    return clean if clean.isprintable() else ascii(clean)[1:-1]
-
-
 def make_params(values: Mapping[str, Any]) -> Params:
     """Validate `values` (parameter name to value); what is not named takes its default.
 
@@ -334,17 +336,17 @@ def _explain(detail: Mapping[str, Any]) -> str:
         rule = f"must be a list, such as {example}" if detail["type"] == "list_type" else rule
         rule = "must map emotions, such as {calm: neutral}" if detail["type"] == "dict_type" else rule
         rule = re.sub(r" after validation, not \d+$", "", rule)
-    quoted = name == "TEST_SPEAKERS" and detail["type"] == "string_type"  # YAML reads 03 as 3
-    advice = ' Write names that are numbers in quotes: ["03"].' if quoted else ""
-    return f"`{name}` {rule}. Got {value!r}.{advice}"
+    is_number = name == "TEST_SPEAKERS" and detail["type"] == "string_type"  # YAML reads 3 as a number
+    advice = ' Write names that are numbers in quotes: ["03"].' if is_number else ""
+    return f"`{name}` {rule}. Got {quoted(value)}.{advice}"
 
 
 def unknown_parameter(name: str) -> str:
     """Sentence that refuses `name` and points to the parameter that it resembles most."""
     near = [field for field in Params.model_fields if len(name) > 3 and field.startswith(f"{name.upper()}_")]
-    near += difflib.get_close_matches(name.upper(), Params.model_fields, n=1, cutoff=0.5)
+    near += difflib.get_close_matches(name.upper()[:LONGEST_QUOTED], Params.model_fields, n=1, cutoff=0.5)
     advice = f"Did you mean `{near[0]}`?" if near else "`ser params` lists them all."
-    return f"`{name}` is not a parameter. {advice}"
+    return f"`{printable(name)[:LONGEST_QUOTED]}` is not a parameter. {advice}"
 
 
 def load_params(*files: str | Path, overrides: Iterable[str] = ()) -> Params:
@@ -368,33 +370,22 @@ def read_values(files: Iterable[str | Path], overrides: Iterable[str] = ()) -> d
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals or not name:
-            raise ParameterError(f"An override must read NAME=VALUE. Got {override!r}.")
-        values[name] = _parse_yaml(text, f"The value of `{name}`")
+            raise ParameterError(f"An override must read NAME=VALUE. Got {quoted(override)}.")
+        values[name] = parse_yaml(text, f"The value of `{printable(name)}`")
     return values
 
 
 def _read_yaml_file(file: Path) -> dict[str, Any]:
+    what = f"The parameter file {printable(str(file))}"
     try:
-        text = locate(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise ParameterError(
-            f"The parameter file {file} cannot be read ({reason}). See params/ for examples."
-        ) from None
-    values = _parse_yaml(text, f"The parameter file {file}")
+        text = read_file(locate(file), LARGEST_YAML).decode()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file in UTF-8"
+        reason = str(error) if isinstance(error, ForeignError) else reason
+        raise ParameterError(f"{what} cannot be read ({reason}). See params/ for examples.") from None
+    values = parse_yaml(text, what)
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ParameterError(
-            f"The parameter file {file} must hold lines of `NAME: value`. Got a {type(values).__name__}."
-        )
+        raise ParameterError(f"{what} must hold lines of `NAME: value`. Got a {type(values).__name__}.")
     return {str(name): value for name, value in values.items()}
-
-
-def _parse_yaml(text: str, what: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise ParameterError(f"{what} is not valid YAML{where}.") from None

@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from ser_lib.errors import ParameterError, RunError
+from ser_lib.foreign import read_json
 from ser_lib.labels import EMOTIONS
 from ser_lib.manifest import MANIFEST_FILE, Manifest, check_plain, read_manifest
 from ser_lib.params import Params, project_root, read_values, resolve, shown
@@ -201,8 +202,10 @@ class Record:
     def _json(self, name: str, shape: TypeAdapter) -> dict:
         path = self.plain / name
         try:
-            return shape.validate_json(path.read_bytes()) if path.is_file() else {}
-        except ValidationError:
+            return read_json(path, shape.validate_json)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError):
             raise _damaged(path) from None
 
 

@@ -141,7 +141,10 @@ def write_json(path: Path, content: dict) -> None:
 
 def read_json(path: Path) -> dict:
     """Read JSON with the standard library: json_tricks would import any module that a file names."""
-    return json.loads(require(path, "a notebook before this one").read_text(encoding="utf-8"))
+    try:
+        return json.loads(require(path, "a notebook before this one").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise StageError(f"{shown(path)} is damaged. Run the notebook that writes it again.") from None
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from ser_lib.errors import RunError, SerError
+from ser_lib.foreign import ForeignError, read_json
 from ser_lib.manifest import DONE, MANIFEST_FILE, check_plain, now
 from ser_lib.params import shown
 from ser_lib.records import (
@@ -227,9 +228,12 @@ def read_study(folder: Path) -> StudyRecord:
     check_plain(folder)
     path = folder / STUDY_FILE
     try:
-        return StudyRecord(folder, Study.model_validate_json(path.read_bytes()))
-    except OSError:
-        raise RunError(f"A study must have a {STUDY_FILE}. There is none in {shown(folder)}.") from None
+        return StudyRecord(folder, read_json(path, Study.model_validate_json))
+    except OSError as error:
+        why = "There is none" if isinstance(error, FileNotFoundError) else f"It cannot be read ({error.strerror})"
+        raise RunError(f"A study must have a {STUDY_FILE}. {why} in {shown(folder)}.") from None
+    except ForeignError as error:
+        raise RunError(f"{shown(path)} is damaged ({error}). Restore it, or remove the study.") from None
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
         raise RunError(f"{shown(path)} is damaged ({place}). Restore it, or remove the study.") from None

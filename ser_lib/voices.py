@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ser_lib.bundle import Bundle
 from ser_lib.errors import BundleError, ParameterError
+from ser_lib.foreign import read_json
 from ser_lib.normalize import Statistics, speaker_statistics
 from ser_lib.params import resolve, shown
 from ser_lib.store import write_text
@@ -81,8 +82,8 @@ def with_voice(bundle: Bundle, name: str) -> Bundle:
             f"Enrolled for it are {', '.join(known) or 'none'}. Got {name}."
         )
     try:
-        voice = Voice.model_validate_json(path.read_bytes())
-    except ValidationError:
+        voice = read_json(path, Voice.model_validate_json)
+    except (OSError, ValueError):
         raise BundleError(f"{shown(path)} is damaged. Enrol {name} again.") from None
     values = voice.statistics.mean + voice.statistics.deviation
     fits = len(voice.statistics.mean) == len(voice.statistics.deviation) == len(bundle.info.features)

@@ -320,10 +320,98 @@ def test_override_without_name_or_value_is_refused(override):
 
 @pytest.mark.parametrize(
     "override",
-    ["EPOCHS=[", "EPOCHS=a: b: c", "EPOCHS=\x00", "EPOCHS=!!int x", "EPOCHS=0b_", "DATASET_PATH=2020-13-45"],
+    ["EPOCHS=[", "EPOCHS=a: b: c", "EPOCHS=\x00", 'EPOCHS="\\UFFFFFFFF"', "EPOCHS=1\n---\n2", "EPOCHS=@"],
 )
 def test_override_that_is_no_yaml_is_refused(override):
     assert f"`{override.partition('=')[0]}` is not valid YAML" in override_refusal(override)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (
+            "010",
+            "holds 010, a number that not everybody reads alike; write it in at most 20 plain digits, or as a text: "
+            '"010".',
+        ),
+        ("00", "holds 00, a number"),
+        ("0x10", "holds 0x10, a number"),
+        ("0b_", "holds 0b_, a number"),
+        ("1:30", "holds 1:30, a number"),
+        ("1:30.5", "holds 1:30.5, a number"),
+        ("9" * 5000, "holds 9999999999999999999999999999999999999999…, a number"),
+        ("0x" + "f" * 5000, "holds 0xff"),
+        ("1" + ":59" * 5000 + ".5", "holds 1:59:59"),
+        ("2020-01-01", "holds 2020-01-01, a date"),
+        ("2020-13-45", "holds 2020-13-45, a date"),
+        ("=", "holds =, a sign that stands for nothing"),
+        ("!!int x", "holds a tag (!)"),
+        ("!!python/object/apply:os.getcwd []", "holds a tag (!)"),
+        ("&a [1]", "holds an anchor or alias (& or *)"),
+        ("*a", "holds an anchor or alias (& or *)"),
+        ("{<<: {a: b}}", "holds <<, a merge"),
+        ("{[a]: b}", "has a list or a mapping for a name"),
+        ("{a: b, c: d, 'a': e}", "names a twice"),
+        ('"a\\0b"', "holds a character that no name of a file has"),
+        ('"\\ud800"', "holds a character that no name of a file has"),
+        ("[" * 20_000, "goes deeper than 10 levels"),
+        ("{a: " * 10_000, "goes deeper than 10 levels"),
+        ("- " * 20_000, "goes deeper than 10 levels"),
+    ],
+    ids=lambda text: text[:20].strip(),
+)  # fmt: skip
+def test_yaml_that_no_parameter_needs_is_refused_by_line(tmp_path, value, problem):
+    message = override_refusal(f"LABEL_MAP={value}")
+    assert message.startswith(f"The value of `LABEL_MAP` must be plain YAML. Line 1 {problem}")
+    file = tmp_path / "p.yaml"
+    file.write_text(f"# first\nEPOCHS: 3\nLABEL_MAP:\n  {value}\n")
+    with pytest.raises(ParameterError) as caught:
+        load_params(file)
+    assert str(caught.value).startswith(f"The parameter file {file} must be plain YAML. Line 4 {problem}")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300 + len(str(file))
+
+
+def test_bomb_of_aliases_is_refused_before_it_is_built(tmp_path):
+    lines = ["a: &a [" + ", ".join(["x"] * 9) + "]"]
+    lines += [
+        f"{name}: &{name} [{', '.join(['*' + before] * 9)}]"
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    ]
+    file = tmp_path / "bomb.yaml"
+    file.write_text("\n".join(lines))
+    with pytest.raises(ParameterError, match=r"bomb\.yaml must be plain YAML\. Line 1 holds an anchor or alias"):
+        load_params(file)
+
+
+def test_name_that_a_file_gives_twice_is_refused(tmp_path):
+    (tmp_path / "p.yaml").write_text("EPOCHS: 3\nSEED: 1\nEPOCHS: 5\n")
+    with pytest.raises(ParameterError, match=r"p\.yaml must be plain YAML\. Line 3 names EPOCHS twice; remove one\."):
+        load_params(tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("+3", 3), ("1_000", 1000), ("4294967295", 2**32 - 1)])
+def test_whole_numbers_that_everybody_reads_alike_are_taken(text, value):
+    assert value == load_params(overrides=[f"SEED={text}"]).SEED
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, field in Params.model_fields.items() if isinstance(field.default, float)]
+)
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+def test_number_that_is_none_is_refused(name, value):
+    assert f"`{name}`" in override_refusal(f"{name}={value}")
+
+
+def test_mark_at_the_beginning_of_a_file_is_no_part_of_it(tmp_path):
+    (tmp_path / "p.yaml").write_text("EPOCHS: 3\n", encoding="utf-8-sig")
+    assert load_params(tmp_path / "p.yaml").EPOCHS == 3
+
+
+def test_long_values_and_names_are_shown_by_their_beginning():
+    assert len(override_refusal("EPOCHS=" + "x" * 40_000)) < 300
+    assert len(override_refusal("x" * 100_000)) < 300
+    assert len(override_refusal("x" * 100_000 + "=3")) < 300
+    assert refusal(EPOCHS=10**5000).endswith("Got a number without end.")
 
 
 def test_override_of_thousands_of_digits_is_refused():
@@ -337,7 +425,13 @@ def test_override_of_thousands_of_digits_is_refused():
         (b"- EPOCHS\n- 3\n", "Got a list"),
         (b"EPOCHS\n", "Got a str"),
         (b"17\n", "Got a int"),
-        (b"\xff\xfe\x00", "cannot be read (not a text file)"),
+        (b"\xff\xfe\x00", "cannot be read (not a text file in UTF-8)"),
+        ("EPOCHS: 3\n".encode("utf-16"), "cannot be read (not a text file in UTF-8)"),
+        (bytes(range(256)), "cannot be read (not a text file in UTF-8)"),
+        (b"EPOCHS: 3\nSEED: 1\0\n", "is not valid YAML at line 2"),
+        (b"EPOCHS: 3\n\x1b[31m: 1\n", "is not valid YAML at line 2"),
+        (b"EPOCHS: 3\n---\nEPOCHS: 4\n", "is not valid YAML at line 2"),
+        (b"#" * 60_000, "cannot be read (it must have at most 50,000 bytes)"),
     ],
 )
 def test_bad_file_is_refused(tmp_path, content, reason):

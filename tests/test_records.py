@@ -283,3 +283,55 @@ def test_run_that_is_executed_is_not_removed(root):
         with pytest.raises(RunError, match="one is being executed"):
             records.remove_run("one")
     assert folder.is_dir()
+
+
+DEEP = "[" * 100_000
+BOMB = "a: &a [x, x]\n" + "".join(f"b{number}: &b{number} [*a, *a]\n" for number in range(5))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("manifest.json", DEEP, "is damaged (no JSON)"),
+        ("manifest.json", '{"state": "done", "state": "done"', "is damaged (no JSON)"),
+        ("manifest.json", '{"run": "one", "run": "one", "state": "done", "started": ""}', "(run is there twice)"),
+        ("manifest.json", '{"run": "one", "state": "do\\nne", "started": ""}', "is damaged (state)"),
+        ("manifest.json", '{"run": "one", "state": "done", "started": "", "seed": ' + 5000 * "9" + "}", "is damaged ("),
+        ("manifest.json", " " * 11_000_000, "is damaged (it must have at most 10,000,000 bytes)"),
+        ("manifest.json", "\0", "is damaged (no JSON)"),
+        ("manifest.json", b"\xff\xfe{", "is damaged (no JSON)"),
+        ("params.yaml", f"EPOCHS: {DEEP}", "has none that can be read"),
+        ("params.yaml", BOMB, "has none that can be read"),
+        ("params.yaml", "EPOCHS: 9" + 5000 * "9", "has none that can be read"),
+        ("params.yaml", "EPOCHS: 010", "has none that can be read"),
+        ("params.yaml", "\0", "has none that can be read"),
+        ("metrics.json", DEEP, "metrics.json is damaged"),
+        ("metrics.json", '{"temperature": 1.0, "temperature": 2.0}', "metrics.json is damaged"),
+        ("metrics.json", " " * 11_000_000, "metrics.json is damaged"),
+        ("metrics.json", None, "metrics.json is damaged"),
+    ],
+    ids=lambda value: str(value)[:30].replace("\0", "NUL"),
+)  # fmt: skip
+def test_hostile_record_is_one_line(root, monkeypatch, capsys, name, content, said):
+    folder = write_record(root, "one")
+    write_record(root, "two")
+    (folder / name).unlink()
+    if content is None:
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    status, _, stderr = call(monkeypatch, capsys, "compare", "one", "two")
+    assert status == 1 and said in stderr
+    assert stderr.startswith("error: ") and stderr.count("\n") == 1 and len(stderr) < 300
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "metrics.json", "history.json", "params.yaml", "study.json"])
+def test_pipe_in_a_record_is_not_waited_for(root, monkeypatch, capsys, name):
+    folder = write_record(root, "one")
+    if name == "study.json":
+        write_study("many", "two of them", {"row": ["one", "two"]})
+        folder = root / "reports" / "many"
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert call(monkeypatch, capsys, "report")[0] == 0
+    assert call(monkeypatch, capsys, "runs")[0] == 0

@@ -1,0 +1,190 @@
+"""Texts that may come from anywhere: parameter files, records, bundles. They are refused before they cost anything.
+
+Parameters are YAML of which little is taken: no anchors, tags or dates, no numbers that YAML 1.1 reads in another way
+than people do. JSON must be shallow, and name a key once.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import StringConstraints
+
+from ser_lib.errors import ParameterError
+
+LARGEST_YAML = 50_000
+"""Bytes that a parameter file may have; the largest of this project has a tenth of it."""
+LARGEST_JSON = 10_000_000
+"""Bytes that a JSON file may have; the largest of this project has a thousandth of it."""
+LONGEST_QUOTED = 200
+"""Letters of a value that a message shows."""
+_DEEPEST = 10
+"""Lists and mappings in one another that a parameter file may have; a parameter has two."""
+_T = TypeVar("_T")
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
+"""A short text that people read in a table."""
+_NUMBER = 'a number that not everybody reads alike; write it in at most 20 plain digits, or as a text: "{}"'
+_REFUSED = {
+    "int": _NUMBER,
+    "float": _NUMBER,
+    "timestamp": 'a date, which no parameter is; write it as a text: "{}"',
+    "merge": "a merge; write the values out",
+    "value": 'a sign that stands for nothing; write it as a text: "{}"',
+}
+"""What is wrong with a value that stands without quotes, by the kind that it is to YAML 1.1."""
+_PLAIN = {"int": re.compile(r"[-+]?(0|[1-9][0-9_]{0,19})"), "float": re.compile(r"[^:]{1,100}")}
+"""Numbers that are taken all the same: `010` is 8 to YAML 1.1, and `1:30` is 90."""
+
+
+def printable(text: str) -> str:
+    """`text` in one line, with what a terminal would not print as escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def quoted(value: object) -> str:
+    """`value` as Python writes it, of a long one the beginning."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        return "a number without end"
+    return text if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]}…"
+
+
+class ForeignError(ValueError):
+    """A file cannot be taken; the message is the reason."""
+
+
+def read_file(path: Path, largest: int) -> bytes:
+    """Content of a file that may be anything.
+
+    Raises
+    ------
+    OSError
+        If it is not there, or may not be read.
+    ForeignError
+        If it has more than `largest` bytes.
+    """
+    with path.open("rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ForeignError(f"it must have at most {largest:,} bytes")
+    return content
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """Value of a YAML text, which messages call `what`.
+
+    Raises
+    ------
+    ParameterError
+        If it is none, or holds what no parameter needs.
+    """
+    if len(text) > LARGEST_YAML:
+        raise ParameterError(f"{what} must have at most {LARGEST_YAML:,} characters. It has {len(text):,}.")
+    loader = None
+    try:
+        loader = _Loader(text)
+        return loader.get_single_data()
+    except _RefusedError as error:
+        line = error.problem_mark.line + 1
+        raise ParameterError(f"{what} must be plain YAML. Line {line} {error.problem}.") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        line = _line_of(error, loader, text)
+        raise ParameterError(f"{what} is not valid YAML at line {line}.") from None
+
+
+def _line_of(error: Exception, loader: yaml.SafeLoader | None, text: str) -> int:
+    if isinstance(error, yaml.reader.ReaderError):  # a control character, whose place alone is known
+        return text.count("\n", 0, error.position) + 1
+    return (getattr(error, "problem_mark", None) or loader).line + 1
+
+
+class _RefusedError(yaml.MarkedYAMLError):
+    """Valid YAML that is not taken."""
+
+
+def _refuse(node: yaml.Node | yaml.Event, problem: str) -> None:
+    raise _RefusedError(problem=problem, problem_mark=node.start_mark)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what a parameter file does not need, before anything is built of it."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
+        """Compose a value, or refuse it for what it is written as."""
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            _refuse(event, "holds an anchor or alias (& or *); write the value out, or put it in quotes")
+        if event.tag is not None:
+            _refuse(event, "holds a tag (!); write the plain value, or put it in quotes")
+        if self._depth >= _DEEPEST:
+            _refuse(event, f"goes deeper than {_DEEPEST} levels")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(node, yaml.ScalarNode):
+            _check_scalar(node)
+        if isinstance(node, yaml.MappingNode):
+            _check_names(node)
+        return node
+
+
+def _check_scalar(node: yaml.ScalarNode) -> None:
+    value = node.value if len(node.value) <= 40 else f"{node.value[:40]}…"
+    kind = node.tag.rpartition(":")[2]
+    if kind in _REFUSED and not (kind in _PLAIN and _PLAIN[kind].fullmatch(node.value)):
+        _refuse(node, f"holds {value}, {_REFUSED[kind].format(value)}")
+    if "\0" in node.value or node.value != node.value.encode("utf-8", "replace").decode():
+        _refuse(node, "holds a character that no name of a file has")
+
+
+def _check_names(node: yaml.MappingNode) -> None:
+    seen: set[str] = set()
+    for name, _ in node.value:
+        if not isinstance(name, yaml.ScalarNode):
+            _refuse(name, "has a list or a mapping for a name")
+        if name.value in seen:
+            _refuse(name, f"names {printable(name.value[:40])} twice; remove one")
+        seen.add(name.value)
+
+
+def read_json(path: Path, validate: Callable[[bytes], _T], *, finite: bool = False) -> _T:
+    """What `validate`, of pydantic, makes of a JSON file.
+
+    Raises
+    ------
+    OSError
+        If it is not there, or may not be read.
+    ValidationError
+        If it is no JSON, is deep, or is refused by `validate`.
+    ForeignError
+        If it is large or no file, names a key twice, or `finite` is asked for and a number is not.
+    """
+    if path.exists() and not path.is_file():
+        raise ForeignError("it must be a file")  # a pipe would be waited for
+    content = read_file(path, LARGEST_JSON)
+    value = validate(content)  # refuses what is deep, which json would not
+    numbers = {"parse_float": _finite, "parse_constant": _finite} if finite else {}
+    json.loads(content, object_pairs_hook=_once, **numbers)
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names: set[str] = set()
+    for name, _ in pairs:
+        if name in names:
+            raise ForeignError(f"{printable(name[:40])} is there twice")
+        names.add(name)
+    return dict(pairs)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ForeignError(f"{text[:40]} is no finite number")
+    return float(text)
