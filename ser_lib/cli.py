@@ -1,9 +1,7 @@
 """The `ser` command."""
 
 import contextlib
-import io
 import json
-import os
 import shlex
 import signal
 import sys
@@ -20,7 +18,8 @@ from ser_lib.cli_listen import listen
 from ser_lib.cli_predict import predict
 from ser_lib.errors import RunError, SerError
 from ser_lib.manifest import DONE
-from ser_lib.params import Params, locate, read_values, shown
+from ser_lib.params import Params, locate, printable, read_values, shown
+from ser_lib.terminal import guard_terminal
 
 if TYPE_CHECKING:
     from ser_lib.plan import Plan
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 INTERRUPT_AGAIN = 20.0
 """Seconds after which an interrupt that did not end the process is sent once more."""
-_OUTPUT = "standard output"
 _terminated = threading.Event()
 """Set once SIGTERM has come."""
 app = typer.Typer(
@@ -319,49 +317,24 @@ def main() -> None:
     _terminated.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
-    _name_output()
+    guard_terminal()
     try:
         try:
             app()
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # what a full disk does not take is told here, and not by Python at the end
+            sys.stdout.flush()  # what a full disk does not take is told here, and not by Python at the end
     except (SerError, OSError) as error:
-        if getattr(error, "filename", None) == _OUTPUT:  # nothing more goes there, at the end of the process either
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # whoever read it has read enough
-            print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(1) from None
     finally:
         if _terminated.is_set():  # a command ends as after Ctrl-C, but whoever asked it to end knows the difference
             raise SystemExit(128 + signal.SIGTERM)
 
 
-class _Output(io.FileIO):
-    """Standard output whose errors name it, as those of a file's name the file."""
-
-    def write(self, content: bytes) -> int:
-        """Write bytes."""
-        try:
-            return super().write(content)
-        except OSError as error:
-            error.filename = _OUTPUT
-            raise
-
-
-def _name_output() -> None:
-    """Let errors of standard output name it, unless somebody else has taken it over."""
-    old = sys.stdout
-    if old is not None and old is sys.__stdout__:
-        raw = _Output(old.fileno(), "w", closefd=False)
-        options = {"encoding": old.encoding, "errors": old.errors, "line_buffering": old.line_buffering}
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), **options)
-
-
 def _one_line(error: SerError | OSError) -> str:
     if not isinstance(error, OSError):
-        return str(error)
-    return (f"{shown(error.filename)}: " if error.filename else "") + (error.strerror or str(error))
+        return printable(str(error))
+    return printable((f"{shown(error.filename)}: " if error.filename else "") + (error.strerror or str(error)))
 
 
 def interrupt(number: int, *_frame: object) -> None:

@@ -11,6 +11,7 @@ from ser_lib.errors import RunError
 from ser_lib.params import locate, printable, resolve
 from ser_lib.settings import Backend
 from ser_lib.store import BUNDLE_FILE
+from ser_lib.terminal import write_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +26,6 @@ RunOption = Annotated[
         help="Run whose model predicts, or a bundle: its folder or zip file.  [default: that of `ser runs default`]",
     ),
 ]
-
-
-def show_any_name() -> None:
-    """Print as escapes what the terminal cannot show: a name is no reason to stop."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def which_run(run: str | None) -> str:
@@ -92,8 +87,12 @@ def _count_speakers(run: str, bundle: "Bundle") -> int | None:
     own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
     for table in (folder / SPLIT_FILE for folder in (record_folder(run), *own, locate(run))):
         if table.is_file() and file_hash(table) == bundle.info.split_sha256:
-            with table.open(encoding="utf-8", newline="") as file:
-                return len({(row["corpus"], row["speaker"]) for row in csv.DictReader(file) if row["set"] == "train"})
+            try:
+                with table.open(encoding="utf-8", newline="") as file:
+                    rows = list(csv.DictReader(file))
+                return len({(row["corpus"], row["speaker"]) for row in rows if row["set"] == "train"})
+            except (csv.Error, KeyError, ValueError):  # of a bundle from elsewhere
+                return None
     return None
 
 
@@ -140,4 +139,4 @@ def write_table(table: "pd.DataFrame", to) -> None:
     """Write a table as CSV to standard output or a file, which appears whole or not at all."""
     from ser_lib.store import without_formulas, write_csv
 
-    without_formulas(table).to_csv(to, index=False) if to is sys.stdout else write_csv(to, table)
+    write_data(without_formulas(table).to_csv(index=False)) if to is sys.stdout else write_csv(to, table)

@@ -40,8 +40,7 @@ def enrol(
     if len(signals) < FEWEST_CLIPS:
         first = f" {faults[0]}" if faults else ""
         raise ParameterError(
-            f"A voice needs at least {FEWEST_CLIPS} clips. {printable(folder)} has {len(signals)} that can be used."
-            f"{first}"
+            f"A voice needs at least {FEWEST_CLIPS} clips. {folder} has {len(signals)} that can be used.{first}"
         )
     print(*faults, sep="\n", end="\n" if faults else "")
     path = save_voice(name, measure_voice(signals, bundle), len(signals), bundle)

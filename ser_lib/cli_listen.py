@@ -16,14 +16,12 @@ from ser_lib.cli_common import (
     check_windows,
     limits,
     load_run,
-    show_any_name,
     which_run,
     write,
     write_table,
 )
 from ser_lib.cli_timeline import TIMELINE_HEAD, timeline_line
 from ser_lib.errors import AudioError
-from ser_lib.params import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +62,6 @@ def listen(
     """
     if device is not None and file is not None:
         raise typer.BadParameter("--device and --file do not go together: one of them is heard.")
-    show_any_name()
     check_outputs([csv], [] if file is None else [file.expanduser()])
     run = which_run(run)
     bundle = load_run(run)
@@ -94,7 +91,7 @@ def _windows(file: Path | None, device: str | None, bundle: "Bundle", lengths: d
         with _source(file, device, bundle) as (blocks, rate):
             yield from hear(_until_interrupted(blocks), rate, bundle, **lengths)
     except AudioError as error:
-        name = "the microphone" if file is None else printable(str(file))
+        name = "the microphone" if file is None else file
         raise AudioError(f"{name} cannot be used: {error}.") from None
 
 

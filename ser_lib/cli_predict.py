@@ -20,13 +20,13 @@ from ser_lib.cli_common import (
     check_windows,
     limits,
     load_run,
-    show_any_name,
     which_run,
     write,
     write_table,
 )
 from ser_lib.params import printable
 from ser_lib.settings import Backend
+from ser_lib.terminal import write_data
 
 if TYPE_CHECKING:
     from ser_lib.bundle import Bundle
@@ -77,7 +77,6 @@ def predict(
         raise typer.BadParameter("standard input can be read once: give - once.")
     if "" in paths:
         raise typer.BadParameter("a path is empty. Is a variable of the shell not set?")
-    show_any_name()
     run = which_run(run)
     bundle = load_run(run, backend)
     if speaker is not None and speaker not in bundle.info.speakers:
@@ -209,4 +208,4 @@ def _write_json(answers: list["Answer"], run: str, to) -> None:
     plain = to is sys.stdout and (to.encoding or "").lower().replace("-", "") != "utf8"
     content = [answer.as_dict() | {"model": printable(run)} for answer in answers]
     text = json.dumps(content, indent=1, ensure_ascii=plain) + "\n"
-    to.write(text) if to is sys.stdout else write_text(to, text)
+    write_data(text) if to is sys.stdout else write_text(to, text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ser_lib.errors import BundleError, SerError
-from ser_lib.params import printable, shown
+from ser_lib.params import shown
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE, whole_file, write_temporary
 
 CHECKSUMS_FILE = "SHA256SUMS"
@@ -64,9 +64,7 @@ def unpacked(path: Path) -> Iterator[Path]:
             with zipfile.ZipFile(path) as archive:
                 _unpack(archive, path, Path(name))
         except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, EOFError, RuntimeError, ValueError) as error:
-            raise BundleError(
-                f"{shown(path)} must be an exported bundle. It cannot be read: {printable(str(error))}."
-            ) from None
+            raise BundleError(f"{shown(path)} must be an exported bundle. It cannot be read: {error}.") from None
         except Exception as error:  # zlib and others of what packs files
             raise error if isinstance(error, SerError) else _damaged(path, str(error)) from None
         yield Path(name)

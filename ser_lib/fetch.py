@@ -7,7 +7,6 @@ server gives has an end: no more is read than the file has, or may have.
 
 import errno
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -25,7 +24,7 @@ from tqdm import tqdm
 from ser_lib.corpora.base import Archive, Dataset, FilesOf
 from ser_lib.errors import DatasetError
 from ser_lib.params import shown
-from ser_lib.progress import progress_bar
+from ser_lib.progress import progress_bar, write_line
 from ser_lib.registry import Entry, identity, names_of, read_registry, scan
 from ser_lib.unpack import most_bytes, unpack
 
@@ -254,7 +253,7 @@ class _Fetcher:
                 if failures == len(PAUSES):
                     raise DatasetError(f"{what} cannot be fetched now: {trouble}. {GO_ON}") from None
                 pause = max(PAUSES[failures], trouble.pause)
-                tqdm.write(f"{what}: {trouble}; again in {pause:g} s", file=sys.stderr)
+                write_line(f"{what}: {trouble}; again in {pause:g} s")
                 if self.stop.wait(pause):
                     raise _StoppedError from None
                 failures += 1

@@ -13,6 +13,9 @@ from IPython import get_ipython
 from IPython.display import display
 from tqdm import tqdm
 
+from ser_lib.foreign import printable
+from ser_lib.terminal import below
+
 FILE_VARIABLE = "SER_PROGRESS_FILE"
 """Environment variable: the file in which a kernel tells its runner how far it is."""
 
@@ -51,7 +54,7 @@ def in_kernel() -> bool:
 
 def progress_bar(total: int, description: str, unit: str, *, leave: bool = True) -> tqdm:
     """Bar over `total` units; silent where neither a notebook nor a terminal would show it."""
-    file = _NotebookLine() if in_kernel() else sys.stderr
+    file = _NotebookLine() if in_kernel() else below(sys.stderr)
     return tqdm(
         total=total,
         desc=description,
@@ -66,18 +69,24 @@ def progress_bar(total: int, description: str, unit: str, *, leave: bool = True)
     )
 
 
+def write_line(text: str) -> None:
+    """Write a line to standard error, above the bars."""
+    with tqdm.external_write_mode(file=below(sys.stderr)):
+        print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def stage_line(stage: str, told: Path) -> Iterator[Callable[[str], None]]:
     """One line in the terminal about a notebook under way; silent where there is no terminal.
 
     Gives a function that names the part of the notebook. What the kernel tells in the file `told` follows it.
     """
-    line = tqdm(bar_format="  {desc}", file=sys.stderr, disable=None, leave=False, dynamic_ncols=True)
+    line = tqdm(bar_format="  {desc}", file=below(sys.stderr), disable=None, leave=False, dynamic_ncols=True)
     part, ended = "", threading.Event()
 
     def draw() -> None:
         detail = told.read_text(encoding="utf-8") if told.exists() else ""
-        line.set_description_str(" · ".join(filter(None, (stage, part, detail))))
+        line.set_description_str(printable(" · ".join(filter(None, (stage, part, detail)))))
 
     def show(text: str) -> None:
         nonlocal part

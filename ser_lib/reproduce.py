@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ser_lib.errors import RunError
+from ser_lib.foreign import printable
 from ser_lib.manifest import DONE, Environment
 from ser_lib.records import Record, figure_text, private_values
 from ser_lib.redact import PATH_PARAMETERS
@@ -82,7 +83,7 @@ def environment_differences(old: Environment, new: Environment) -> list[str]:
 
 
 def _shown(value: object) -> str:
-    return "none" if value is None else str(value)
+    return "none" if value is None else printable(str(value))
 
 
 def _parameter_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
