@@ -19,7 +19,7 @@ from ser_lib.calibrate import RANGE, calibrate
 from ser_lib.errors import AudioError, BundleError, ParameterError, StageError
 from ser_lib.foreign import read_json
 from ser_lib.normalize import Statistics, find_statistics, normalize, restore
-from ser_lib.params import Params, locate, shown
+from ser_lib.params import Params, locate, printable, shown
 from ser_lib.settings import AudioSettings, Backend
 from ser_lib.store import (
     BUNDLE_FILE,

@@ -22,6 +22,7 @@ from ser_lib.cli_common import (
 )
 from ser_lib.cli_timeline import TIMELINE_HEAD, timeline_line
 from ser_lib.errors import AudioError
+from ser_lib.params import printable
 
 if TYPE_CHECKING:
     import numpy as np

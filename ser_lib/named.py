@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ser_lib.errors import RunError
+from ser_lib.foreign import read_json
 from ser_lib.params import shown
 from ser_lib.records import RUN_NAME, find_record, record_folder, reports_folder
 from ser_lib.store import BUNDLE_FILE, write_text
@@ -99,13 +100,14 @@ def _read() -> _Models | None:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError(f"{shown(path)} must be a plain file. It is a link, a folder, a device or a pipe. Remove it.")
     try:
-        return _Models.model_validate_json(path.read_bytes())
+        return read_json(path, _Models.model_validate_json)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RunError(f"{shown(path)} cannot be read: {error.strerror}.") from None
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
+    except ValueError as error:
+        known = isinstance(error, ValidationError)
+        place = (".".join(map(str, error.errors()[0]["loc"])) or "no JSON") if known else error
         raise RunError(
             f"{shown(path)} is damaged ({place}). Restore it, or remove it and name a default: {_SET}"
         ) from None

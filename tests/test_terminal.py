@@ -21,6 +21,7 @@ from ser_lib.studies import write_study
 EVIL = "x\x1b[31m\x1b]0;title\x07\x9b2J\x85\r\b\x7f\u202egnp.\u200b"
 """Colours, a title, a cleared screen in one character, an overwritten line, a name that is turned around."""
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069]")
+BAR = re.compile(r"\rChecking: [ -~─]*|\r +\r")
 ALL = r"""
 import sys, threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -133,7 +134,7 @@ def environment_of(root, **more):
 
 
 def on_terminal(command, root):
-    """What a command shows on a terminal, without the line ends that the terminal makes."""
+    """What a command shows on a terminal, without the line ends that the terminal makes and the bar of `data check`."""
     ours, theirs = os.openpty()
     with subprocess.Popen(command, env=environment_of(root), cwd=root, stdin=theirs, stdout=theirs, stderr=theirs):
         os.close(theirs)
@@ -146,7 +147,7 @@ def on_terminal(command, root):
                 break
             shown += piece
     os.close(ours)
-    return shown.decode().replace("\r\n", "\n")
+    return BAR.sub("", shown.decode().replace("\r\n", "\n"))
 
 
 ALL_COMMANDS = f"EVIL = {EVIL!r}\nCOMMANDS = {COMMANDS!r}\n{ALL}"
