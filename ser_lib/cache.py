@@ -24,6 +24,7 @@ import numpy as np
 import platformdirs
 
 from ser_lib.errors import ParameterError
+from ser_lib.params import from_here
 
 _PATIENCE = 30.0
 """Seconds to wait for another process that writes, once in a process."""
@@ -183,4 +184,4 @@ def open_cache() -> Cache:
         limit = -1.0
     if not 0 <= limit < float("inf"):
         raise ParameterError(f"`SER_CACHE_GB` must be a number of gigabytes, 0 or more. Got {text!r}.")
-    return Cache(Path(folder).expanduser().absolute(), int(limit * 1e9))
+    return Cache(from_here(folder), int(limit * 1e9))

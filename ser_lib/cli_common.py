@@ -1,5 +1,6 @@
 """What the commands that use a model share: which model, what it says of itself, and where results go."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.errors import RunError
-from ser_lib.params import locate, printable, resolve
+from ser_lib.params import from_here, locate, printable, resolve
 from ser_lib.settings import Backend
 from ser_lib.store import BUNDLE_FILE
 from ser_lib.terminal import write_data
@@ -106,11 +107,11 @@ def check_plot(plot: Path | None, files: list) -> None:
 
 def check_outputs(outputs: Iterable[str | Path | None], recordings: Iterable[Path]) -> None:
     """Refuse, before hours of work, outputs that are folders, the same twice, or a recording that is heard."""
-    heard, taken = {path.absolute().resolve() for path in recordings}, set()
+    heard, taken = {Path(os.path.realpath(path)) for path in recordings}, set()
     for output in outputs:
         if output is None or str(output) == STDIN:
             continue
-        path = Path(output).expanduser().absolute().resolve()
+        path = Path(os.path.realpath(from_here(output)))
         if path.is_dir():
             raise typer.BadParameter(f"an output must be a file. {output} is a folder.")
         if path in heard or path in taken:
@@ -132,7 +133,7 @@ def check_windows(bundle: "Bundle", window: float | None, hop: float | None) -> 
 def write(where: str | None, writer: Callable) -> None:
     """Let `writer` write to a file, or to standard output, if any is wanted."""
     if where is not None:
-        writer(sys.stdout if where == STDIN else Path(where).expanduser().absolute())
+        writer(sys.stdout if where == STDIN else from_here(where))
 
 
 def write_table(table: "pd.DataFrame", to) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ser_lib.errors import DatasetError
-from ser_lib.params import locate, project_root, shown
+from ser_lib.params import from_here, locate, project_root, shown
 
 data_app = typer.Typer(help="List the corpora, get one, or check one.", no_args_is_help=True)
 
@@ -91,7 +91,7 @@ def get(
     from ser_lib.registry import named_corpus
 
     corpus = named_corpus(name)
-    folder = default_folder(corpus) if to is None else to.expanduser().absolute()
+    folder = default_folder(corpus) if to is None else from_here(to)
     if hasattr(corpus, "make"):
         _make(corpus, folder)
         return

@@ -1,5 +1,6 @@
 """The command `ser enrol`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,7 @@ def enrol(
     from ser_lib.files import find_files
     from ser_lib.voices import FEWEST_CLIPS, check_name, measure_voice, save_voice
 
-    name = check_name(name or Path(folder).resolve().name)
+    name = check_name(name or Path(os.path.realpath(folder)).name)
     bundle = load_run(which_run(run))
     signals, faults = [], []
     for file in find_files(folder):

@@ -7,7 +7,7 @@ import typer
 
 from ser_lib.cli_common import bundle_folder, which_run
 from ser_lib.errors import RunError
-from ser_lib.params import shown
+from ser_lib.params import from_here, shown
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE
 
 
@@ -29,7 +29,7 @@ def export(
         raise typer.BadParameter(f"a run and a zip file, or a zip file alone, is what it takes. Got {' '.join(given)}.")
     *run, file = given
     parts = _parts(which_run(run[0] if run else None))
-    path = Path(file).expanduser().absolute()
+    path = from_here(file)
     export_bundle(parts, path, force=force)
     print(f"{shown(path)} holds {', '.join(parts)}.")
 

@@ -22,7 +22,7 @@ from ser_lib.cli_common import (
 )
 from ser_lib.cli_timeline import TIMELINE_HEAD, timeline_line
 from ser_lib.errors import AudioError
-from ser_lib.params import printable
+from ser_lib.params import from_here, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def listen(
     """
     if device is not None and file is not None:
         raise typer.BadParameter("--device and --file do not go together: one of them is heard.")
-    check_outputs([csv], [] if file is None else [file.expanduser()])
+    check_outputs([csv], [] if file is None else [from_here(file)])
     run = which_run(run)
     bundle = load_run(run)
     check_windows(bundle, window, hop)
@@ -102,7 +102,7 @@ def _source(file: Path | None, device: str | None, bundle: "Bundle") -> Iterator
     from ser_lib.listen import microphone, recording
 
     if file is not None:
-        yield recording(file.expanduser())
+        yield recording(from_here(file))
         return
     _warm_up(bundle)
     with microphone(device=int(device) if device is not None and device.isdecimal() else device) as opened:

@@ -24,7 +24,7 @@ from ser_lib.cli_common import (
     write,
     write_table,
 )
-from ser_lib.params import printable
+from ser_lib.params import from_here, printable
 from ser_lib.settings import Backend
 from ser_lib.terminal import write_data
 
@@ -125,7 +125,7 @@ def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, speaker: str | None)
     occlusion = occlude(bundle, features, settings.sound_frames(measures.n_trimmed))
     *_, heard = prepare_signal(*signal, settings).values()
     title = f"{printable(file.name)}: evidence for {occlusion.emotion}"
-    plots.save_figure(plots.plot_occlusion(heard, occlusion, settings, title=title)[0], plot.expanduser().absolute())
+    plots.save_figure(plots.plot_occlusion(heard, occlusion, settings, title=title)[0], from_here(plot))
 
 
 def _files(paths: list[str], folder: Path) -> Iterator[tuple[Path, str]]:

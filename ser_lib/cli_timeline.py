@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ser_lib.cli_common import STDIN, write, write_table
-from ser_lib.params import printable
+from ser_lib.params import from_here, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def _plot_timeline(file: Path, name: str, timeline: "pd.DataFrame", plot: Path) 
     from ser_lib.timeline import read_envelope
 
     axes = plots.plot_timeline(timeline, read_envelope(file), title=printable(Path(name).name))
-    plots.save_figure(axes[0], plot.expanduser().absolute())
+    plots.save_figure(axes[0], from_here(plot))
 
 
 def _print_timeline(file: str, timeline: "pd.DataFrame", unsure_below: float) -> None:

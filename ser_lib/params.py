@@ -283,8 +283,17 @@ def project_root() -> Path:
 
 def resolve(path: str | Path) -> Path:
     """Absolute path of `path`, relative ones taken from the project's root."""
+    return project_root() / _from_home(path)
+
+
+def from_here(path: str | Path) -> Path:
+    """Absolute path of what a command names, relative ones taken from the current folder."""
+    return _from_home(path).absolute()
+
+
+def _from_home(path: str | Path) -> Path:
     try:
-        return project_root() / Path(path).expanduser()
+        return Path(path).expanduser()
     except RuntimeError:
         raise ParameterError(f"{path} starts with a user that this machine does not know.") from None
 

@@ -17,7 +17,7 @@ from ser_lib.errors import ParameterError, RunError
 from ser_lib.foreign import read_json
 from ser_lib.labels import EMOTIONS
 from ser_lib.manifest import MANIFEST_FILE, Manifest, check_plain, read_manifest
-from ser_lib.params import Params, project_root, read_values, resolve, shown
+from ser_lib.params import Params, from_here, project_root, read_values, resolve, shown
 from ser_lib.schema import HISTORY, LEAKAGE, METRICS
 from ser_lib.store import LEAKAGE_FILE, read_csv
 
@@ -246,7 +246,7 @@ def find_record(run: str) -> Record:
     """
     folder = record_folder(run)
     if not RUN_NAME.fullmatch(run) or not folder.is_dir():
-        folder = Path(run).expanduser().resolve()
+        folder = Path(os.path.realpath(from_here(run)))
     if not folder.is_dir():
         raise RunError(f"There is no record of a run {run!r} in reports/. `ser runs` lists them.")
     if (folder / STUDY_FILE).is_file() and not (folder / MANIFEST_FILE).exists():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import secrets
 import zipfile
@@ -77,6 +78,11 @@ class ProcessedData:
     speakers: dict[str, Statistics] = field(default_factory=dict)
 
 
+def _followed(path: Path) -> Path:
+    """Path without links; one that leads to itself stays."""
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def whole_file(path: Path, *, through_link: bool = True) -> Iterator[Path]:
     """Give a path to write to beside `path`; rename it to `path` at the end, remove it after an error.
@@ -93,7 +99,7 @@ def whole_file(path: Path, *, through_link: bool = True) -> Iterator[Path]:
     StageError
         If the disk is full, the folder cannot be written to, or `path` is a device or a pipe.
     """
-    path, partial = path.resolve() if through_link else path.parent.resolve() / path.name, None
+    path, partial = _followed(path) if through_link else _followed(path.parent) / path.name, None
     if path.exists() and not path.is_file() and not path.is_dir():
         raise StageError(f"{shown(path)} must be a file. It is a device or a pipe.")
     try:

@@ -335,3 +335,28 @@ def test_pipe_in_a_record_is_not_waited_for(root, monkeypatch, capsys, name):
     os.mkfifo(folder / name)
     assert call(monkeypatch, capsys, "report")[0] == 0
     assert call(monkeypatch, capsys, "runs")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("data", "check", "{path}"),
+        ("data", "get", "demo", "--to", "{path}/demo"),
+        ("compare", "{path}", "one"),
+        ("run", "{path}"),
+        ("run", "--with", "{path}"),
+        ("listen", "--file", "{path}", "--run", "{path}"),
+        ("predict", "{path}", "--run", "{path}"),
+        ("enrol", "{path}", "--run", "{path}"),
+        ("runs", "rm", "{path}"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("path", ["~nobody_of_that_name/x", "loop", "n" * 300])
+def test_path_that_leads_nowhere_is_one_line(root, monkeypatch, capsys, words, path):
+    write_record(root, "one")
+    monkeypatch.chdir(root)
+    (root / "loop").symlink_to("loop")
+    status, _, stderr = call(monkeypatch, capsys, *(word.format(path=path) for word in words))
+    assert status in (1, 2)
+    assert stderr.count("\n") == 1 and stderr.startswith("error: ") and len(stderr) < 700

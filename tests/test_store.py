@@ -306,3 +306,9 @@ def test_labels_and_one_hot_rows():
     labels = store.to_labels(pd.Series(["ps", "neutral", "fear", "happy", "sad", "angry", "disgust"]))
     assert labels.tolist() == [6, 0, 4, 1, 2, 3, 5]
     assert store.one_hot(np.array([2, 0])).tolist() == [[0, 0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0]]
+
+
+def test_link_to_itself_gives_way_to_the_file(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    store.write_text(tmp_path / "loop", "there")
+    assert (tmp_path / "loop").read_text() == "there"
