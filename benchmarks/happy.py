@@ -14,7 +14,7 @@ from joblib import Parallel, delayed
 from ser_lib import plots
 from ser_lib.audio import load_audio, trim_steps
 from ser_lib.corpora import Clip, find_clips
-from ser_lib.labels import EMOTIONS, SHOWN_AS
+from ser_lib.labels import EMOTIONS, shown_as
 from ser_lib.params import Params, project_root
 from ser_lib.settings import AudioSettings
 
@@ -44,7 +44,7 @@ def describe(clip: Clip) -> dict:
     high, low = (power[(frequencies > a) & (frequencies <= b)].sum() for a, b in ((1000, 5000), (80, 1000)))
     return {
         "speaker": clip.speaker,
-        "emotion": SHOWN_AS[clip.emotion],
+        "emotion": shown_as(clip.emotion),
         "length (s)": len(trimmed) / SETTINGS.sampling_rate,
         "F0 (Hz)": np.median(f0),
         "range of F0 (semitones)": 12 * np.log2(np.percentile(f0, 90) / np.percentile(f0, 10)),
@@ -62,7 +62,7 @@ def draw(clips: list[Clip]) -> None:
         for ax, emotion in zip(row, shown, strict=True):
             (clip,) = [c for c in clips if (c.speaker, c.emotion, c.text) == (speaker, emotion, WORD)]
             trimmed = trim_steps(*load_audio(FOLDER / clip.file), SETTINGS)["trimmed"]
-            plots.plot_spectrogram(trimmed, SETTINGS, title=f"{speaker}, {SHOWN_AS[emotion]}", ax=ax)
+            plots.plot_spectrogram(trimmed, SETTINGS, title=f"{speaker}, {shown_as(emotion)}", ax=ax)
             f0 = pitch(trimmed)
             ax.plot(np.arange(len(f0)) * SETTINGS.hop_length / SETTINGS.sampling_rate, f0, color="cyan", linewidth=2.5)
             ax.set_ylim(0, 4000)
@@ -74,7 +74,7 @@ def main() -> None:
     clips, _ = find_clips("TESS", FOLDER)
     table = pd.DataFrame(Parallel(n_jobs=-1, batch_size=32)(delayed(describe)(clip) for clip in clips))
     medians = table.groupby(["speaker", "emotion"]).median().round(2)
-    order = [(speaker, SHOWN_AS[emotion]) for emotion in EMOTIONS for speaker in ("OAF", "YAF")]
+    order = [(speaker, shown_as(emotion)) for emotion in EMOTIONS for speaker in ("OAF", "YAF")]
     print("| emotion | speaker |", " | ".join(medians.columns), "|")
     print("| --- | --- |", " | ".join(["---:"] * len(medians.columns)), "|")
     for speaker, emotion in order:

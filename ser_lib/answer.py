@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ser_lib.errors import BundleError
-from ser_lib.labels import SHOWN_AS
+from ser_lib.labels import shown_as
 from ser_lib.params import Params, printable
 
 UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
@@ -75,8 +75,7 @@ def to_prediction(
             "A model must give probabilities. This one gives NaN: it is damaged, or was not trained well."
         )
     named = {
-        SHOWN_AS.get(emotion, emotion): float(probability)
-        for emotion, probability in zip(emotions, probabilities, strict=True)
+        shown_as(emotion): float(probability) for emotion, probability in zip(emotions, probabilities, strict=True)
     }
     emotion = max(named, key=named.get)
     return Prediction(file, emotion, named[emotion], named, named[emotion] < unsure_below, unlike)

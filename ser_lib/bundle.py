@@ -18,6 +18,7 @@ from ser_lib.backends import checked, first_line, load_keras, load_onnx, try_mod
 from ser_lib.calibrate import RANGE, calibrate
 from ser_lib.errors import AudioError, BundleError, ParameterError, StageError
 from ser_lib.foreign import read_json
+from ser_lib.labels import in_order, is_emotion
 from ser_lib.normalize import Statistics, find_statistics, normalize, restore
 from ser_lib.params import Params, locate, printable, shown
 from ser_lib.settings import AudioSettings, Backend
@@ -27,7 +28,6 @@ from ser_lib.store import (
     SPLIT_FILE,
     ProcessedData,
     file_hash,
-    in_order,
     require,
     write_text,
 )
@@ -351,6 +351,8 @@ def _damaged(path: Path, why: str) -> BundleError:
 def _disagreement(info: BundleInfo) -> str:
     """What does not fit together in a description; empty if all does."""
     settings, speakers = info.settings, info.speakers.values()
+    if not all(map(is_emotion, info.emotions)):
+        return "its emotions must have names of small letters, digits and _"
     fits = info.features == settings.feature_names and info.emotions == in_order(info.emotions)
     if settings.target_length is None or not fits:
         return "its settings, features and emotions do not agree"

@@ -298,7 +298,7 @@ def describe(report: Report, *, every: bool = False) -> str:
 def _table(clips: list[Name]) -> str:
     import pandas as pd
 
-    speakers = pd.Series([name.speaker for name in clips], name="speaker")
+    speakers = pd.Series([name.speaker or "unknown" for name in clips], name="speaker")
     emotions = pd.Series([name.emotion for name in clips], name="emotion")
     table = pd.crosstab(speakers, emotions, margins=True, margins_name="all")
     return table.rename_axis(index=None, columns="clips").to_string()

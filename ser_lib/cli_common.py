@@ -69,16 +69,23 @@ def bundle_folder(run: str, backend: Backend) -> Path:
 
 def limits(run: str, bundle: "Bundle") -> str:
     """Tell in a line what the model has learnt from, and what not to expect of it."""
-    corpora, count = ", ".join(bundle.info.corpora), _count_speakers(run, bundle)
-    voices = f" ({count} {'speaker' if count == 1 else 'speakers'})" if count else ""
+    corpora, voices = ", ".join(bundle.info.corpora), _voices(_speakers(run, bundle))
     return printable(
         f"Model {run}, which has learnt from {corpora} alone{voices}: on other voices, languages and microphones "
         f"expect less. Do not judge people by it."
     )
 
 
-def _count_speakers(run: str, bundle: "Bundle") -> int | None:
-    """Speakers that trained the model, by the table of its own split; None where that is not there."""
+def _voices(speakers: set[tuple[str, str]]) -> str:
+    """Say how many speakers there are, if anybody has told."""
+    count = len([name for _, name in speakers if name])
+    told = [f"{count} {'speaker' if count == 1 else 'speakers'}"] if count else []
+    told += ["others unknown" if count else "speakers unknown"] if count < len(speakers) else []
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _speakers(run: str, bundle: "Bundle") -> set[tuple[str, str]]:
+    """Corpus and name of the speakers that trained the model, by the table of its own split, if that is there."""
     import csv
 
     from ser_lib.records import private_values, record_folder
@@ -91,10 +98,10 @@ def _count_speakers(run: str, bundle: "Bundle") -> int | None:
             try:
                 with table.open(encoding="utf-8", newline="") as file:
                     rows = list(csv.DictReader(file))
-                return len({(row["corpus"], row["speaker"]) for row in rows if row["set"] == "train"})
+                return {(row["corpus"], row["speaker"]) for row in rows if row["set"] == "train"}
             except (csv.Error, KeyError, ValueError):  # of a bundle from elsewhere
-                return None
-    return None
+                return set()
+    return set()
 
 
 def check_plot(plot: Path | None, files: list) -> None:

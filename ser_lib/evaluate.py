@@ -16,14 +16,13 @@ from ser_lib.cache import open_cache
 from ser_lib.calibrate import calibrate
 from ser_lib.degrade import CONDITIONS
 from ser_lib.errors import AudioError, BundleError, StageError
-from ser_lib.labels import EMOTIONS
+from ser_lib.labels import in_order
 from ser_lib.parallel import each
 from ser_lib.params import Params
 from ser_lib.store import (
     SPLIT_FILE,
     ProcessedData,
     file_hash,
-    in_order,
     load_processed,
     load_sets,
     load_split,
@@ -36,8 +35,6 @@ from ser_lib.store import (
 
 METRICS_FILE = "metrics.json"
 """All that is measured; in `OUTPUT_DIR`."""
-_NO_ANSWER = len(EMOTIONS)
-"""Stands for the prediction of a clip that cannot be used; it is never right. No model has as many classes."""
 
 
 def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
@@ -50,7 +47,8 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
     metrics : dict
         `validation` and `test`, each with what `metrics.evaluate` gives, `intervals` of the headlines and
         `ece_uncalibrated`; `temperature`; `speakers` and `texts` of the test set, and how many of them are `known`
-        from training; `bootstrap`: what was drawn; `emotions`: the model's classes, in the order of the confusion
+        from training, None where nobody has told; `unknown`: of how many clips of both sets nobody has told, where
+        there are such; `bootstrap`: what was drawn; `emotions`: the model's classes, in the order of the confusion
         matrices; `corpora`: clips, accuracy and UAR of each corpus in the test set.
     predictions : pd.DataFrame
         One row per test clip: clip, corpus, speaker, text, true, predicted and a probability `p_<emotion>` for each
@@ -74,7 +72,7 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
     results = {name: _evaluate_set(sets[name][2], one, bundle.info, params) for name, one in probabilities.items()}
     predictions = prediction_table(clips, probabilities["test"], bundle.info.emotions)
     results |= {"emotions": bundle.info.emotions, "temperature": bundle.info.temperature}
-    results |= _describe(sets["train"][2], clips, params) | {"corpora": _by_corpus(predictions)}
+    results |= _describe(sets["train"][2], clips, params) | {"corpora": _by_corpus(predictions, bundle.info.emotions)}
     write_json(params.output_dir / METRICS_FILE, results)
     write_csv(params.output_dir / "test_predictions.csv", predictions)
     return results, predictions
@@ -103,19 +101,22 @@ def _resample(clips: pd.DataFrame, y_true: np.ndarray, y_pred: np.ndarray, param
 def _describe(train: pd.DataFrame, test: pd.DataFrame, params: Params) -> dict:
     """Count who and what is in the test set, how much of it training met, and what the bootstrap draws."""
     clusters, kind = metrics.choose_clusters(test["speaker"], test["text"])
-    tested = {"speakers": "speaker", "texts": "text"}
+    columns = {"speakers": "speaker", "texts": "text"}
+    tested, learnt = ({name: {*clips[one]} - {""} for name, one in columns.items()} for clips in (test, train))
+    unknown = {name: int(sum((clips[one] == "").sum() for clips in (test, train))) for name, one in columns.items()}
     return {
-        **{name: test[column].nunique() for name, column in tested.items()},
-        "known": {name: len({*test[column]} & {*train[column]}) for name, column in tested.items()},
+        **{name: len(told) or None for name, told in tested.items()},
+        "known": {name: len(told & learnt[name]) if told and learnt[name] else None for name, told in tested.items()},
+        **({"unknown": unknown} if any(unknown.values()) else {}),
         "bootstrap": {"cluster": kind, "clusters": int(clusters.max()) + 1, "samples": params.BOOTSTRAP_SAMPLES},
     }
 
 
-def _by_corpus(predictions: pd.DataFrame) -> dict[str, dict]:
+def _by_corpus(predictions: pd.DataFrame, emotions: Sequence[str]) -> dict[str, dict]:
     """Count the clips of each corpus and measure accuracy and UAR on them."""
     found = {}
     for corpus, rows in predictions.groupby("corpus"):
-        y_true, y_pred = to_labels(rows["true"]), to_labels(rows["predicted"])
+        y_true, y_pred = (to_labels(rows[name], emotions) for name in ("true", "predicted"))
         figures = {"accuracy": metrics.accuracy(y_true, y_pred), "uar": metrics.uar(y_true, y_pred)}
         found[str(corpus)] = {"n_clips": len(rows)} | figures
     return found
@@ -220,7 +221,8 @@ def _check_files(clips: pd.DataFrame, params: Params) -> None:
 
 def _evaluate_degraded(bundle: Bundle, clips: pd.DataFrame, found: Iterable[np.ndarray | AudioError]) -> dict:
     """Take as many results as there are clips, and measure them."""
-    y_pred, X, usable = np.full(len(clips), _NO_ANSWER), [], []
+    no_answer = len(bundle.info.emotions)  # the label of no emotion, so it is never right
+    y_pred, X, usable = np.full(len(clips), no_answer), [], []
     for number, (speaker, features) in enumerate(zip(clips["speaker"], found, strict=False)):
         if not isinstance(features, AudioError):
             X.append(bundle.to_scale(features, len(features), speaker))

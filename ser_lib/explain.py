@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ser_lib.bundle import Bundle
-from ser_lib.labels import SHOWN_AS
+from ser_lib.labels import shown_as
 
 _SPAN_SECONDS = 0.2
 _MOST_GROUPS = 8
@@ -73,7 +73,7 @@ def occlude(bundle: Bundle, features: np.ndarray, n_frames: int) -> Occlusion:
     best = int(probabilities.argmax())
     falls = _log_odds(probabilities[best]) - _log_odds(bundle.probabilities(hidden)[:, best])
     return Occlusion(
-        emotion=SHOWN_AS[bundle.info.emotions[best]],
+        emotion=shown_as(bundle.info.emotions[best]),
         spans=[(first * seconds, min(first + size, n_frames) * seconds) for first in firsts.tolist()],
         by_time=falls[: len(firsts)],
         groups=list(groups),

@@ -1,7 +1,31 @@
-"""The seven emotions and their fixed labels."""
+"""The seven emotions and their fixed labels, and emotions that `LABEL_MAP` adds to them."""
+
+import re
+from collections.abc import Iterable
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fear", "disgust", "ps")
 """Emotions in the order of their labels: neutral 0, happy 1, sad 2, angry 3, fear 4, disgust 5, ps 6."""
 
-SHOWN_AS = {emotion: emotion for emotion in EMOTIONS} | {"fear": "fearful", "ps": "surprised"}
-"""Emotion to the word that plots and predictions show."""
+_SHOWN_AS = {"fear": "fearful", "ps": "surprised"}
+_NAME = re.compile(r"\w{1,20}")
+
+
+def shown_as(emotion: str) -> str:
+    """Word that plots and predictions show for an emotion."""
+    return _SHOWN_AS.get(emotion, emotion)
+
+
+def is_emotion(name: str) -> bool:
+    """Tell whether an emotion may have this name: at most 20 small letters, digits and `_`, and not a shown word."""
+    return _NAME.fullmatch(name) is not None and name == name.lower() and name not in _SHOWN_AS.values()
+
+
+def in_order(emotions: Iterable[str]) -> list[str]:
+    """Emotions, each once, in the order of their labels: those of the seven, then the added ones by the alphabet."""
+    found = set(emotions)
+    return [emotion for emotion in EMOTIONS if emotion in found] + sorted(found - set(EMOTIONS))
+
+
+def all_labels(emotions: Iterable[str]) -> list[str]:
+    """All seven emotions, and after them what else there is among `emotions`: the place of each is its label."""
+    return in_order([*EMOTIONS, *emotions])

@@ -1,6 +1,8 @@
 """What the test and validation sets have in common with the training set, beyond what they should.
 
 A clip leaks if a training clip has the same speaker, the same text, or is the same recording (in whatever format).
+A speaker or a text that nobody has told (an empty one) is neither equal to another nor different: what is counted is
+counted among the clips of which it is told.
 Figures measured on leaking clips speak of what the model has heard already.
 """
 
@@ -23,7 +25,8 @@ def shared(table: pd.DataFrame, thing: str, name: str, others: Sequence[str]) ->
     A thing is one of `THINGS`, or a column of `table` such as corpus.
     """
     values = recordings(table) if thing == "audio" else table[thing]
-    return (table["set"] == name) & values.isin(values[table["set"].isin(others)])
+    told = values != ""
+    return told & (table["set"] == name) & values.isin(values[told & table["set"].isin(others)])
 
 
 def leakage(table: pd.DataFrame) -> dict[str, dict]:
@@ -38,15 +41,28 @@ def leakage(table: pd.DataFrame) -> dict[str, dict]:
     -------
     dict
         For `test` and `validation`: clips (how many there are) and, for each of speaker, text and audio (the same
-        recording), the clips (count) and the share that have theirs in common with a training clip.
+        recording), the clips (count) and the share that have theirs in common with a training clip. None instead of
+        both where it is told of no clip of the set, or of none in training; where it is told of some, the share is
+        one of these, and `unknown` and `unknown_in_training` count the others.
     """
     found = {}
     for name in ("test", "validation"):
         n_clips = int((table["set"] == name).sum())
-        counts = {thing: int(shared(table, thing, name, ["train"]).sum()) for thing in THINGS}
-        shares = {thing: {"clips": count, "share": count / n_clips} for thing, count in counts.items()}
-        found[name] = {"clips": n_clips} | shares
+        found[name] = {"clips": n_clips} | {thing: _share(table, thing, name) for thing in THINGS}
     return found
+
+
+def _share(table: pd.DataFrame, thing: str, name: str) -> dict | None:
+    told = (recordings(table) if thing == "audio" else table[thing]) != ""
+    n_told, n_unknown = (
+        {one: int((told_or_not & (table["set"] == one)).sum()) for one in (name, "train")}
+        for told_or_not in (told, ~told)
+    )
+    if not all(n_told.values()):
+        return None
+    count = int(shared(table, thing, name, ["train"]).sum())
+    unknown = {"unknown": n_unknown[name], "unknown_in_training": n_unknown["train"]}
+    return {"clips": count, "share": count / n_told[name]} | (unknown if any(unknown.values()) else {})
 
 
 def leakage_table(found: dict[str, dict]) -> pd.DataFrame:
@@ -54,7 +70,7 @@ def leakage_table(found: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             name: {"clips": str(row["clips"])}
-            | {f"same {thing}": f"{row[thing]['clips']} ({row[thing]['share']:.1%})" for thing in THINGS}
+            | {f"same {thing}": _count_text(row[thing], row["clips"]) for thing in THINGS}
             for name, row in found.items()
         }
     ).T
@@ -63,19 +79,44 @@ def leakage_table(found: dict[str, dict]) -> pd.DataFrame:
 def read_leakage(found: dict[str, dict]) -> str:
     """Say in words what the test set has in common with training, and so what a test accuracy speaks of."""
     test = found["test"]
-    speaker, text, audio = (f"{test[thing]['clips']} ({test[thing]['share']:.1%})" for thing in THINGS)
-    voices, texts = (_known(test[thing]["share"]) for thing in ("speaker", "text"))
+    things = {"speaker": "the speaker", "text": "the text", "audio": "the very recording"}
+    counts = [f"{_count_text(test[thing], test['clips'])} {what}" for thing, what in things.items() if test[thing]]
+    counts[0] = counts[0].replace(" the ", " share the ", 1)
+    voices, texts = (_known(test[thing]) for thing in ("speaker", "text"))
     copies = (
         " Some are training clips, be it in another format: their share is known by heart."
         if test["audio"]["clips"]
         else ""
     )
     return (
-        f"Of {test['clips']} test clips, {speaker} share the speaker, {text} the text and {audio} the very recording "
+        f"Of {test['clips']} test clips, {' and '.join(filter(None, (', '.join(counts[:-1]), counts[-1])))} "
         f"with a training clip. The test figures speak of voices that the model {voices} and texts that it {texts}."
-        f"{copies}"
+        f"{copies}{_tell_unknown(test)}"
     )
 
 
-def _known(share: float) -> str:
-    return {0: "has never heard", 1: "knows"}.get(share, "knows in part")
+def _count_text(row: dict | None, n_clips: int) -> str:
+    if row is None:
+        return "unknown"
+    of_known = f" of {n_clips - row['unknown']} that are told" if row.get("unknown") else ""
+    return f"{row['clips']} ({row['share']:.1%}{of_known})"
+
+
+def _known(row: dict | None) -> str:
+    """Say whether the model knows what the row counts; one that misses nothing alone tells that nothing is shared."""
+    if row is None or (row["clips"] == 0 and "unknown" in row):
+        return "may or may not know"
+    if row["share"] == 1 and row.get("unknown"):
+        return "knows as far as is told"
+    return {0: "has never heard", 1: "knows"}.get(row["share"], "knows in part")
+
+
+def _tell_unknown(test: dict) -> str:
+    """Say whose speaker and text nobody has told."""
+    none = [thing for thing in ("speaker", "text") if test[thing] is None]
+    said = f" Unknown: {' and '.join(f'{thing}s' for thing in none)}; clips.csv can tell them." if none else ""
+    for thing in ("speaker", "text"):
+        if test[thing] and "unknown" in test[thing]:
+            counts = f"{test[thing]['unknown']} test clips and {test[thing]['unknown_in_training']} training clips"
+            said += f" Of {counts} the {thing} is unknown."
+    return said

@@ -23,7 +23,7 @@ from ser_lib.answer import Prediction
 from ser_lib.audio import average, check_rate, read_blocks
 from ser_lib.bundle import Bundle, to_channels, to_rate
 from ser_lib.errors import AudioError, MicrophoneError
-from ser_lib.labels import SHOWN_AS
+from ser_lib.labels import shown_as
 from ser_lib.params import printable
 from ser_lib.timeline import LOUD, SILENCE_DB, frame_levels, window_and_hop
 from ser_lib.typical import kinds_of
@@ -181,7 +181,7 @@ def to_table(windows: list[Window], bundle: Bundle) -> "pd.DataFrame":
 
     columns = ["start", "end", "state", "emotion", "confidence"]
     table = pd.DataFrame([[getattr(one, name) for name in columns] for one in windows], columns=columns)
-    for name in (SHOWN_AS[emotion] for emotion in bundle.info.emotions):
+    for name in map(shown_as, bundle.info.emotions):
         table[f"p_{name}"] = [one.prediction.probabilities[name] if one.prediction else np.nan for one in windows]
     return table.assign(unlike=[one.unlike for one in windows])
 

@@ -131,7 +131,8 @@ def ece(y_true: np.ndarray, probabilities: np.ndarray) -> float:
 def choose_clusters(speakers: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, str]:
     """Decide what the bootstrap draws: clips of one speaker and one text resemble each other and stay together.
 
-    Where fewer than two such pairs have several clips, there is nothing to keep together and clips are drawn.
+    Where fewer than two such pairs have several clips, there is nothing to keep together and clips are drawn. A clip
+    whose speaker or text is unknown (empty) stands alone.
 
     Returns
     -------
@@ -140,8 +141,9 @@ def choose_clusters(speakers: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray
     kind : str
         `speaker and text` or `clip`.
     """
-    pairs: dict[tuple[str, str], int] = {}
-    numbers = [pairs.setdefault(pair, len(pairs)) for pair in zip(speakers, texts, strict=True)]
+    pairs: dict[object, int] = {}
+    told = (pair if all(pair) else row for row, pair in enumerate(zip(speakers, texts, strict=True)))
+    numbers = [pairs.setdefault(pair, len(pairs)) for pair in told]
     if (np.bincount(numbers) > 1).sum() < 2:
         return np.arange(len(numbers)), "clip"
     return np.array(numbers), "speaker and text"

@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 
 from ser_lib.corpora import CORPORA
-from ser_lib.labels import SHOWN_AS
+from ser_lib.labels import shown_as
 from ser_lib.manifest import read_manifest
 from ser_lib.records import Record, figure_text, interval_text
 from ser_lib.store import MODEL_CARD_FILE, write_text
@@ -23,7 +23,7 @@ def templates(*, escape: bool) -> jinja2.Environment:
     environment.filters |= {
         "figure": figure_text,
         "interval": interval_text,
-        "shown_as": lambda emotion: SHOWN_AS.get(emotion, emotion),
+        "shown_as": shown_as,
     }
     return environment
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_lib import runs
-from ser_lib.corpora import find_corpora
+from ser_lib.corpora import check_told, find_corpora
 from ser_lib.errors import ParameterError, RunError
 from ser_lib.manifest import DONE, MANIFEST_FILE, check_plain, read_manifest
 from ser_lib.params import Params, make_params, read_values, resolve, shown
@@ -210,9 +210,12 @@ def in_folds(values: Mapping[str, Any]) -> tuple[dict[str, Any], range]:
     return {**values, "SPLIT": "folds"}, range(params.N_FOLDS or len(find_speakers(params)))
 
 
-def find_speakers(params: Params) -> list[str]:
-    """Speakers of the corpora, in order."""
+def find_speakers(params: Params, things: Sequence[str] = ("speaker",), what: str = "`--folds`") -> list[str]:
+    """Speakers of the corpora, in order; ParameterError if one of the `things` that `what` needs is unknown."""
+    import pandas as pd
+
     clips, _ = find_corpora(params.corpus_folders, params.LABEL_MAP)
+    check_told(pd.DataFrame(clips), things, what)
     return sorted({clip.speaker for clip in clips})
 
 
@@ -231,7 +234,7 @@ def plan_protocol(
     n_folds = values.get("N_FOLDS")
     values |= {"SPLIT": "random", "SPLIT_FILE": None, "TEST_SPEAKERS": [], "TEST_CORPORA": [], "FOLD": 0}
     values["N_FOLDS"] = None
-    speakers = find_speakers(make_params(values))
+    speakers = find_speakers(make_params(values), ("speaker", "text"), "`ser protocol`")
     name = name or run_name(_begin_name(file, values, is_study=True))
     planned = vary(f"{name}_random", values, "random", seeds=numbers)
     planned += vary(f"{name}_text", values | {"SPLIT": "text"}, "text-disjoint", seeds=numbers)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ser_lib.explain import Occlusion
-from ser_lib.labels import EMOTIONS, SHOWN_AS
+from ser_lib.labels import EMOTIONS, in_order, shown_as
 from ser_lib.settings import AudioSettings
 from ser_lib.store import whole_file
 
@@ -111,9 +111,9 @@ def plot_split(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Clips of each emotion in each set; `table` has emotion and set."""
     ax = ax or plt.subplots(figsize=(8, 3))[1]
     counts = table.groupby(["emotion", "set"]).size().unstack("set", fill_value=0)
-    order = [emotion for emotion in EMOTIONS if emotion in counts.index]
+    order = in_order(counts.index)
     counts.loc[order, [name for name in ("train", "validation", "test") if name in counts]].plot.bar(ax=ax, width=0.8)
-    ax.set_xticklabels([SHOWN_AS[emotion] for emotion in order], rotation=0)
+    ax.set_xticklabels([shown_as(emotion) for emotion in order], rotation=0)
     ax.set(xlabel="emotion", ylabel="clips")
     ax.legend(title=None, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return ax
@@ -148,7 +148,7 @@ def plot_confusion_matrix(
     ax = ax or plt.subplots(figsize=(5.4, 4.6), layout="constrained")[1]
     matrix = np.asarray(matrix)
     shown = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)) if matrix.any() else np.arange(len(matrix))
-    names = [SHOWN_AS[emotions[label]] for label in shown]
+    names = [shown_as(emotions[label]) for label in shown]
     values = matrix[np.ix_(shown, shown)]
     if shares:
         values = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
@@ -165,7 +165,7 @@ def plot_confusion_matrix(
 
 def plot_accuracy_per_class(per_class: Mapping[str, float], *, ax: Axes | None = None) -> Axes:
     """Share of each emotion's clips that were recognised."""
-    shown = {SHOWN_AS[emotion]: share for emotion, share in per_class.items()}
+    shown = {shown_as(emotion): share for emotion, share in per_class.items()}
     ax = _plot_shares(shown, ax)
     ax.set(ylabel="emotion", xlabel="share recognised")
     return ax

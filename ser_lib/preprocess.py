@@ -10,7 +10,7 @@ import pandas as pd
 
 from ser_lib import work
 from ser_lib.cache import open_cache
-from ser_lib.corpora import Clip, Skipped, find_corpora, tell_reasons
+from ser_lib.corpora import Clip, Skipped, check_told, find_corpora, tell_reasons
 from ser_lib.errors import AudioError, DatasetError, StageError
 from ser_lib.handover import keep_params
 from ser_lib.normalize import normalize, speaker_statistics
@@ -32,9 +32,13 @@ def preprocess_data(params: Params) -> ProcessedData:
     ------
     DatasetError
         If the corpus is missing or empty, or more than `MAX_SKIPPED` of its clips cannot be used.
+    ParameterError
+        If `NORMALIZE_PER_SPEAKER` is asked for, and the speakers of some clips are unknown.
     """
     settings = AudioSettings.from_params(params)
     clips, left_out = find_corpora(params.corpus_folders, params.LABEL_MAP)
+    if params.NORMALIZE_PER_SPEAKER:
+        check_told(pd.DataFrame(clips), ["speaker"], "`NORMALIZE_PER_SPEAKER`")
     fingerprint = _fingerprint(clips, settings)
     stored = _load_again(params, clips, fingerprint)
     data = stored or _process_all(clips, settings, fingerprint, params)

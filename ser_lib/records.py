@@ -117,7 +117,7 @@ class Record:
     def leakage(self) -> dict[str, dict]:
         """`leakage.json`: set → what its clips have in common with training clips; empty in older records."""
         stored = self._json(LEAKAGE_FILE, LEAKAGE)
-        return {name: values.model_dump() for name, values in stored.items()}
+        return {name: values.model_dump(exclude_unset=True) for name, values in stored.items()}
 
     @cached_property
     def predictions(self) -> "pd.DataFrame | None":

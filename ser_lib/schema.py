@@ -5,9 +5,16 @@ Metrics that were not stored yet when a record was made may be missing; what is 
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, TypeAdapter, model_validator
 
-from ser_lib.labels import EMOTIONS
+from ser_lib.labels import EMOTIONS, in_order, is_emotion
+
+
+def _check_emotions(emotions: list[str]) -> list[str]:
+    if not all(map(is_emotion, emotions)) or emotions != in_order(emotions):
+        raise ValueError("emotions have names, each once, in the order of their labels")
+    return emotions
+
 
 _Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 _Count = Annotated[int, Field(ge=0, strict=True)]
@@ -78,11 +85,12 @@ class _Metrics(BaseModel):
     validation: _SetMetrics = None
     test: _SetMetrics = None
     temperature: float = Field(None, gt=0)
-    speakers: _Count = None
-    texts: _Count = None
-    emotions: Annotated[list[Literal[EMOTIONS]], Field(min_length=2)] = None
+    speakers: _Count | None = None
+    texts: _Count | None = None
+    emotions: Annotated[list[str], Field(min_length=2), AfterValidator(_check_emotions)] = None
     corpora: dict[str, _CorpusMetrics] = Field(default_factory=dict)
-    known: dict[Literal["speakers", "texts"], _Count] = None
+    known: dict[Literal["speakers", "texts"], _Count | None] = None
+    unknown: dict[Literal["speakers", "texts"], _Count] = None
     bootstrap: _Bootstrap = None
     baselines: dict[str, _BaselineMetrics] = Field(default_factory=dict)
     robustness: dict[str, _Condition] = Field(default_factory=dict)
@@ -99,14 +107,16 @@ class _Metrics(BaseModel):
 class _Shared(BaseModel):
     clips: _Count
     share: _Share
+    unknown: _Count = None
+    unknown_in_training: _Count = None
 
 
 class _Leakage(BaseModel):
     """What one set has in common with the training set."""
 
     clips: _Count
-    speaker: _Shared
-    text: _Shared
+    speaker: _Shared | None
+    text: _Shared | None
     audio: _Shared
 
 

@@ -22,15 +22,16 @@ A recording that is there twice, byte for byte or in another format, is split on
 a `SPLIT_FILE` can place copies in two sets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, train_test_split
 
+from ser_lib.corpora import check_told
 from ser_lib.errors import DatasetError, ParameterError
 from ser_lib.handover import keep_params
-from ser_lib.labels import EMOTIONS
+from ser_lib.labels import EMOTIONS, all_labels, in_order
 from ser_lib.leakage import leakage, recordings, shared
 from ser_lib.params import Params, resolve, shown
 from ser_lib.store import (
@@ -39,7 +40,6 @@ from ser_lib.store import (
     SPLIT_FILE,
     UNUSED,
     ProcessedData,
-    in_order,
     one_hot,
     read_csv,
     to_labels,
@@ -76,11 +76,17 @@ def split_data(data: ProcessedData, params: Params) -> pd.DataFrame:
     DatasetError
         If the corpus is too small for this split, or the sets break what `SPLIT` promises.
     ParameterError
+        If `SPLIT` needs speakers or texts, and those of some clips are unknown.
         If `TEST_SPEAKERS`, `TEST_CORPORA`, `N_FOLDS`, `FOLD` or `SPLIT_FILE` do not fit the corpus.
     """
     params.check_test_corpora()
     clips = data.clips
-    sets = read_split_file(params.SPLIT_FILE, clips) if params.SPLIT_FILE else assign_sets(clips, params)
+    if params.SPLIT_FILE:
+        sets = read_split_file(params.SPLIT_FILE, clips)
+        _check_told(clips[sets != UNUSED], params.SPLIT)
+    else:
+        _check_told(clips, params.SPLIT)
+        sets = assign_sets(clips, params)
     table = clips.assign(set=sets)
     _check_emotions(table)
     _check_promise(table, params)
@@ -94,6 +100,12 @@ def split_data(data: ProcessedData, params: Params) -> pd.DataFrame:
     write_csv(params.output_dir / SPLIT_FILE, table)
     keep_params("02_split", params)
     return table
+
+
+def _check_told(clips: pd.DataFrame, split: str) -> None:
+    """Refuse a split by what nobody has told of some clips: it could not keep its promise."""
+    if split != "corpus":
+        check_told(clips, [thing for thing in ("speaker", "text") if thing in PROMISES[split]], f"`SPLIT: {split}`")
 
 
 def assign_sets(clips: pd.DataFrame, params: Params) -> np.ndarray:
@@ -123,7 +135,14 @@ def assign_sets(clips: pd.DataFrame, params: Params) -> np.ndarray:
     return sets
 
 
-def split_clips(labels: np.ndarray, *, validation_fraction: float, test_fraction: float, seed: int) -> np.ndarray:
+def split_clips(
+    labels: np.ndarray,
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+    emotions: Sequence[str] = EMOTIONS,
+) -> np.ndarray:
     """Assign each clip to a set at random, with the same share of every emotion in each set.
 
     Parameters
@@ -132,6 +151,8 @@ def split_clips(labels: np.ndarray, *, validation_fraction: float, test_fraction
     validation_fraction, test_fraction : float
         Shares of all clips; training gets the rest.
     seed : int
+    emotions : sequence of str
+        What the labels mean.
 
     Returns
     -------
@@ -152,15 +173,15 @@ def split_clips(labels: np.ndarray, *, validation_fraction: float, test_fraction
         share = validation_fraction / (1 - test_fraction)
         _, validation = train_test_split(rest, test_size=share, stratify=labels[rest], random_state=seed)
     except ValueError:
-        raise DatasetError(_too_few(labels, validation_fraction, test_fraction)) from None
+        raise DatasetError(_too_few(labels, emotions, validation_fraction, test_fraction)) from None
     sets[test], sets[validation] = "test", "validation"
     if any(set(labels) != set(labels[sets == name]) for name in SETS):
-        raise DatasetError(_too_few(labels, validation_fraction, test_fraction))
+        raise DatasetError(_too_few(labels, emotions, validation_fraction, test_fraction))
     return sets
 
 
-def _too_few(labels: np.ndarray, validation_fraction: float, test_fraction: float) -> str:
-    counts = {EMOTIONS[label]: int((labels == label).sum()) for label in np.unique(labels)}
+def _too_few(labels: np.ndarray, emotions: Sequence[str], validation_fraction: float, test_fraction: float) -> str:
+    counts = {emotions[label]: int((labels == label).sum()) for label in np.unique(labels)}
     fewest = min(counts, key=counts.get)
     needed = int(np.ceil(2 / min(validation_fraction, test_fraction)))
     return (
@@ -175,6 +196,7 @@ def _by_chance(clips: pd.DataFrame, params: Params) -> np.ndarray:
         validation_fraction=params.VALIDATION_FRACTION,
         test_fraction=params.TEST_FRACTION,
         seed=params.SEED,
+        emotions=all_labels(clips["emotion"]),
     )
 
 
@@ -290,7 +312,7 @@ def _validation(clips: pd.DataFrame, params: Params) -> np.ndarray:
     """Rows of the training speakers' clips that go to validation: texts of their own, if there are enough."""
     texts = clips["text"].to_numpy(dtype=str)
     n_texts = len(np.unique(texts))
-    if n_texts >= _ENOUGH_TEXTS:
+    if n_texts >= _ENOUGH_TEXTS and texts.all():
         return _hold_out(texts, _count(params.VALIDATION_FRACTION, n_texts), params.SEED)
     options = {"test_size": _count(params.VALIDATION_FRACTION, len(clips)), "random_state": params.SEED}
     try:
@@ -354,7 +376,7 @@ def _check_emotions(table: pd.DataFrame) -> None:
     if len(emotions["train"]) < 2:
         got = f"{', '.join(emotions['train']) or 'none'} alone"
         raise DatasetError(f"The training set must hold at least two emotions. Got {got}. Choose another split.")
-    unheard = [emotion for emotion in EMOTIONS if emotion in emotions["test"] - emotions["train"]]
+    unheard = in_order(emotions["test"] - emotions["train"])
     if unheard:
         raise DatasetError(
             f"The training set must hold every emotion of the test set. Got none of {', '.join(unheard)}. "

@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from ser_lib.errors import StageError
-from ser_lib.labels import EMOTIONS
+from ser_lib.labels import EMOTIONS, all_labels, in_order
 from ser_lib.normalize import Statistics
 from ser_lib.params import Params, shown
 from ser_lib.settings import AudioSettings
@@ -320,17 +320,12 @@ def load_sets(params: Params) -> tuple[ProcessedData, dict[str, tuple[np.ndarray
     return data, sets
 
 
-def in_order(emotions: Iterable[str]) -> list[str]:
-    """Those of the seven emotions that there are, each once, in the order of their labels."""
-    found = set(emotions)
-    return [emotion for emotion in EMOTIONS if emotion in found]
-
-
 def one_hot(labels: np.ndarray, n_classes: int = len(EMOTIONS)) -> np.ndarray:
     """One-hot rows [shape=(n, n_classes)], float32, of integer labels [shape=(n,)]."""
     return np.eye(n_classes, dtype=np.float32)[labels]
 
 
-def to_labels(emotions: "pd.Series", classes: Sequence[str] = EMOTIONS) -> np.ndarray:
-    """Place [shape=(n,)] of each emotion among `classes`; by default its fixed label."""
+def to_labels(emotions: "pd.Series", classes: Sequence[str] | None = None) -> np.ndarray:
+    """Place [shape=(n,)] of each emotion among `classes`; by default its label (`labels.all_labels`)."""
+    classes = all_labels(emotions) if classes is None else classes
     return emotions.map({emotion: place for place, emotion in enumerate(classes)}).to_numpy(dtype=np.int64)

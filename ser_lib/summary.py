@@ -9,7 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ser_lib.calibrate import RANGE
-from ser_lib.labels import EMOTIONS, SHOWN_AS
+from ser_lib.labels import EMOTIONS, in_order, shown_as
+from ser_lib.store import SETS, UNUSED
+
+UNKNOWN = "unknown"
+"""What stands for a speaker or a text that nobody has told."""
 
 
 def headline_table(results: Mapping[str, Mapping]) -> pd.DataFrame:
@@ -28,14 +32,18 @@ def headline_table(results: Mapping[str, Mapping]) -> pd.DataFrame:
 
 def tell_scope(results: Mapping) -> str:
     """Say what the intervals of `evaluate_model`'s metrics cover, and what they do not."""
-    drawn, n, known = results["bootstrap"], results["speakers"], results["known"]
+    drawn, n, known, unknown = results["bootstrap"], results["speakers"], results["known"], results.get("unknown", {})
     what = {"clip": "clips", "speaker and text": "pairs of speaker and text"}[drawn["cluster"]]
-    who = {1: "one speaker", 2: "two speakers"}.get(n, f"{n} speakers")
+    who = {None: "unknown speakers", 1: "one speaker", 2: "two speakers"}.get(n, f"{n} speakers")
     other = {1: "another voice", 2: "a third"}.get(n, "any other")
+    met = {one: "unknown" if n_met is None else f"{n_met} of {results[one]}" for one, n_met in known.items()}
+    untold = [f"the {one[:-1]} of {count} training and test clips is" for one, count in unknown.items() if count]
     return (
         f"Intervals: 95 % of {drawn['samples']:,} resamples of the test set's {drawn['clusters']} {what}. "
-        f"It has {who}: the intervals say nothing of {other}. "
-        f"Training has met {known['speakers']} of {n} test speakers and {known['texts']} of {results['texts']} texts."
+        f"It has {who}{' that are told' if n and unknown.get('speakers') else ''}: "
+        f"the intervals say nothing of {other}. "
+        + (f"Training has met {met['speakers']} test speakers and {met['texts']} texts.")
+        + (f" Unknown: {' and '.join(untold)} not told." if untold else "")
     )
 
 
@@ -97,8 +105,8 @@ def class_table(values: Mapping, *, emotions: Sequence[str] = EMOTIONS) -> pd.Da
     for emotion, recall in values["per_class"].items():
         counts = np.array(values["confusion_matrix"][emotions.index(emotion)])
         wrong = np.where(np.arange(len(counts)) == emotions.index(emotion), 0, counts)
-        taken_for = f"{SHOWN_AS[emotions[wrong.argmax()]]} ({wrong.max()})" if wrong.any() else ""
-        rows.append((SHOWN_AS[emotion], counts.sum(), recall, values["precision"][emotion], taken_for))
+        taken_for = f"{shown_as(emotions[wrong.argmax()])} ({wrong.max()})" if wrong.any() else ""
+        rows.append((shown_as(emotion), counts.sum(), recall, values["precision"][emotion], taken_for))
     table = pd.DataFrame(rows, columns=["emotion", "clips", "recall", "precision", "most often taken for"])
     return table.sort_values("recall", kind="stable").reset_index(drop=True)
 
@@ -112,16 +120,64 @@ def corpus_table(corpora: Mapping[str, Mapping]) -> pd.DataFrame:
 def mistake_table(predictions: pd.DataFrame, *, n: int = 10) -> pd.DataFrame:
     """The `n` mistakes with the highest confidence: clip, true, predicted, confidence."""
     wrong = predictions[predictions["true"] != predictions["predicted"]]
-    table = wrong[["clip"]].assign(true=wrong["true"].map(SHOWN_AS), predicted=wrong["predicted"].map(SHOWN_AS))
+    table = wrong[["clip"]].assign(true=wrong["true"].map(shown_as), predicted=wrong["predicted"].map(shown_as))
     table["confidence"] = wrong.filter(regex="^p_").max(axis=1)
     return table.sort_values("confidence", ascending=False, kind="stable").head(n).reset_index(drop=True)
 
 
 def accuracy_table(predictions: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Clips, right ones and accuracy for each value of `column` (speaker, text), the lowest accuracy first."""
+    """Clips, right ones and accuracy for each value of `column` (speaker, text), the lowest accuracy first.
+
+    Clips of which it is not told are counted together, as unknown.
+    """
     right = predictions["true"] == predictions["predicted"]
     table = right.groupby(predictions[column]).agg(["size", "sum", "mean"])
     table.columns = ["clips", "right", "accuracy"]
-    return table.reset_index().sort_values(
+    table = table.reset_index().sort_values(
         ["accuracy", "clips"], ascending=[True, False], kind="stable", ignore_index=True
     )
+    return table.replace({column: {"": UNKNOWN}})
+
+
+def tell_texts(predictions: pd.DataFrame) -> str:
+    """Say of how many texts there is a mistake; of clips whose text is not told, that it is unknown."""
+    told = predictions[predictions["text"] != ""]
+    mistaken = told.loc[told["true"] != told["predicted"], "text"].nunique()
+    n_untold = len(predictions) - len(told)
+    said = [f"{mistaken} of {told['text'].nunique()} texts have a mistake."] if len(told) else []
+    said += [f"The text of {n_untold} of {len(predictions)} test clips is unknown."] if n_untold else []
+    return " ".join(said)
+
+
+def clip_table(clips: pd.DataFrame) -> pd.DataFrame:
+    """Clips by speaker and emotion, with sums; a speaker that is not told is unknown."""
+    table = pd.crosstab(clips["speaker"], clips["emotion"])[in_order(clips["emotion"])]
+    table = table.rename(index={"": UNKNOWN})
+    sums = table.sum().to_frame("all").T.rename_axis(index=table.index.name, columns=table.columns.name)
+    table = pd.concat([table, sums])
+    return table.assign(all=table.sum(axis="columns"))
+
+
+def set_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Size of each set of a split: clips, their share, and how many corpora, speakers, texts and emotions there are.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        What `split.split_data` returns.
+    """
+    columns = {"corpus": "corpora", "speaker": "speakers", "text": "texts", "emotion": "emotions"}
+    rows = {}
+    for name in (one for one in (*SETS, UNUSED) if one in set(table["set"])):
+        clips = table[table["set"] == name]
+        rows[name] = {"clips": len(clips)} | {shown: _distinct(clips[one]) for one, shown in columns.items()}
+        rows[name]["share"] = f"{len(clips) / len(table):.1%}"
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("set")
+
+
+def _distinct(values: pd.Series) -> str:
+    """Count different values; what is not told is neither equal nor different."""
+    n, n_untold = values[values != ""].nunique(), int((values == "").sum())
+    if not n:
+        return UNKNOWN
+    return f"{n}, and {n_untold} clips {UNKNOWN}" if n_untold else str(n)

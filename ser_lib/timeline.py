@@ -19,7 +19,7 @@ import soxr
 from ser_lib.audio import average, read_blocks, to_mono
 from ser_lib.bundle import Bundle
 from ser_lib.errors import AudioError
-from ser_lib.labels import SHOWN_AS
+from ser_lib.labels import shown_as
 from ser_lib.typical import kinds_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def predict_timeline(
     heard = np.array([one.max() > loud - SILENCE_DB for one in levels]) & ~np.isnan(shares).any(axis=1)
     shares[~heard] = np.nan
     shares = _smooth(shares) if smooth else shares
-    names = [SHOWN_AS[emotion] for emotion in bundle.info.emotions]
+    names = [shown_as(emotion) for emotion in bundle.info.emotions]
     best = np.nan_to_num(shares, nan=-1).argmax(axis=1)
     table = pd.DataFrame(spans, columns=["start", "end"]).assign(state=np.where(heard, "speech", "silence"))
     table["emotion"] = np.where(heard, np.array(names)[best], "")

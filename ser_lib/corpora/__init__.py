@@ -4,7 +4,8 @@ A corpus is a module with
 
 - `NAME`, and for people `ABOUT` (one sentence), `LICENCE`, `CITATION`, `LANGUAGE`, `N_SPEAKERS`, `HOURS`, and `WHERE`
   (how to get it and what to set then);
-- `EMOTIONS`: its own word for an emotion → one of the seven, or None for what has no counterpart among them;
+- `EMOTIONS`: its own word for an emotion → one of the seven, or None for what has no counterpart among them
+  (`LABEL_MAP` may map that to one of them, or make it an emotion of its own);
 - `read_name(path)`: what a path below the corpus's folder says (`base.Name`), or a ValueError with the reason;
 - where nearly all files have one, `SAMPLING_RATE` (Hz), by which a check knows those that were resampled;
 - where the whole corpus can be fetched, `DOWNLOAD` (`base.Archive`, `base.FilesOf` or `base.Dataset`);
@@ -20,12 +21,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ser_lib.corpora import crema_d, demo, emodb, own, ravdess, savee, tess
-from ser_lib.corpora.base import Name, NotUsedError
+from ser_lib.corpora.base import UNKNOWN, Name, NotUsedError
 from ser_lib.corpora.walk import SEARCHED, Seen, walk, why_not
 from ser_lib.errors import DatasetError, ParameterError
 from ser_lib.labels import EMOTIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CORPORA: dict[str, ModuleType] = {module.NAME: module for module in (demo, tess, ravdess, crema_d, savee, emodb, own)}
 
@@ -37,7 +42,10 @@ LabelMap = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording: where it lies, what its name says, and the SHA-256 of the file."""
+    """One recording: where it lies, what its name says, and the SHA-256 of the file.
+
+    `speaker` and `text` are empty where nobody has told.
+    """
 
     clip: str
     corpus: str
@@ -74,7 +82,7 @@ def get_corpus(name: str) -> ModuleType:
 
 
 def check_label_map(names: Sequence[str], label_map: LabelMap) -> None:
-    """Refuse a map that names an emotion which none of the corpora has.
+    """Refuse a map that names an emotion which none of the corpora has, or adds one of the seven by another word.
 
     Raises
     ------
@@ -82,6 +90,12 @@ def check_label_map(names: Sequence[str], label_map: LabelMap) -> None:
         If there is no such corpus or emotion.
     """
     modules = [get_corpus(name) for name in names]
+    for emotion in label_map.values():
+        if emotion not in EMOTIONS and own.EMOTIONS.get(emotion):
+            raise ParameterError(
+                f"`LABEL_MAP` must call each of the seven emotions by its own name, here {own.EMOTIONS[emotion]}. "
+                f"Got {emotion!r}."
+            )
     if any(hasattr(module, "read_table") for module in modules):
         return  # its emotions are what its owner calls them
     known = {emotion for module in modules for emotion in module.EMOTIONS}
@@ -102,7 +116,8 @@ def find_corpora(folders: Mapping[str, Path], label_map: LabelMap) -> tuple[list
     folders : mapping
         Name → folder of each corpus.
     label_map : mapping
-        Emotions of the corpora → one of the seven, or None to leave them out; other than the corpora's own maps say.
+        Emotions of the corpora → one of the seven or a new one, or None to leave them out; other than the corpora's
+        own maps say.
 
     Raises
     ------
@@ -125,9 +140,34 @@ def find_corpora(folders: Mapping[str, Path], label_map: LabelMap) -> tuple[list
             if clip.sha256 in clips:
                 skipped.append(Skipped(file, f"same content as {clips[clip.sha256].file}", fault=False))
             else:
-                whose, what = f"{name}/{clip.speaker}", f"{name}/{clip.text}"
+                whose, what = _within(name, clip.speaker), _within(name, clip.text)
                 clips[clip.sha256] = replace(clip, file=file, speaker=whose, text=what)
     return sorted(clips.values(), key=lambda clip: clip.clip), skipped
+
+
+def check_told(clips: "pd.DataFrame", things: Sequence[str], what: str) -> None:
+    """Refuse clips whose speaker or text is unknown, where `what` needs it.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+    things : sequence of str
+        `speaker`, `text`: what is needed.
+    what : str
+        Parameter or command that needs it, as the message names it.
+
+    Raises
+    ------
+    ParameterError
+    """
+    for thing in things:
+        untold = clips["clip"][clips[thing] == ""]
+        if len(untold):
+            raise ParameterError(
+                f"{what} needs the {thing} of every clip. That of {len(untold)} of {len(clips)} is unknown, such as "
+                f"{untold.iloc[0]}. Give it in the column {thing} of clips.csv (docs/corpora.md shows how), or do "
+                f"without {what}."
+            )
 
 
 def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tuple[list[Clip], list[Skipped]]:
@@ -160,7 +200,7 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
             skipped.append(Skipped(file, reason, fault=reason != SEARCHED))
             continue
         try:
-            said = corpus.read_name(path.relative_to(folder)) if names is None else names[file]
+            said = _read_name(corpus, path.relative_to(folder), label_map or {}) if names is None else names[file]
             emotion = _counterpart(said, corpus, label_map or {})
             with path.open("rb") as content:
                 digest = hashlib.file_digest(content, "sha256").hexdigest()
@@ -168,7 +208,7 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
             reason = getattr(error, "strerror", None) or str(error)
             skipped.append(Skipped(file, reason, fault=not isinstance(error, NotUsedError)))
             continue
-        clip = f"{name}/{'_'.join(filter(None, (said.speaker, said.text, said.emotion, said.take)))}"
+        clip = _clip_id(name, said)
         if digest in first_with:
             skipped.append(Skipped(file, f"same content as {first_with[digest]}", fault=False))
         elif emotion is None:
@@ -190,8 +230,23 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
     return sorted(clips.values(), key=lambda clip: clip.clip), skipped
 
 
+def _clip_id(corpus: str, said: Name) -> str:
+    parts = (said.text, said.emotion, said.take) if said.text else (said.take, said.emotion)
+    return f"{corpus}/{'_'.join(filter(None, (said.speaker, *parts)))}"
+
+
+def _within(corpus: str, name: str) -> str:
+    """Name of a speaker or a text among several corpora."""
+    return f"{corpus}/{name}" if name else UNKNOWN
+
+
+def _read_name(corpus: ModuleType, path: Path, label_map: LabelMap) -> Name:
+    """What a path says; where folders name the emotions, those of `label_map` count as well."""
+    return corpus.read_name(path, label_map) if corpus is own else corpus.read_name(path)
+
+
 def _counterpart(said: Name, corpus: ModuleType, label_map: LabelMap) -> str | None:
-    """Which of the seven emotions the corpus's own word stands for.
+    """Which emotion the corpus's own word stands for; None where it is left out.
 
     Raises
     ------
@@ -202,7 +257,10 @@ def _counterpart(said: Name, corpus: ModuleType, label_map: LabelMap) -> str | N
         if said.emotion in known:
             return known[said.emotion]
     names = ", ".join(dict.fromkeys([*EMOTIONS, *corpus.EMOTIONS]))
-    raise ValueError(f"unknown emotion {said.emotion!r}; known: {names}. LABEL_MAP can map it")
+    raise ValueError(
+        f"unknown emotion {said.emotion!r}; known: {names}. LABEL_MAP can map it to one of them, or add it: "
+        f"LABEL_MAP: {{{said.emotion!r}: {said.emotion!r}}}"
+    )
 
 
 def tell_reasons(skipped: Sequence[Skipped]) -> str:

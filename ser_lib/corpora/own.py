@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
+from collections.abc import Collection
 from pathlib import Path, PurePath
 
-from ser_lib.corpora.base import Name
+from ser_lib.corpora.base import UNKNOWN, Name
 from ser_lib.corpora.table import read_rows
 from ser_lib.labels import EMOTIONS as SEVEN
 
@@ -18,11 +19,18 @@ EMOTIONS = {emotion: emotion for emotion in SEVEN} | {
     "happiness": "happy", "joy": "happy", "sadness": "sad", "anger": "angry", "fearful": "fear", "afraid": "fear",
     "disgusted": "disgust", "surprise": "ps", "surprised": "ps", "pleasant_surprise": "ps", "pleasant_surprised": "ps",
 }  # fmt: skip
-SPEAKER = "me"
 
 
-def read_name(path: PurePath) -> Name:
+def read_name(path: PurePath, more: Collection[str] = ()) -> Name:
     """Read the folders of a path, such as `happy/kitchen/1.m4a`: the innermost that names an emotion, if one does.
+
+    Who speaks and what is said, no folder tells.
+
+    Parameters
+    ----------
+    path : PurePath
+    more : collection of str
+        Words that name emotions as well: those of `LABEL_MAP`.
 
     Raises
     ------
@@ -32,7 +40,8 @@ def read_name(path: PurePath) -> Name:
     folders = [_word(part) for part in reversed(path.parts[:-1])]
     if not folders:
         raise ValueError("no folder names its emotion: move it into one, such as happy, or write a clips.csv")
-    return Name(SPEAKER, next(filter(EMOTIONS.__contains__, folders), folders[0]), path.as_posix())
+    emotion = next((word for word in folders if word in EMOTIONS or word in more), folders[0])
+    return Name(UNKNOWN, emotion, UNKNOWN, path.as_posix())
 
 
 def read_table(folder: Path) -> dict[str, Name] | None:
@@ -48,8 +57,7 @@ def read_table(folder: Path) -> dict[str, Name] | None:
 
 
 def _name(file: str, row: dict[str, str]) -> Name:
-    text = row.get("text")
-    return Name(row.get("speaker") or SPEAKER, _word(row["emotion"]), text or file, file if text else "")
+    return Name(row.get("speaker", UNKNOWN), _word(row["emotion"]), row.get("text", UNKNOWN), file)
 
 
 def _word(text: str) -> str:
