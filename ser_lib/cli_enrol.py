@@ -24,13 +24,14 @@ def enrol(
     """
     from ser_lib.audio import load_audio
     from ser_lib.cli_common import load_run, which_run
-    from ser_lib.files import find_files
+    from ser_lib.files import find_files, tell_left_out
     from ser_lib.voices import FEWEST_CLIPS, check_name, measure_voice, save_voice
 
     name = check_name(name or Path(os.path.realpath(folder)).name)
     bundle = load_run(which_run(run))
     signals, faults = [], []
-    for file in find_files(folder):
+    files, left_out = find_files(folder)
+    for file in files:
         try:
             signal = load_audio(file)
             bundle.hear_unscaled(*signal)
@@ -43,6 +44,8 @@ def enrol(
         raise ParameterError(
             f"A voice needs at least {FEWEST_CLIPS} clips. {folder} has {len(signals)} that can be used.{first}"
         )
+    if left_out:
+        print(printable(tell_left_out(left_out)), file=sys.stderr)
     print(*faults, sep="\n", end="\n" if faults else "")
     path = save_voice(name, measure_voice(signals, bundle), len(signals), bundle)
     if bundle.info.settings.cmn:

@@ -89,7 +89,7 @@ def predict(
     if over_time and speaker is not None:
         raise typer.BadParameter("a --speaker of the model's own does not go with --window and --hop.")
     with tempfile.TemporaryDirectory() as folder:
-        files = list(_files(paths, Path(folder)))
+        files = _files(paths, Path(folder))
         check_plot(plot, files)
         check_outputs((csv, as_json, plot), (file for file, _ in files))
         if over_time:
@@ -128,17 +128,26 @@ def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, speaker: str | None)
     plots.save_figure(plots.plot_occlusion(heard, occlusion, settings, title=title)[0], from_here(plot))
 
 
-def _files(paths: list[str], folder: Path) -> Iterator[tuple[Path, str]]:
-    """Files that are meant, and what each is called; standard input goes through a file in `folder`."""
-    from ser_lib.files import find_files
+def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
+    """Files that are meant, and what each is called; standard input goes through a file in `folder`.
+
+    What is left out is told.
+    """
+    from ser_lib.files import find_files, tell_left_out
     from ser_lib.store import write_temporary
 
+    files, left_out = [], []
     for path in paths:
         if path == STDIN:
             write_temporary(folder / SPOOLED, sys.stdin.buffer.read())
-            yield folder / SPOOLED, SPOOLED
+            files.append((folder / SPOOLED, SPOOLED))
         else:
-            yield from ((file, str(file)) for file in find_files(path))
+            found, others = find_files(path)
+            files += [(file, str(file)) for file in found]
+            left_out += others
+    if left_out:
+        print(printable(tell_left_out(left_out)), file=sys.stderr)
+    return files
 
 
 def _answers(

@@ -20,6 +20,17 @@ def is_emotion(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and name == name.lower() and name not in _SHOWN_AS.values()
 
 
+def fault_of_targets(emotions: Iterable[str | None]) -> str:
+    """Say what is wrong with what `LABEL_MAP` maps to; nothing where all may be emotions, or None."""
+    wrong = [emotion for emotion in emotions if emotion is not None and not is_emotion(emotion)]
+    if not wrong:
+        return ""
+    return (
+        f"`LABEL_MAP` must map to {', '.join(EMOTIONS)}, to null, or to a new emotion, of at most 20 small letters, "
+        f"digits and _, and unlike the words that the seven are shown as. Got {wrong[0]!r}."
+    )
+
+
 def in_order(emotions: Iterable[str]) -> list[str]:
     """Emotions, each once, in the order of their labels: those of the seven, then the added ones by the alphabet."""
     found = set(emotions)

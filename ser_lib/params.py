@@ -23,7 +23,7 @@ from ser_lib.foreign import (
     quoted,
     read_file,
 )
-from ser_lib.labels import EMOTIONS, is_emotion
+from ser_lib.labels import fault_of_targets
 
 AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain")
 """What `AUGMENT` may name: hide bands and frames; scale and move the frequency axis; speed; place in time; slope of
@@ -58,8 +58,7 @@ class Params(BaseModel):
         "data/demo", min_length=1, description="folder of the corpus; of several, one that holds a folder for each"
     )
     LABEL_MAP: dict[str, str | None] = Field(
-        {},
-        description="a corpus's emotion to one of the seven, as {calm: neutral}, or a new one; null leaves it out",
+        {}, description="a corpus's emotion to one of the seven, as {calm: neutral}, or a new one; null leaves it out"
     )
     OUTPUT_DIR: str = Field("artifacts/interactive", min_length=1, description="folder that all results go to")
     MAX_SKIPPED: Number = Field(0.01, ge=0, le=1, description="stop if more than this share of clips is unusable")
@@ -233,12 +232,8 @@ class Params(BaseModel):
             raise ValueError(f"`CORPORA` and `TEST_CORPORA` must name a corpus once. Got {twice[0]} twice.")
         if self.SPLIT == "corpus" and not self.TEST_CORPORA and self.SPLIT_FILE is None:
             raise ValueError("`TEST_CORPORA` must name the corpora of the test set with `SPLIT: corpus`. Got none.")
-        wrong = [emotion for emotion in self.LABEL_MAP.values() if emotion is not None and not is_emotion(emotion)]
-        if wrong:
-            raise ValueError(
-                f"`LABEL_MAP` must map to {', '.join(EMOTIONS)}, to null, or to a new emotion, of at most 20 small "
-                f"letters, digits and _, and unlike the words that the seven are shown as. Got {wrong[0]!r}."
-            )
+        if fault := fault_of_targets(self.LABEL_MAP.values()):
+            raise ValueError(fault)
 
     def check_test_corpora(self) -> None:
         """Refuse `TEST_CORPORA` beside a split that would mix them with the others; 01_preprocess knows no `SPLIT`.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from ser_lib.cache import open_cache
 from ser_lib.corpora import Clip, Skipped, check_told, find_corpora, tell_reasons
 from ser_lib.errors import AudioError, DatasetError, StageError
 from ser_lib.handover import keep_params
+from ser_lib.kinds import named_audio
 from ser_lib.normalize import normalize, speaker_statistics
 from ser_lib.parallel import each as _each
 from ser_lib.params import Params
@@ -42,9 +43,10 @@ def preprocess_data(params: Params) -> ProcessedData:
     fingerprint = _fingerprint(clips, settings)
     stored = _load_again(params, clips, fingerprint)
     data = stored or _process_all(clips, settings, fingerprint, params)
-    skipped = pd.concat([_skipped_table(left_out), data.skipped], ignore_index=True)
+    failed = data.skipped.assign(files=1)
+    skipped = pd.concat([_skipped_table(left_out), failed], ignore_index=True)
     write_csv(params.output_dir / "skipped.csv", skipped)
-    unusable = [Skipped(row.file, row.reason) for row in data.skipped.itertuples()]
+    unusable = [Skipped(row.file, row.reason) for row in failed.itertuples() if named_audio(PurePath(row.file))]
     _check_skipped([*(left for left in left_out if left.fault), *unusable], len(data.clips), params.MAX_SKIPPED)
     if data.clips.empty:
         raise DatasetError(f"No clip can be used. The first: {data.skipped.file[0]}: {data.skipped.reason[0]}.")
@@ -117,7 +119,7 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
         y=to_labels(table["emotion"]),
         pooled=np.array(pooled, dtype=np.float32),
         clips=table,
-        skipped=_skipped_table(unusable),
+        skipped=_skipped_table(unusable).drop(columns="files"),
         settings=settings,
         fingerprint=fingerprint,
     )
@@ -164,8 +166,9 @@ def _measures(measures: Measures, common_rate: int) -> dict[str, float]:
 
 
 def _skipped_table(skipped: list[Skipped]) -> pd.DataFrame:
-    rows = [(left.file, left.reason) for left in skipped]
-    return pd.DataFrame(rows, columns=["file", "reason"], dtype=str)
+    rows = [(left.file, left.reason, left.files) for left in skipped]
+    table = pd.DataFrame(rows, columns=["file", "reason", "files"])
+    return table.astype({"file": str, "reason": str, "files": np.int64})
 
 
 def _check_skipped(faults: list[Skipped], n_usable: int, max_skipped: float) -> None:

@@ -10,13 +10,12 @@ from typing import NamedTuple
 from ser_lib.corpora import CORPORA, suffixes
 from ser_lib.corpora.walk import SEARCHED, walk
 from ser_lib.errors import DatasetError
+from ser_lib.kinds import AUDIO
 from ser_lib.progress import progress_bar
 from ser_lib.store import file_hash
 
 REGISTRIES = Path(__file__).parent / "corpora" / "registries"
 """Folder of the lists, one for each corpus whose files are known."""
-AUDIO_SUFFIXES = frozenset(CORPORA["OWN"].SUFFIXES)
-"""Endings that tell of audio, whatever corpus it is: a wav file may have become another."""
 
 
 class Entry(NamedTuple):
@@ -89,7 +88,7 @@ def audio_below(folder: Path, corpus: ModuleType | None = None) -> dict[str, str
 
     With each goes why it must not be opened, empty if it may; so do folders that cannot be searched.
     """
-    wanted = AUDIO_SUFFIXES | set(suffixes(corpus) if corpus else ())
+    wanted = AUDIO | set(suffixes(corpus) if corpus else ())  # a wav file may have become another
     found = [one for one in walk(folder) if one.is_folder or one.path.suffix.lower() in wanted]
     found = sorted(found, key=lambda one: (len(one.path.parts), one.path))
     return {one.path.relative_to(folder).as_posix(): one.reason for one in found if one.reason != SEARCHED}

@@ -76,17 +76,15 @@ def split_data(data: ProcessedData, params: Params) -> pd.DataFrame:
     DatasetError
         If the corpus is too small for this split, or the sets break what `SPLIT` promises.
     ParameterError
-        If `SPLIT` needs speakers or texts, and those of some clips are unknown.
-        If `TEST_SPEAKERS`, `TEST_CORPORA`, `N_FOLDS`, `FOLD` or `SPLIT_FILE` do not fit the corpus.
+        If `TEST_SPEAKERS`, `TEST_CORPORA`, `N_FOLDS`, `FOLD` or `SPLIT_FILE` do not fit the corpus, or `SPLIT` needs
+        speakers or texts that are unknown.
     """
     params.check_test_corpora()
     clips = data.clips
-    if params.SPLIT_FILE:
-        sets = read_split_file(params.SPLIT_FILE, clips)
-        _check_told(clips[sets != UNUSED], params.SPLIT)
-    else:
-        _check_told(clips, params.SPLIT)
-        sets = assign_sets(clips, params)
+    given = read_split_file(params.SPLIT_FILE, clips) if params.SPLIT_FILE else None
+    needed = [] if params.SPLIT == "corpus" else [one for one in ("speaker", "text") if one in PROMISES[params.SPLIT]]
+    check_told(clips if given is None else clips[given != UNUSED], needed, f"`SPLIT: {params.SPLIT}`")
+    sets = assign_sets(clips, params) if given is None else given
     table = clips.assign(set=sets)
     _check_emotions(table)
     _check_promise(table, params)
@@ -100,12 +98,6 @@ def split_data(data: ProcessedData, params: Params) -> pd.DataFrame:
     write_csv(params.output_dir / SPLIT_FILE, table)
     keep_params("02_split", params)
     return table
-
-
-def _check_told(clips: pd.DataFrame, split: str) -> None:
-    """Refuse a split by what nobody has told of some clips: it could not keep its promise."""
-    if split != "corpus":
-        check_told(clips, [thing for thing in ("speaker", "text") if thing in PROMISES[split]], f"`SPLIT: {split}`")
 
 
 def assign_sets(clips: pd.DataFrame, params: Params) -> np.ndarray:
@@ -151,8 +143,7 @@ def split_clips(
     validation_fraction, test_fraction : float
         Shares of all clips; training gets the rest.
     seed : int
-    emotions : sequence of str
-        What the labels mean.
+    emotions : sequence of str, by label
 
     Returns
     -------

@@ -59,7 +59,7 @@ class ProcessedData:
         file, sampling_rate (Hz), seconds and trimmed_seconds (before and after trimming), peak_dbfs and bandwidth_hz.
         Where clips hold the same recording, also recording: the sha256 of the first that holds it.
     skipped : pd.DataFrame
-        One row per file left out: file, reason.
+        One row per file left out, or per kind of files that are no audio: file, reason, and how many files.
     settings : AudioSettings
         With the target length (samples) that was used.
     fingerprint : str

@@ -32,19 +32,30 @@ def headline_table(results: Mapping[str, Mapping]) -> pd.DataFrame:
 
 def tell_scope(results: Mapping) -> str:
     """Say what the intervals of `evaluate_model`'s metrics cover, and what they do not."""
-    drawn, n, known, unknown = results["bootstrap"], results["speakers"], results["known"], results.get("unknown", {})
+    drawn, n = results["bootstrap"], results["speakers"]
     what = {"clip": "clips", "speaker and text": "pairs of speaker and text"}[drawn["cluster"]]
-    who = {None: "unknown speakers", 1: "one speaker", 2: "two speakers"}.get(n, f"{n} speakers")
+    who = {None: "Who speaks in it is unknown", 1: "It has one speaker", 2: "It has two speakers"}
     other = {1: "another voice", 2: "a third"}.get(n, "any other")
-    met = {one: "unknown" if n_met is None else f"{n_met} of {results[one]}" for one, n_met in known.items()}
-    untold = [f"the {one[:-1]} of {count} training and test clips is" for one, count in unknown.items() if count]
     return (
         f"Intervals: 95 % of {drawn['samples']:,} resamples of the test set's {drawn['clusters']} {what}. "
-        f"It has {who}{' that are told' if n and unknown.get('speakers') else ''}: "
-        f"the intervals say nothing of {other}. "
-        + (f"Training has met {met['speakers']} test speakers and {met['texts']} texts.")
-        + (f" Unknown: {' and '.join(untold)} not told." if untold else "")
+        f"{who.get(n, f'It has {n} speakers')}: the intervals say nothing of {other}. {_tell_met(results)}"
     )
+
+
+def _tell_met(results: Mapping) -> str:
+    """Say how much of the test set training has met, and what of that nobody knows."""
+    known, untold = results["known"], results.get("unknown", {})
+    shown = {"speakers": "test speakers", "texts": "texts"}
+    met = [f"{known[one]} of {results[one]} {name}" for one, name in shown.items() if known[one] is not None]
+    unknown = [one for one in shown if known[one] is None]
+    said = [f"Training has met {' and '.join(met)}."] if met else []
+    said += [f"How many of its {' and '.join(unknown)} training has met is unknown."] if unknown else []
+    said += [
+        f"The {one.removesuffix('s')} of {untold[one]} training and test clips is unknown."
+        for one in shown
+        if results[one] is not None and untold.get(one)
+    ]
+    return " ".join(said)
 
 
 def tell_best(model: Mapping, baselines: Mapping[str, Mapping]) -> str:

@@ -117,7 +117,9 @@ def test_the_ending_is_wav_in_any_case_and_nothing_else_counts(tmp_path):
     write(tmp_path, "OAF_a_sad.wav", "OAF_b_sad.WAV", "OAF_c_sad.Wav", "OAF_d_sad.mp3", "OAF_e_sad.txt", "Thumbs.db")
     clips, skipped = find_clips("TESS", tmp_path)
     assert [clip.text for clip in clips] == ["a", "b", "c"]
-    assert skipped == []
+    assert [(left.file, left.fault) for left in skipped] == [
+        ("OAF_d_sad.mp3", False), ("OAF_e_sad.txt", False), ("Thumbs.db", False),
+    ]  # fmt: skip
 
 
 def test_appledouble_files_are_no_clips(tmp_path):

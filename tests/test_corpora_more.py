@@ -12,7 +12,7 @@ import yaml
 
 from ser_lib import corpora
 from ser_lib.audio import load_audio
-from ser_lib.corpora import CORPORA, crema_d, find_clips, find_corpora, own, ravdess, savee
+from ser_lib.corpora import CORPORA, Skipped, crema_d, find_clips, find_corpora, own, ravdess, savee
 from ser_lib.corpora.base import Archive, FilesOf, Name
 from ser_lib.errors import DatasetError, ParameterError
 from ser_lib.labels import EMOTIONS
@@ -257,13 +257,13 @@ def test_sources():
         (savee, "JE/DC_h03.wav", Name("DC", "happiness", "h03")),
         (savee, "DC/more/f07.wav", Name("DC", "fear", "f07")),
         (savee, "DC/copy/JE/d07.wav", Name("JE", "disgust", "d07")),
-        (own, "happy/1.wav", Name("me", "happy", "happy/1.wav")),
-        (own, "My Voice/Joy/take 1/x.m4a", Name("me", "joy", "My Voice/Joy/take 1/x.m4a")),
-        (own, "sad/ANGRY/x.mp3", Name("me", "angry", "sad/ANGRY/x.mp3")),
-        (own, "Pleasant Surprise/x.mp3", Name("me", "pleasant_surprise", "Pleasant Surprise/x.mp3")),
-        (own, "pleasant-surprise/x.mp3", Name("me", "pleasant_surprise", "pleasant-surprise/x.mp3")),
-        (own, "my/Very  tired/x.mp3", Name("me", "very_tired", "my/Very  tired/x.mp3")),
-        (own, "fro\u0308hlich/x.mp3", Name("me", "fr\u00f6hlich", "fro\u0308hlich/x.mp3")),
+        (own, "happy/1.wav", Name("", "happy", "", "happy/1.wav")),
+        (own, "My Voice/Joy/take 1/x.m4a", Name("", "joy", "", "My Voice/Joy/take 1/x.m4a")),
+        (own, "sad/ANGRY/x.mp3", Name("", "angry", "", "sad/ANGRY/x.mp3")),
+        (own, "Pleasant Surprise/x.mp3", Name("", "pleasant_surprise", "", "Pleasant Surprise/x.mp3")),
+        (own, "pleasant-surprise/x.mp3", Name("", "pleasant_surprise", "", "pleasant-surprise/x.mp3")),
+        (own, "my/Very  tired/x.mp3", Name("", "very_tired", "", "my/Very  tired/x.mp3")),
+        (own, "fro\u0308hlich/x.mp3", Name("", "fr\u00f6hlich", "", "fro\u0308hlich/x.mp3")),
     ],
 )  # fmt: skip
 def test_name_is_read(corpus, path, name):
@@ -529,7 +529,10 @@ def test_own_folder_with_mixed_formats_loads(tmp_path, write_wav):
     write_encoded(tmp_path / "surprise/a.wma", "wmav2", tone(8, 44100), 44100)
     write(tmp_path, "happy/.hidden.wav", "happy/._a.wav", "happy/notes.txt", "Thumbs.db")
     clips, skipped = find_clips("OWN", tmp_path)
-    assert skipped == []
+    assert [(left.file, left.reason, left.fault) for left in skipped] == [
+        ("Thumbs.db", "not audio (.db)", False),
+        ("happy/notes.txt", "not audio (.txt)", False),
+    ]
     assert {clip.file: clip.emotion for clip in clips} == {
         "Happy/a.wav": "happy",
         "happy/kitchen/a.FLAC": "happy",
@@ -540,7 +543,7 @@ def test_own_folder_with_mixed_formats_loads(tmp_path, write_wav):
         "surprise/a.webm": "ps",
         "surprise/a.wma": "ps",
     }
-    assert {clip.speaker for clip in clips} == {"me"}
+    assert {(clip.speaker, clip.text) for clip in clips} == {("", "")}
     for clip in clips:
         signal, sampling_rate = load_audio(tmp_path / clip.file)
         assert 0.15 < len(signal) / sampling_rate < 0.3
@@ -558,13 +561,13 @@ def write_encoded(path, codec, signal, sampling_rate):
             container.mux(stream.encode(part))
 
 
-def test_no_two_own_files_share_a_text_or_an_id(tmp_path):
+def test_no_two_own_files_share_an_id(tmp_path):
     files = ["happy/a.wav", "happy/a.mp3", "happy/b/a.wav", "happy-b/happy/a.wav", "happy/b-a.wav", "sad/a.wav"]
     files += ["happy/b_a.wav", "joy/a.wav"]
     write(tmp_path, *files)
     clips, skipped = find_clips("OWN", tmp_path)
     assert skipped == []
-    assert len({clip.text for clip in clips}) == len({clip.clip for clip in clips}) == len(files)
+    assert len({clip.clip for clip in clips}) == len(files)
 
 
 def test_unknown_folder_is_named_and_can_be_mapped(tmp_path):
@@ -573,7 +576,7 @@ def test_unknown_folder_is_named_and_can_be_mapped(tmp_path):
     assert [clip.emotion for clip in clips] == ["happy"]
     assert (left.file, left.fault) == ("So Bored/1.wav", True)
     assert left.reason.startswith("unknown emotion 'so_bored'; known: neutral, happy, sad, angry, fear, disgust, ps, ")
-    assert left.reason.endswith("LABEL_MAP can map it")
+    assert left.reason.endswith("LABEL_MAP can map it to one of them, or add it: LABEL_MAP: {'so_bored': 'so_bored'}")
     clips, skipped = find_corpora({"OWN": tmp_path}, {"so_bored": "sad"})
     assert {clip.file: clip.emotion for clip in clips} == {"happy/1.wav": "happy", "So Bored/1.wav": "sad"}
     assert skipped == []
@@ -593,7 +596,8 @@ def test_file_in_no_folder_says_what_to_do(tmp_path):
 
 def test_own_folder_without_audio_is_refused(tmp_path):
     write(tmp_path, "happy/notes.txt")
-    assert "it has no wav or " in refusal(DatasetError, find_clips, "OWN", tmp_path)
+    message = refusal(DatasetError, find_clips, "OWN", tmp_path)
+    assert "none of its 1 files is one (happy/notes.txt: not audio (.txt))" in message
 
 
 # A folder of one's own, by clips.csv
@@ -606,11 +610,11 @@ def test_table_says_all(tmp_path):
         "path,emotion,speaker,text\nhappy/1.wav,Sad,03,Good  morning\nx/2.mp3,joy,,\nx/3.mp3, Pleasant surprise \n",
     )
     clips, skipped = find_clips("OWN", tmp_path)
-    assert skipped == []
+    assert skipped == [Skipped("x/not listed.wav", "audio that clips.csv does not list (.wav)", fault=False)]
     assert {clip.file: (clip.speaker, clip.emotion, clip.text) for clip in clips} == {
         "happy/1.wav": ("03", "sad", "Good morning"),
-        "x/2.mp3": ("me", "happy", "x/2.mp3"),
-        "x/3.mp3": ("me", "ps", "x/3.mp3"),
+        "x/2.mp3": ("", "happy", ""),
+        "x/3.mp3": ("", "ps", ""),
     }
 
 
@@ -641,7 +645,7 @@ def test_table_as_programs_write_it(tmp_path, text, encoding):
     write(tmp_path, "ä/1.wav")
     write_table(tmp_path, text, encoding)
     (clip,), skipped = find_clips("OWN", tmp_path)
-    assert (clip.file, clip.emotion, clip.speaker, clip.text) == ("ä/1.wav", "sad", "me", "ä/1.wav")
+    assert (clip.file, clip.emotion, clip.speaker, clip.text) == ("ä/1.wav", "sad", "", "")
     assert skipped == []
 
 
@@ -779,13 +783,14 @@ def test_table_of_the_docs_works(tmp_path):
     assert [(clip.file, clip.speaker, clip.emotion, clip.text) for clip in clips] == [
         ("monday/1.m4a", "anna", "happy", "good morning"),
         ("monday/2.m4a", "anna", "sad", "good morning"),
-        ("phone/1.mp3", "ben", "sad", "phone/1.mp3"),
+        ("phone/1.mp3", "ben", "sad", ""),
     ]
 
 
 def test_maps_of_the_docs_work(copies):
     lines = [line for block in blocks("yaml") for line in block.splitlines() if line.startswith("LABEL_MAP")]
-    calm, boredom, ps, _ = (yaml.safe_load(line)["LABEL_MAP"] for line in lines)
+    calm, boredom, ps, _, added, _ = (yaml.safe_load(line)["LABEL_MAP"] for line in lines)
     assert counts("RAVDESS", copies / "RAVDESS", calm)[0]["neutral"] == 96 + 192
     assert counts("EMODB", copies / "EMODB", boredom)[0]["sad"] == 62 + 81
     assert len(counts("TESS", copies / "TESS", ps)[0]) == 6
+    assert counts("EMODB", copies / "EMODB", added)[0]["boredom"] == 81

@@ -141,12 +141,18 @@ def test_corpora_lie_in_the_folder_or_in_folders_of_their_names(root):
 @pytest.mark.parametrize(
     ("value", "rule"),
     [
-        ({"calm": "relaxed"}, "`LABEL_MAP` must map to neutral, happy, sad, angry, fear, disgust, ps or null. Got"),
+        *[
+            (
+                {"calm": name},
+                "`LABEL_MAP` must map to neutral, happy, sad, angry, fear, disgust, ps, to null, or to a new",
+            )
+            for name in ("Relaxed", "at ease", "", "x" * 21, "fearful", "surprised", "a-b", "\x1b[31m")
+        ],
         (["calm"], "`LABEL_MAP` must map emotions, such as {calm: neutral}. Got ['calm']."),
         ({"calm": 1}, "`LABEL_MAP` must "),
     ],
 )
-def test_label_map_maps_to_the_seven_or_to_nothing(value, rule):
+def test_label_map_maps_to_an_emotion_or_to_nothing(value, rule):
     assert refusal(LABEL_MAP=value).startswith(rule)
     make_params({"LABEL_MAP": {"calm": "neutral", "boredom": None}})
 

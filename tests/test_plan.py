@@ -171,7 +171,7 @@ def test_what_the_runs_differ_in_cannot_be_overridden(params):
 
 
 def protocol(monkeypatch, file, speakers, overrides=(), **options):
-    monkeypatch.setattr(plan, "find_speakers", lambda params: list(speakers))
+    monkeypatch.setattr(plan, "find_speakers", lambda params, *_needed: list(speakers))
     return plan.plan_protocol(file, [], overrides, **options)
 
 

@@ -371,6 +371,23 @@ def test_model_card_goes_by_the_speakers_that_were_met(root, known, said):
     assert said in (folder / "model_card.md").read_text()
 
 
+def test_card_and_page_of_a_folder_of_ones_own_claim_nothing_of_unknown_voices(root):
+    folder = write_full_record(root, "one", CORPORA=["OWN"])
+    stored = json.loads((folder / "metrics.json").read_text())
+    nobody = {"speakers": None, "texts": None}
+    stored |= nobody | {"known": nobody, "unknown": {"speakers": 40, "texts": 40}}
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    shares = {"clips": 8, "speaker": None, "text": None, "audio": {"clips": 0, "share": 0.0}}
+    (folder / "leakage.json").write_text(json.dumps({"test": shares, "validation": shares}))
+    write_model_card(folder)
+    build_site()
+    card, page = (" ".join((folder / name).read_text().split()) for name in ("model_card.md", "index.html"))
+    for text in (card, page):
+        assert "voices that the model may or may not know" in text
+    assert "A random split pays no heed to who speaks and what is said." in card
+    assert all(claim not in card for claim in ("same voices", "had not heard", "few speakers act", "never heard and"))
+
+
 def test_model_card_has_all_figures(root):
     write_model_card(write_full_record(root, "one"))
     card = (root / "reports" / "one" / "model_card.md").read_text()

@@ -746,4 +746,4 @@ def test_notebook_shows_every_split(root, capsys, values, said):
     output = capsys.readouterr().out
     assert "280 clips" in output and said in output
     assert json.loads((root / "artifacts/interactive/leakage.json").read_text()) == variables["found"]
-    assert variables["summary"]["clips"].sum() == 280
+    assert variables["sizes"]["clips"].sum() == 280

@@ -85,7 +85,10 @@ def test_links_that_leave_the_folder_are_named_and_not_followed(folder, tmp_path
     found = {(one.kind, one.file): one.text for one in check.check_folder(folder, "OWN").problems}
     assert found["unusable", "sad/3.wav"] == found["unusable", "sad/more"] == LEAVES
     (folder / "clips.csv").write_text("path,emotion\nhappy/1.wav,happy\nsad/2.wav,sad\nsad/more/secret.wav,sad\n")
-    assert left_out(folder) == {"sad/more/secret.wav": (LEAVES, True)}
+    assert left_out(folder) == {
+        "sad/more/secret.wav": (LEAVES, True),
+        "sad/3.wav": ("audio that clips.csv does not list (.wav)", False),
+    }
     (folder / "clips.csv").unlink()
     (folder / "clips.csv").symlink_to(outside / "secret.wav")
     with pytest.raises(DatasetError, match="leads out of the folder"):
@@ -99,7 +102,7 @@ def test_links_within_the_folder_and_to_it_are_followed(folder, tmp_path):
     (folder / "happy").rename(folder / ".store" / "happy")
     (folder / "happy").symlink_to(".store/happy")
     (tmp_path / "link").symlink_to(folder)
-    assert left_out(folder) == left_out(tmp_path / "link") == {}
+    assert left_out(folder) == left_out(tmp_path / "link") == {"sad/two.raw": ("not audio (.raw)", False)}
 
 
 def test_loops_end(folder):
@@ -151,4 +154,4 @@ def test_a_folder_to_predict_may_link_anywhere(folder, tmp_path):
     (folder / "more" / "back").symlink_to(folder)
     os.mkfifo(folder / "pipe.wav")
     names = ["happy/1.wav", "sad/2.wav", "more/3.wav", "pipe.wav"]
-    assert files.find_files(str(folder)) == [folder / name for name in names]
+    assert files.find_files(str(folder)) == ([folder / name for name in names], [])

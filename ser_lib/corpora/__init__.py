@@ -9,7 +9,8 @@ A corpus is a module with
 - `read_name(path)`: what a path below the corpus's folder says (`base.Name`), or a ValueError with the reason;
 - where nearly all files have one, `SAMPLING_RATE` (Hz), by which a check knows those that were resampled;
 - where the whole corpus can be fetched, `DOWNLOAD` (`base.Archive`, `base.FilesOf` or `base.Dataset`);
-- where it is not wav files, `SUFFIXES`; where a table says more than names do, `read_table(folder)`;
+- where it is not wav files, `SUFFIXES`, or `is_audio(path)`; where a table says more than names do,
+  `read_table(folder)`;
 - where the project makes the files itself, `make(folder)`.
 
 Its list of files, if one is known, is `registries/NAME.csv`. `docs/corpora.md` shows how to add a corpus.
@@ -27,6 +28,7 @@ from ser_lib.corpora import crema_d, demo, emodb, own, ravdess, savee, tess
 from ser_lib.corpora.base import UNKNOWN, Name, NotUsedError
 from ser_lib.corpora.walk import SEARCHED, Seen, walk, why_not
 from ser_lib.errors import DatasetError, ParameterError
+from ser_lib.kinds import named_audio, suffix_of
 from ser_lib.labels import EMOTIONS
 
 if TYPE_CHECKING:
@@ -60,12 +62,14 @@ class Clip:
 class Skipped:
     """A file or folder that is left out.
 
-    A second copy, an emotion that is none of the seven, or what a corpus holds beside what is used, is no `fault`.
+    A second copy, an emotion that is none of the seven, or what a corpus holds beside what is used, is no `fault`. Of
+    files that are no audio, one stands for all of its kind, which are so many `files`.
     """
 
     file: str
     reason: str
     fault: bool = True
+    files: int = 1
 
 
 def get_corpus(name: str) -> ModuleType:
@@ -186,15 +190,18 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
             raise DatasetError(f"`DATASET_PATH` must be the folder of {name}; {folder} is none. {corpus.WHERE}")
         corpus.make(folder)
     names = corpus.read_table(folder) if hasattr(corpus, "read_table") else None
-    listed = (folder / file for file in names or ())
-    seen = _seen(corpus, folder) if names is None else [Seen(path, why_not(path, folder)) for path in listed]
+    seen, others = sort_files(corpus, folder)
+    if names is not None:
+        listed = {folder / file for file in names} | {folder / own.TABLE}
+        others = [one for one in (*seen, *others) if one.path not in listed and not one.is_folder]
+        seen = [Seen(path, why_not(path, folder)) for path in (folder / file for file in names)]
     clips: dict[str, Clip] = {}
     first_with: dict[str, str] = {}
     skipped = []
     for path, reason, _ in seen:
         file = path.relative_to(folder).as_posix()
-        if not file.isprintable() or file != file.encode("utf-8", "replace").decode():
-            skipped.append(Skipped(ascii(file)[1:-1], "its name holds characters that cannot be printed"))
+        if file != _printable(file):
+            skipped.append(Skipped(_printable(file), "its name holds characters that cannot be printed"))
             continue
         if reason:
             skipped.append(Skipped(file, reason, fault=reason != SEARCHED))
@@ -220,9 +227,10 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
         else:
             clips[clip] = Clip(clip, name, said.speaker, emotion, said.text, file, digest)
             first_with[digest] = file
+    skipped += _left_out(corpus, folder, others, is_listed=names is not None)
     if not clips:
         found = (
-            f"none of its {len(skipped)} files is one ({tell_reasons(skipped)})"
+            f"none of its {sum(one.files for one in skipped)} files is one ({tell_reasons(skipped)})"
             if skipped
             else f"it has no {' or '.join(ending[1:] for ending in suffixes(corpus))} files"
         )
@@ -271,10 +279,13 @@ def tell_reasons(skipped: Sequence[Skipped]) -> str:
     kinds: dict[str, list[Skipped]] = {}
     for one in skipped:
         kinds.setdefault(re.sub(r"'[^']*'|\S*[\d/]\S*", "", one.reason), []).append(one)
-    most = sorted(kinds.values(), key=len, reverse=True)
-    told = [some[0].file + (f" and {len(some) - 1:,} more" if some[1:] else "") for some in most[:_TOLD_REASONS]]
-    told = [f"{files}: {some[0].reason}" for files, some in zip(told, most, strict=False)]
-    rest = sum(map(len, most[_TOLD_REASONS:]))
+    counted = [(some[0], sum(one.files for one in some)) for some in kinds.values()]
+    most = sorted(counted, key=lambda counts: counts[1], reverse=True)
+    told = [
+        f"{first.file}{f' and {count - 1:,} more' if count > 1 else ''}: {first.reason}"
+        for first, count in most[:_TOLD_REASONS]
+    ]
+    rest = sum(count for _, count in most[_TOLD_REASONS:])
     return "; ".join([*told, f"{rest:,} for other reasons"] if rest else told)
 
 
@@ -285,14 +296,46 @@ def suffixes(corpus: ModuleType) -> tuple[str, ...]:
 
 def audio_files(corpus: ModuleType, folder: Path) -> Iterator[Path]:
     """Audio files below `folder`, hidden ones left out, in the order of their names; links may lead anywhere."""
-    return (one.path for one in _seen(corpus, folder, leave=True) if one.reason != SEARCHED)
+    return (one.path for one in sort_files(corpus, folder, leave=True)[0] if one.reason != SEARCHED)
 
 
-def _seen(corpus: ModuleType, folder: Path, *, leave: bool = False) -> list[Seen]:
-    """Audio files below `folder`, and folders that cannot be searched, in the order of their names."""
-    wanted = (one for one in walk(folder, leave=leave) if one.is_folder or _is_audio(corpus, one.path))
-    return sorted(wanted, key=lambda one: (one.path.name, len(one.path.parts), one.path))
+def sort_files(corpus: ModuleType, folder: Path, *, leave: bool = False) -> tuple[list[Seen], list[Seen]]:
+    """Tell what lies below `folder` apart, hidden files left out, each in the order of names; `leave`: see `walk`.
+
+    Returns
+    -------
+    audio : list of Seen
+        What may be clips, and folders that cannot be searched.
+    others : list of Seen
+    """
+    found = sorted(walk(folder, leave=leave), key=lambda one: (one.path.name, len(one.path.parts), one.path))
+    audio, others = [], []
+    for one in found:
+        (audio if one.is_folder or _is_audio(corpus, one) else others).append(one)
+    return audio, others
 
 
-def _is_audio(corpus: ModuleType, path: Path) -> bool:
-    return path.suffix.lower() in suffixes(corpus)
+def _is_audio(corpus: ModuleType, one: Seen) -> bool:
+    if not hasattr(corpus, "is_audio"):
+        return one.path.suffix.lower() in suffixes(corpus)
+    return corpus.is_audio(one.path, look=not one.reason)
+
+
+def _left_out(corpus: ModuleType, folder: Path, others: Sequence[Seen], *, is_listed: bool) -> list[Skipped]:
+    """What lies beside the clips, one file for all of a kind; `is_listed`: whether a table names the clips."""
+    kinds: dict[str, list[str]] = {}
+    for one in others:
+        if named_audio(one.path) and is_listed:
+            reason = "audio that clips.csv does not list"
+        elif named_audio(one.path):
+            reason = f"audio, but {corpus.NAME} is {' and '.join(suffixes(corpus))} files"
+        else:
+            reason = "not audio"
+        file = _printable(one.path.relative_to(folder).as_posix())
+        kinds.setdefault(f"{reason} ({suffix_of(one.path)})", []).append(file)
+    return [Skipped(files[0], reason, fault=False, files=len(files)) for reason, files in kinds.items()]
+
+
+def _printable(file: str) -> str:
+    is_plain = file.isprintable() and file == file.encode("utf-8", "replace").decode()
+    return file if is_plain else ascii(file)[1:-1]

@@ -7,14 +7,15 @@ from pathlib import Path, PurePath
 
 from ser_lib.corpora.base import UNKNOWN, Name
 from ser_lib.corpora.table import read_rows
+from ser_lib.kinds import may_be_audio as is_audio  # noqa: F401 - a part of what a corpus is
 from ser_lib.labels import EMOTIONS as SEVEN
 
 NAME = "OWN"
 ABOUT = "A folder of your own recordings."
 LICENCE, CITATION, LANGUAGE = "your own", "none, it is your own", "any"
 N_SPEAKERS = HOURS = None
+TABLE = "clips.csv"
 WHERE = "Put recordings into folders named by emotion, or list them in a clips.csv; docs/corpora.md shows both."
-SUFFIXES = tuple(".wav .wave .flac .ogg .oga .opus .mp3 .m4a .aac .aif .aiff .aifc .amr .3gp .webm .mp4 .wma".split())
 EMOTIONS = {emotion: emotion for emotion in SEVEN} | {
     "happiness": "happy", "joy": "happy", "sadness": "sad", "anger": "angry", "fearful": "fear", "afraid": "fear",
     "disgusted": "disgust", "surprise": "ps", "surprised": "ps", "pleasant_surprise": "ps", "pleasant_surprised": "ps",
@@ -52,7 +53,7 @@ def read_table(folder: Path) -> dict[str, Name] | None:
     DatasetError
         If it is no table that gives each of some files below `folder` an emotion.
     """
-    table = folder / "clips.csv"
+    table = folder / TABLE
     return {file: _name(file, row) for file, row in read_rows(table, ["emotion"]).items()} if table.exists() else None
 
 
