@@ -1,6 +1,6 @@
 """What a model makes of one file or signal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,14 @@ from ser_lib.params import Params, printable
 
 UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
 """Confidence below which a prediction is unsure, unless another is asked for."""
+DIFFERENT_CHANNELS = (
+    "Its channels hold different sound, and their mean was heard; --channel each hears them one by one."
+)
+
+
+def damage_note(seconds: float) -> str:
+    """Tell that an answer is of what could be decoded."""
+    return f"The file is damaged after {seconds:.1f} s; what can be decoded was heard."
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,10 @@ class Prediction:
         Whether the confidence is below what was asked for.
     unlike : tuple
         What of the clip is unlike the training clips, each in a phrase.
+    damaged_after : float or None
+        Seconds after which something of the file could not be decoded; the answer is of the rest.
+    channels_differ : bool
+        Whether the file's channels hold different sound, so that the answer, of their mean, is of nobody alone.
     """
 
     file: str
@@ -39,6 +51,14 @@ class Prediction:
     probabilities: dict[str, float]
     unsure: bool = False
     unlike: tuple[str, ...] = ()
+    damaged_after: float | None = None
+    channels_differ: bool = False
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know of the file before its answer is believed, each in a sentence."""
+        notes = [] if self.damaged_after is None else [damage_note(self.damaged_after)]
+        return notes + [DIFFERENT_CHANNELS] * self.channels_differ
 
     @property
     def headline(self) -> str:
@@ -52,7 +72,7 @@ class Prediction:
         lines += [f"  {emotion:<10} {probability:7.2%}" for emotion, probability in ranked]
         if self.unlike:
             lines.append("Unlike what the model has learnt from, so its answer means little:")
-        return "\n".join([*lines, *(f"  {phrase}" for phrase in self.unlike)])
+        return "\n".join([*lines, *(f"  {phrase}" for phrase in self.unlike), *self.notes])
 
 
 def to_prediction(
@@ -79,3 +99,56 @@ def to_prediction(
     }
     emotion = max(named, key=named.get)
     return Prediction(file, emotion, named[emotion], named, named[emotion] < unsure_below, unlike)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one file: a prediction, or the reason why there is none.
+
+    Attributes
+    ----------
+    file : str
+        Path as it was given, or found below the folder that was given.
+    prediction : Prediction or None
+    reason : str
+        What is wrong with the file, as a sentence; empty if there is a prediction.
+    channel : str
+        Which channel was heard; empty if all were.
+    """
+
+    file: str
+    prediction: Prediction | None
+    reason: str = ""
+    channel: str = ""
+
+    def as_dict(self) -> dict:
+        """Plain values: file, channel if one was asked for, and what came of it; of a file that failed, the error."""
+        named = {"file": printable(self.file)} | ({"channel": self.channel} if self.channel else {})
+        if self.prediction is None:
+            return named | {"error": self.reason}
+        one = self.prediction
+        return named | {
+            "emotion": one.emotion,
+            "confidence": one.confidence,
+            "unsure": one.unsure,
+            "unlike": list(one.unlike),
+            "damaged_after": one.damaged_after,
+            "channels_differ": one.channels_differ,
+            "probabilities": one.probabilities,
+        }
+
+
+def answer_columns(emotions: Iterable[str], *, channel: bool = False) -> list[str]:
+    """Columns of a table of answers of a model that knows these emotions, as people read them."""
+    first = ["file", "channel"] if channel else ["file"]
+    last = ["unlike", "damaged_after", "channels_differ", "error"]
+    return [*first, "emotion", "confidence", "unsure", *(f"p_{emotion}" for emotion in emotions), *last]
+
+
+def answer_row(answer: Answer) -> dict:
+    """Value of each column of `answer_columns` that an answer has."""
+    values = answer.as_dict()
+    shares = values.pop("probabilities", {})
+    if "unlike" in values:
+        values["unlike"] = "; ".join(values["unlike"])
+    return values | {f"p_{emotion}": share for emotion, share in shares.items()}

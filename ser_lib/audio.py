@@ -4,11 +4,10 @@ Training and prediction both come through here with the same `AudioSettings`.
 Signals are float32 in [-1, 1].
 """
 
-import io
-import itertools
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +17,10 @@ import scipy.fft
 import soundfile
 import soxr
 
-from ser_lib.errors import AudioError
+from ser_lib.channels import ChannelLevels, pick
+from ser_lib.decoder import decode, despite_damage
+from ser_lib.errors import AudioError, DamagedAudio
+from ser_lib.headless import describe_raw, is_unfinished
 from ser_lib.settings import AudioSettings
 
 with warnings.catch_warnings():  # pydub warns of the ffmpeg program, which this project does without
@@ -30,6 +32,8 @@ _SILENT_PEAK = 2.0**-15
 _INT32_SCALE = 2.0**31
 _BLOCK = 1 << 20
 """Samples of all channels that are decoded together."""
+_STEP = 1024
+"""Samples of each channel that are decoded together where the place of a damage is looked for."""
 _MOST_SAMPLES = 100_000_000
 """Samples of a file that is heard as one: 35 minutes at 48 kHz, 400 MB; lower rates have no more minutes than that."""
 _LOWEST_RATE = 1000
@@ -43,6 +47,27 @@ _GATE_HOP = 512
 """Samples from one such window to the next."""
 
 
+@dataclass(frozen=True)
+class Recording:
+    """What a file holds.
+
+    Attributes
+    ----------
+    signal : np.ndarray [shape=(n_samples,)], float32
+        Mean of its channels, or the one that was asked for.
+    sampling_rate : int, Hz
+    damaged_after : float or None
+        Seconds after which something could not be decoded; None if all could.
+    channels_differ : bool
+        Whether its channels hold different sound (`channels.py`), so that their mean is of nobody alone.
+    """
+
+    signal: np.ndarray
+    sampling_rate: int
+    damaged_after: float | None = None
+    channels_differ: bool = False
+
+
 def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
     """Decode an audio file and average its channels.
 
@@ -54,20 +79,40 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
     Raises
     ------
     AudioError
-        If the file is missing, cannot be decoded, is empty, silent or too long, or holds NaN or infinity.
+        If the file is missing, damaged, empty, silent or too long, cannot be decoded, or holds NaN or infinity.
     """
-    blocks, loudest, n_samples, rate = [], 0.0, 0, 0
-    for channels, sampling_rate in read_blocks(path):
+    recording = load_recording(path)
+    if recording.damaged_after is not None:
+        raise DamagedAudio(recording.damaged_after)
+    return recording.signal, recording.sampling_rate
+
+
+def load_recording(path: str | Path, *, channel: str | None = None) -> Recording:
+    """Decode an audio file, of a damaged one what can be decoded; the mean of its channels, or one `channel`.
+
+    A channel is called as `channels.channel_names` calls it.
+
+    Raises
+    ------
+    AudioError
+        As `load_audio` does, but for damage; or if there is no such channel.
+    """
+    blocks, loudest, n_samples, rate, damages, levels = [], 0.0, 0, 0, [], ChannelLevels()
+    for channels, sampling_rate in despite_damage(read_blocks(path), damages.append):
         rate = sampling_rate
-        loudest = max(loudest, float(np.abs(channels).max(initial=0)))
-        blocks.append(average(channels))
+        heard = pick(channels, channel)
+        levels.add(heard, rate)
+        loudest = max(loudest, float(np.abs(heard).max(initial=0)))
+        blocks.append(average(heard))
         n_samples += len(channels)
         most = _MOST_SAMPLES * min(1, rate / 48000)  # resampling makes more of a low rate's samples
         if n_samples > most:
             raise AudioError(
                 f"the file is longer than {most / rate / 60:.0f} minutes; ser predict --window hears it piece by piece"
             )
-    return _check_sound(np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32), loudest), rate
+    whole = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
+    what = "the file" if channel is None else f"its {channel} channel"
+    return Recording(_check_sound(whole, loudest, what), rate, next(iter(damages), None), levels.differ())
 
 
 def to_mono(channels: np.ndarray) -> np.ndarray:
@@ -88,14 +133,14 @@ def average(channels: np.ndarray) -> np.ndarray:
     return channels.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
-def _check_sound(signal: np.ndarray, loudest: float) -> np.ndarray:
+def _check_sound(signal: np.ndarray, loudest: float, what: str = "the file") -> np.ndarray:
     """Return a signal that holds sound; `loudest` is the largest amplitude of any channel."""
     if len(signal) == 0:
-        raise AudioError("the file holds no samples")
+        raise AudioError(f"{what} holds no samples")
     if np.abs(signal).max() <= _SILENT_PEAK:
-        raise AudioError("the file is silent" if loudest <= _SILENT_PEAK else "its channels cancel each other out")
+        raise AudioError(f"{what} is silent" if loudest <= _SILENT_PEAK else "its channels cancel each other out")
     if len(signal) > 1 and float(signal.max()) - float(signal.min()) <= _SILENT_PEAK:
-        raise AudioError("the file is silent: all of its samples have the same value")
+        raise AudioError(f"{what} is silent: all of its samples have the same value")
     return signal
 
 
@@ -112,6 +157,8 @@ def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
 
     Raises
     ------
+    DamagedAudio
+        If a part could not be decoded, after all that could.
     AudioError
         If the file is missing, empty, or cannot be decoded, or its sampling rate holds no speech.
     """
@@ -139,55 +186,64 @@ def _decodable(path: Path) -> Iterator[str | BinaryIO]:
 
 
 def _read_with_soundfile(path: Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Samples that soundfile gives; those that PyAV does where it does not open the file, finds none, or gives up."""
     n_read = 0
-    try:
-        with _decodable(path) as source, soundfile.SoundFile(source) as file:
-            rate, size = check_rate(file.samplerate), max(1, _BLOCK // file.channels)
-            block = file.read(size, dtype="float32", always_2d=True)
-            while len(block):
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(soundfile.SoundFile(stack.enter_context(_decodable(path))))
+        except (soundfile.LibsndfileError, TypeError):
+            yield from _read_with_av(path)
+            return
+        rate = check_rate(file.samplerate)
+        try:
+            for block in _soundfile_blocks(file, max(1, _BLOCK // file.channels)):
                 yield block, rate
                 n_read += len(block)
-                # a file that is shorter than its header says must not be read beyond its end
-                block = file.read(size, dtype="float32", always_2d=True) if len(block) == size else block[:0]
-        return
-    except (soundfile.LibsndfileError, TypeError):
-        if n_read:
-            raise AudioError(f"the file is damaged after {n_read / rate:.1f} s") from None
-    yield from _read_with_av(path)
+        except soundfile.LibsndfileError:
+            yield from _read_broken(path, n_read, rate)
+    if n_read == 0 and is_unfinished(path):
+        yield from _read_with_av(path)
 
 
-class _Seekable(io.FileIO):
-    """A file that answers a place that cannot be, which a damaged one may ask for, as ffmpeg expects."""
+def _soundfile_blocks(file: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
+    block = file.read(size, dtype="float32", always_2d=True)
+    while len(block):
+        yield block
+        # a file that is shorter than its header says must not be read beyond its end
+        block = file.read(size, dtype="float32", always_2d=True) if len(block) == size else block[:0]
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        try:
-            return super().seek(offset, whence)
-        except OSError:
-            return -1
+
+def _read_broken(path: Path, n_read: int, rate: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Go on after `n_read` samples, in small steps until soundfile gives up once more, and from there with PyAV."""
+    n_good = 0
+    with suppress(soundfile.LibsndfileError), _decodable(path) as source, soundfile.SoundFile(source) as file:
+        for block in _soundfile_blocks(file, _STEP):
+            n_good += len(block)
+            if n_good > n_read:
+                yield block[n_read - n_good :], rate
+    n_all = 0
+    try:
+        for block, _ in _read_with_av(path):
+            n_all += len(block)
+            if n_all > n_good:
+                yield block[max(0, n_good - n_all + len(block)) :], rate
+    except AudioError as error:
+        if n_good == 0 and not isinstance(error, DamagedAudio):
+            raise
+    else:
+        if n_all < n_good + _STEP:  # nothing comes after it: only the header has promised more
+            return
+    raise DamagedAudio(n_good / rate)
 
 
 def _read_with_av(path: Path) -> Iterator[tuple[np.ndarray, int]]:
-    import av  # only needed for what soundfile does not read
-
     try:
-        # a playlist must open no other file, nor wait for what a broadcast adds to it: no protocol is allowed,
-        # and only what is open already is read
-        with _Seekable(path) as file, av.open(file, options={"protocol_whitelist": "none"}) as container:
-            if not container.streams.audio:
-                raise AudioError("the file has no audio track")
-            stream = container.streams.audio[0]
-            if stream.codec_context is None or not stream.rate:  # a codec that PyAV does not know
-                raise AudioError("the file cannot be decoded as audio")
-            rate = check_rate(stream.rate)
-            resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
-            kept: list[np.ndarray] = []
-            for packet in itertools.chain(container.decode(stream), [None]):  # None: what the resampler still has
-                kept += [frame.to_ndarray() for frame in resampler.resample(packet)]
-                if kept and (packet is None or sum(block.size for block in kept) >= _BLOCK):
-                    yield np.concatenate(kept, axis=1).T, rate
-                    kept = []
-    except (av.error.FFmpegError, ValueError):
-        raise AudioError("the file cannot be decoded as audio") from None
+        for block, rate in decode(path, block=_BLOCK):
+            yield block, check_rate(rate)
+    except DamagedAudio:
+        raise
+    except AudioError as error:
+        raise AudioError(describe_raw(path) or str(error)) from None
 
 
 def check_rate(sampling_rate: int) -> int:

@@ -6,7 +6,7 @@ models' hashes, so that a model of another run, or half of one, is noticed.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,6 +34,8 @@ from ser_lib.store import (
 from ser_lib.typical import Measures, Typical, learn_typical, measure_steps
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
+_MOST_CHANNELS = 64
+"""Channels that a file may have."""
 _MEND = "Run 03_train again."
 _MOST_VALUES = 50_000_000
 """Values that a clip's features, or the spectra they come from, may have: 400 MB of complex numbers."""
@@ -156,9 +158,13 @@ class Bundle:
             If the signal cannot be used.
         """
         from ser_lib.audio import to_mono
+        from ser_lib.channels import ChannelLevels
 
-        mono, rate = to_mono(to_channels(signal)), to_rate(sampling_rate)
-        return self.answer("signal", mono, rate, speaker=speaker, unsure_below=unsure_below)
+        channels, rate, levels = to_channels(signal), to_rate(sampling_rate), ChannelLevels()
+        mono = to_mono(channels)
+        levels.add(channels, rate)
+        answer = self.answer("signal", mono, rate, speaker=speaker, unsure_below=unsure_below)
+        return replace(answer, channels_differ=levels.differ())
 
     def to_scale(self, features: np.ndarray, n_sound: int, speaker: str | None) -> np.ndarray:
         """Features [shape=(n_frames, n_features)] as the model takes them, whoever speaks."""
@@ -170,8 +176,12 @@ class Bundle:
         return np.concatenate([sound, features[n_sound:]])  # padding is the same for all
 
 
-def to_channels(signal: np.ndarray) -> np.ndarray:
-    """Channels [shape=(n_samples, n_channels)], float32, of a signal as `Bundle.predict` takes it."""
+def to_channels(signal: np.ndarray, *, part: bool = False) -> np.ndarray:
+    """Channels [shape=(n_samples, n_channels)], float32, of a signal as `Bundle.predict` takes it.
+
+    A signal with more channels than samples is refused as a transposed one; a `part`, which may be short, only if it
+    has more channels than any file.
+    """
     try:
         signal = np.asarray(signal)
     except ValueError:  # lists of different lengths
@@ -180,6 +190,11 @@ def to_channels(signal: np.ndarray) -> np.ndarray:
         raise AudioError(
             f"A signal must be floating point, of shape (n_samples,) or (n_samples, n_channels), with full scale "
             f"at 1. Got {signal.dtype} of shape {signal.shape}."
+        )
+    if signal.ndim == 2 and 0 < len(signal) < signal.shape[1] and (signal.shape[1] > _MOST_CHANNELS or not part):
+        raise AudioError(
+            f"A signal must have more samples than channels, as (n_samples, n_channels). Got shape {signal.shape}: "
+            f"give its transpose, signal.T."
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
         return signal.astype(np.float32).reshape(len(signal), -1 if signal.size else 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ser_lib.answer import UNSURE_BELOW
+from ser_lib.answer import UNSURE_BELOW, damage_note
 from ser_lib.cli_common import (
     STDIN,
     RunOption,
@@ -102,7 +102,7 @@ def _source(file: Path | None, device: str | None, bundle: "Bundle") -> Iterator
     from ser_lib.listen import microphone, recording
 
     if file is not None:
-        yield recording(from_here(file))
+        yield recording(from_here(file), tell=_tell_damage)
         return
     _warm_up(bundle)
     with microphone(device=int(device) if device is not None and device.isdecimal() else device) as opened:
@@ -116,6 +116,10 @@ def _source(file: Path | None, device: str | None, bundle: "Bundle") -> Iterator
                     f"warning: samples were lost {times}, for this machine was too busy; times after that are early.",
                     file=sys.stderr,
                 )
+
+
+def _tell_damage(seconds: float) -> None:
+    print(f"warning: {damage_note(seconds)} Times after that may be early.", file=sys.stderr)
 
 
 def _warm_up(bundle: "Bundle") -> None:

@@ -1,17 +1,16 @@
 """The command `ser predict`."""
 
-import json
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from wcwidth import wcswidth
 
 from ser_lib.answer import UNSURE_BELOW
+from ser_lib.cli_answers import Csv, Json, Lines, growing, unfinished
 from ser_lib.cli_common import (
     STDIN,
     RunOption,
@@ -21,21 +20,22 @@ from ser_lib.cli_common import (
     limits,
     load_run,
     which_run,
-    write,
-    write_table,
 )
+from ser_lib.errors import AudioError
+from ser_lib.labels import shown_as
 from ser_lib.params import from_here, printable
 from ser_lib.settings import Backend
-from ser_lib.terminal import write_data
 
 if TYPE_CHECKING:
+    from ser_lib.answer import Answer
     from ser_lib.bundle import Bundle
-    from ser_lib.predict import Answer
 
 MANY = 10
 """Files from which on a bar shows how far it is."""
 SPOOLED = "standard input"
 """What a file that came through standard input is called."""
+EACH = "each"
+"""What stands for all channels of a file, one by one."""
 
 
 def predict(
@@ -62,6 +62,10 @@ def predict(
     unsure_below: Annotated[
         float, typer.Option(min=0, max=1, metavar="SHARE", help="Confidence below which an answer is called unsure.")
     ] = UNSURE_BELOW,
+    channel: Annotated[
+        Literal["left", "right", "each"] | None,
+        typer.Option(help="Channel that is heard, or each of a file's by itself.  [default: the mean of all]"),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help="Picture of one file: what its answer rests on; of a timeline, itself."),
@@ -91,36 +95,70 @@ def predict(
     with tempfile.TemporaryDirectory() as folder:
         files = _files(paths, Path(folder))
         check_plot(plot, files)
-        check_outputs((csv, as_json, plot), (file for file, _ in files))
+        if plot is not None and channel == EACH:
+            raise typer.BadParameter("--plot makes a picture of one channel: name it with --channel left or right.")
+        parts = [unfinished(output) for output in (csv, as_json) if output not in (None, STDIN)]
+        check_outputs((csv, as_json, plot, *parts), (file for file, _ in files))
         if over_time:
             from ser_lib.cli_timeline import predict_timelines
 
             check_windows(bundle, window, hop)
-            n_failed = predict_timelines(files, bundle, window, hop, csv, unsure_below, plot, printable(run))
-            if csv != STDIN and n_failed < len(files):
+            n_answered, n_failed = predict_timelines(
+                _spoken(files, channel),
+                bundle,
+                window,
+                hop,
+                csv,
+                unsure_below,
+                plot,
+                printable(run),
+                channel=channel is not None,
+            )
+            if csv != STDIN and n_answered:
                 print(limits(run, bundle))
             raise SystemExit(1 if n_failed else 0)
-        answers = list(_answers(files, bundle, plot, speaker=speaker, unsure_below=unsure_below))
-    if STDIN not in (csv, as_json):
-        _print_answers(answers)
-        _print_unlike(answers)
-        if any(answer.prediction for answer in answers):
+        emotions = [shown_as(emotion) for emotion in bundle.info.emotions]
+        with ExitStack() as stack:
+            outputs = []
+            if csv is not None:
+                outputs.append(Csv(stack.enter_context(growing(csv)), run, emotions, channel=channel is not None))
+            if as_json is not None:
+                outputs.append(Json(stack.enter_context(growing(as_json)), run))
+            if STDIN not in (csv, as_json):
+                names, several = [name for _, name in files], len(files) > 1 or channel == EACH
+                outputs.append(
+                    Lines(names, emotions, several=several, channel=channel is not None, unsure=unsure_below > 0)
+                )
+            n_answered, n_failed = _give(
+                _answers(files, bundle, plot, channel, speaker=speaker, unsure_below=unsure_below), outputs
+            )
+        if STDIN not in (csv, as_json) and n_answered:
             print(f"\n{limits(run, bundle)}")
+    raise SystemExit(1 if n_failed else 0)
+
+
+def _give(answers: Iterator["Answer"], outputs: list[Csv | Json | Lines]) -> tuple[int, int]:
+    """Give each answer to all outputs before the next file is opened; how many there are, and how many files failed."""
+    counts = [0, 0]
     for answer in answers:
+        for output in outputs:
+            output.add(answer)
+        counts[answer.prediction is None] += 1
         if answer.prediction is None:
-            print(f"error: {answer.reason}", file=sys.stderr)
-    write(csv, lambda path: _write_csv(answers, run, path))
-    write(as_json, lambda path: _write_json(answers, run, path))
-    raise SystemExit(1 if any(answer.prediction is None for answer in answers) else 0)
+            print(f"error: {answer.reason}", file=sys.stderr, flush=True)
+    for output in outputs:
+        output.end()
+    return counts[0], counts[1]
 
 
-def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, speaker: str | None) -> None:
+def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, channel: str | None, speaker: str | None) -> None:
     """Picture of what the answer for a file rests on."""
     from ser_lib import plots
-    from ser_lib.audio import load_audio, prepare_signal
+    from ser_lib.audio import load_recording, prepare_signal
     from ser_lib.explain import occlude
 
-    signal, settings = load_audio(file), bundle.info.settings
+    recording, settings = load_recording(file, channel=channel), bundle.info.settings
+    signal = recording.signal, recording.sampling_rate
     features, measures = bundle.hear(*signal, speaker=speaker)
     occlusion = occlude(bundle, features, settings.sound_frames(measures.n_trimmed))
     *_, heard = prepare_signal(*signal, settings).values()
@@ -150,71 +188,38 @@ def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
     return files
 
 
+def _spoken(files: Iterable[tuple[Path, str]], channel: str | None) -> Iterator[tuple[Path, str, str | None]]:
+    """Files, their names, and which channel of each is heard; None for the mean of all."""
+    for file, name in files:
+        yield from ((file, name, one) for one in (_channels_of(file) if channel == EACH else [channel]))
+
+
+def _channels_of(file: Path) -> list[str | None]:
+    """What the channels of a file are called; None alone where there is one, or where the file cannot be read."""
+    from ser_lib.audio import read_blocks
+    from ser_lib.channels import channel_names
+
+    try:
+        channels, _ = next(read_blocks(file))
+    except (StopIteration, AudioError, OSError):  # told when it is heard
+        return [None]
+    return channel_names(channels.shape[1]) if channels.shape[1] > 1 else [None]
+
+
 def _answers(
-    files: list[tuple[Path, str]], bundle: "Bundle", plot: Path | None, **options: object
+    files: list[tuple[Path, str]], bundle: "Bundle", plot: Path | None, channel: str | None, **options: object
 ) -> Iterator["Answer"]:
-    """Answer for each file in turn, with a bar if there are many."""
+    """Answer for each file in turn, with a bar if there are many and no table shows how far it is."""
     from ser_lib.predict import answer_file
     from ser_lib.progress import progress_bar
 
-    with progress_bar(len(files), "Predicting", "files", leave=False) if len(files) >= MANY else nullcontext() as bar:
-        for file, name in files:
-            answer = answer_file(file, bundle, name=name, **options)
-            if plot is not None and answer.prediction is not None:
-                _plot_reasons(file, bundle, plot, options["speaker"])
-            yield answer
+    many = len(files) >= MANY and not sys.stdout.isatty()
+    with progress_bar(len(files), "Predicting", "files", leave=False) if many else nullcontext() as bar:
+        for file in files:
+            for path, name, one in _spoken([file], channel):
+                answer = answer_file(path, bundle, name=name, channel=one, **options)
+                if plot is not None and answer.prediction is not None:
+                    _plot_reasons(path, bundle, plot, one, options["speaker"])
+                yield answer
             if bar is not None:
                 bar.update()
-
-
-def _print_answers(answers: list["Answer"]) -> None:
-    """Print a single answer in lines, several as a table."""
-    predictions = [(answer.file, answer.prediction) for answer in answers if answer.prediction is not None]
-    if len(answers) == 1:
-        for _, prediction in predictions:
-            print(prediction)
-        return
-    if not predictions:
-        return
-    rows = [("file", "emotion", "confidence", *predictions[0][1].probabilities)]
-    rows += [
-        (
-            printable(file),
-            one.headline,
-            f"{one.confidence:.1%}",
-            *(f"{share:.1%}" for share in one.probabilities.values()),
-        )
-        for file, one in predictions
-    ]
-    widths = [max(wcswidth(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        spaces = [" " * (width - wcswidth(cell)) for cell, width in zip(row, widths, strict=True)]
-        cells = [cell + space if column < 2 else space + cell
-                 for column, (cell, space) in enumerate(zip(row, spaces, strict=True))]  # fmt: skip
-        print("  ".join(cells))
-
-
-def _print_unlike(answers: list["Answer"]) -> None:
-    """Of several files, name those that are unlike what the model has learnt from; a single answer tells it itself."""
-    unlike = [answer for answer in answers if answer.prediction is not None and answer.prediction.unlike]
-    if len(answers) > 1 and unlike:
-        print("\nUnlike what the model has learnt from, so their answers mean little:")
-        for answer in unlike:
-            print(f"  {printable(answer.file)}: {'; '.join(answer.prediction.unlike)}")
-    if any(phrase.endswith(" are heard") for answer in unlike for phrase in answer.prediction.unlike):
-        print("A recording longer than a phrase is heard piece by piece with --window.")
-
-
-def _write_csv(answers: list["Answer"], run: str, to) -> None:
-    from ser_lib.predict import answer_table
-
-    write_table(answer_table(answers).assign(model=printable(run)), to)
-
-
-def _write_json(answers: list["Answer"], run: str, to) -> None:
-    from ser_lib.store import write_text
-
-    plain = to is sys.stdout and (to.encoding or "").lower().replace("-", "") != "utf8"
-    content = [answer.as_dict() | {"model": printable(run)} for answer in answers]
-    text = json.dumps(content, indent=1, ensure_ascii=plain) + "\n"
-    write_data(text) if to is sys.stdout else write_text(to, text)

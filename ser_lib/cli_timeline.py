@@ -1,10 +1,13 @@
 """`ser predict --window`: long recordings over time."""
 
 import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from ser_lib.cli_common import STDIN, write, write_table
+from ser_lib.cli_answers import growing
+from ser_lib.cli_common import STDIN
 from ser_lib.params import from_here, printable
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ TIMELINE_HEAD = " start (s)   end (s)  emotion     confidence"
 
 
 def predict_timelines(
-    files: list[tuple[Path, str]],
+    files: Iterable[tuple[Path, str, str | None]],
     bundle: "Bundle",
     window: float | None,
     hop: float | None,
@@ -24,29 +27,50 @@ def predict_timelines(
     unsure_below: float,
     plot: Path | None,
     run: str,
-) -> int:
-    """Show or write the timeline of each of `files` (path, name) by the model of `run`; how many have none."""
+    *,
+    channel: bool,
+) -> tuple[int, int]:
+    """Show or write the timeline of each of `files` (path, name, channel); how many have one, and how many none."""
     from ser_lib.errors import AudioError
     from ser_lib.timeline import predict_timeline
 
-    tables, failed = {}, 0
-    for file, name in files:
-        try:
-            tables[name] = predict_timeline(file, bundle, window_seconds=window, hop_seconds=hop)
-            if plot is not None:
-                _plot_timeline(file, name, tables[name], plot)
-        except (AudioError, OSError) as error:
-            failed += 1
-            print(f"error: {printable(Path(name).name)} cannot be used: {error}.", file=sys.stderr)
-            continue
-        if csv != STDIN:
-            _print_timeline(printable(name), tables[name], unsure_below)
-    if csv is not None and tables:
-        import pandas as pd
+    n_answered, n_failed, to = 0, 0, None
+    with ExitStack() as stack:
+        for file, name, one in files:
+            try:
+                table = predict_timeline(file, bundle, window_seconds=window, hop_seconds=hop, channel=one)
+                if plot is not None:
+                    _plot_timeline(file, name, table, plot)
+            except (AudioError, OSError) as error:
+                n_failed += 1
+                print(
+                    f"error: {printable(Path(name).name)}{_of(one)} cannot be used: {error}.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                continue
+            if csv is not None:
+                to = to or stack.enter_context(growing(csv))
+                _add_rows(table, printable(name), (one or "") if channel else None, run, to, head=n_answered == 0)
+            if csv != STDIN:
+                _print_timeline(printable(name) + _of(one), table, unsure_below)
+            n_answered += 1
+    return n_answered, n_failed
 
-        table = pd.concat([one.assign(file=printable(name)) for name, one in tables.items()])
-        write(csv, lambda to: write_table(table[["file", *table.columns[:-1]]].assign(model=run), to))
-    return failed
+
+def _of(channel: str | None) -> str:
+    return f" ({channel})" if channel else ""
+
+
+def _add_rows(timeline: "pd.DataFrame", file: str, channel: str | None, run: str, to: TextIO, *, head: bool) -> None:
+    """Write a timeline's rows, each with its file, its channel if any was asked for, and what is told of the file."""
+    from ser_lib.store import without_formulas
+
+    named = {"file": file} | ({} if channel is None else {"channel": channel})
+    table = timeline.assign(**named, **timeline.attrs, model=run)
+    table = table[[*named, *timeline.columns, *timeline.attrs, "model"]]
+    to.write(without_formulas(table).to_csv(index=False, header=head))
+    to.flush()
 
 
 def _plot_timeline(file: Path, name: str, timeline: "pd.DataFrame", plot: Path) -> None:
@@ -63,7 +87,7 @@ def _print_timeline(file: str, timeline: "pd.DataFrame", unsure_below: float) ->
     print(f"{file}\n{TIMELINE_HEAD}")
     for row in timeline.itertuples():
         print(timeline_line(row, unsure_below))
-    print(summary_text(timeline), end="\n\n")
+    print(summary_text(timeline), end="\n\n", flush=True)
 
 
 def timeline_line(row, unsure_below: float) -> str:

@@ -28,6 +28,18 @@ class AudioError(SerError):
     """One audio file cannot be used; the message is the reason."""
 
 
+class DamagedAudio(AudioError):
+    """A part of a recording cannot be decoded; the first such place lies after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)  # what it is made of again in another process
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        """Tell where."""
+        return f"the file is damaged after {self.seconds:.1f} s"
+
+
 class MicrophoneError(SerError):
     """There is no microphone that can be heard."""
 

@@ -10,7 +10,7 @@ Before anyone has spoken nothing is known, so loud moments have at least `LEAST_
 
 import itertools
 import queue
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 from ser_lib.answer import Prediction
 from ser_lib.audio import average, check_rate, read_blocks
 from ser_lib.bundle import Bundle, to_channels, to_rate
+from ser_lib.decoder import despite_damage
 from ser_lib.errors import AudioError, MicrophoneError
 from ser_lib.labels import shown_as
 from ser_lib.params import printable
@@ -128,7 +129,7 @@ def listen(
 def _windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
     """First sample and samples [shape=(n_samples, n_channels)] of each window, which the next one overwrites."""
     kept, start, filled, given = None, 0, 0, 0  # `given`: samples that some window has held
-    for block in (to_channels(block) for block in blocks if len(block)):
+    for block in (to_channels(block, part=True) for block in blocks if len(block)):
         kept = np.empty((window, block.shape[1]), dtype=np.float32) if kept is None else kept
         if block.shape[1] != kept.shape[1]:
             raise AudioError(f"all blocks must have {kept.shape[1]} channels as the first, not {block.shape[1]}")
@@ -186,15 +187,19 @@ def to_table(windows: list[Window], bundle: Bundle) -> "pd.DataFrame":
     return table.assign(unlike=[one.unlike for one in windows])
 
 
-def recording(path: str | Path) -> tuple[Iterator[np.ndarray], int]:
+def recording(
+    path: str | Path, *, tell: Callable[[float], None] = lambda seconds: None
+) -> tuple[Iterator[np.ndarray], int]:
     """Blocks [shape=(n_samples, n_channels)] of a file, as a microphone would give them, and its sampling rate (Hz).
+
+    Of a damaged file all that can be decoded comes; `tell` is then told after how many seconds it is damaged.
 
     Raises
     ------
     AudioError
         If the file cannot be decoded, or holds no samples.
     """
-    stream = read_blocks(path)
+    stream = despite_damage(read_blocks(path), tell)
     first = next(stream, None)
     if first is None:
         raise AudioError("the file holds no samples")

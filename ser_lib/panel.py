@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anywidget
@@ -22,7 +23,7 @@ from matplotlib.figure import Figure
 
 from ser_lib import plots
 from ser_lib.answer import UNSURE_BELOW
-from ser_lib.audio import load_audio, prepare_signal, trim_bounds
+from ser_lib.audio import load_recording, prepare_signal, trim_bounds
 from ser_lib.bundle import Bundle
 from ser_lib.errors import SerError, StageError
 from ser_lib.examples import tested_files
@@ -113,17 +114,19 @@ def show_answer(path: Path, bundle: Bundle, *, unsure_below: float = UNSURE_BELO
     envelope = read_envelope(path)
     if is_long(envelope[0][-1], bundle):
         if envelope[0][-1] <= _LONGEST_PLAYED:
-            _play(*load_audio(path))
+            heard = load_recording(path)
+            _play(heard.signal, heard.sampling_rate)
         timeline = predict_timeline(path, bundle)
         with _picture(10, 4.6) as figure:
             plots.plot_timeline(timeline, envelope, title=f"{printable(path.name)} over time", figure=figure)
         print(summary_text(timeline))
         return
     settings = bundle.info.settings
-    signal, sampling_rate = load_audio(path)
+    heard = load_recording(path)
+    signal, sampling_rate = heard.signal, heard.sampling_rate
     _play(signal, sampling_rate)
     prediction = bundle.answer(path.name, signal, sampling_rate, unsure_below=unsure_below)
-    print(prediction)
+    print(replace(prediction, damaged_after=heard.damaged_after, channels_differ=heard.channels_differ))
     with _picture(7, 2.8) as figure:
         plots.plot_probabilities(prediction.probabilities, ax=figure.subplots())
     features, measures = bundle.hear(signal, sampling_rate)

@@ -165,10 +165,11 @@ def without_formulas(table: "pd.DataFrame") -> "pd.DataFrame":
     Names of files and speakers come from anywhere. Numbers stay as they are, and `read_csv` takes the apostrophe away.
     """
     texts = [name for name, column in table.items() if column.dtype.kind == "O"]
-    return table.assign(**{name: table[name].map(_as_text) for name in texts})
+    return table.assign(**{name: table[name].map(as_text) for name in texts})
 
 
-def _as_text(value: object) -> object:
+def as_text(value: object) -> object:
+    """Cell of a CSV file with an apostrophe before a text that a spreadsheet would compute."""
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 

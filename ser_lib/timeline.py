@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
+from ser_lib.answer import DIFFERENT_CHANNELS, damage_note
 from ser_lib.audio import average, read_blocks, to_mono
 from ser_lib.bundle import Bundle
+from ser_lib.channels import ChannelLevels, pick
+from ser_lib.decoder import despite_damage
 from ser_lib.errors import AudioError
 from ser_lib.labels import shown_as
 from ser_lib.typical import kinds_of
@@ -45,6 +48,7 @@ def predict_timeline(
     hop_seconds: float | None = None,
     smooth: bool = True,
     tell: Callable[[float], None] = lambda seconds: None,
+    channel: str | None = None,
 ) -> "pd.DataFrame":
     """Predict window by window, without ever holding the whole recording.
 
@@ -60,13 +64,16 @@ def predict_timeline(
         Whether probabilities are smoothed over neighbours.
     tell : callable
         Is told how many seconds have been read.
+    channel : str, optional
+        Channel that is heard, `left`, `right` or a number from 1 on; by default the mean of all.
 
     Returns
     -------
     pd.DataFrame
         start and end (s) of each window, state (`speech` or `silence`), emotion as people read it and its confidence
         (empty and NaN for silence), a probability `p_<emotion>` for each class, and what is unlike the training clips
-        (`length`, `level`, `band`, `sound`, or several of them).
+        (`length`, `level`, `band`, `sound`, or several of them). Its `attrs` hold `damaged_after` (s, or None), where
+        something could not be decoded, and `channels_differ` (`channels.py`).
 
     Raises
     ------
@@ -77,8 +84,9 @@ def predict_timeline(
 
     rate = bundle.info.settings.sampling_rate
     window, hop = window_and_hop(bundle, rate, window_seconds, hop_seconds)
-    spans, levels, probabilities, unlike = [], [], [], []
-    for batch in _batches(_windows(path, rate, window, hop, tell), _BATCH):
+    spans, levels, probabilities, unlike, damages, apart = [], [], [], [], [], ChannelLevels()
+    blocks = _signals(despite_damage(read_blocks(path), damages.append), channel, apart)
+    for batch in _batches(_windows(blocks, rate, window, hop, tell), _BATCH):
         spans += [(start / rate, (start + len(signal)) / rate) for start, signal in batch]
         levels += [frame_levels(signal, rate) for _, signal in batch]
         shares, kinds = _predict([signal for _, signal in batch], bundle)
@@ -97,7 +105,9 @@ def predict_timeline(
     table["emotion"] = np.where(heard, np.array(names)[best], "")
     table["confidence"] = shares[np.arange(len(shares)), best]
     table = table.assign(**{f"p_{name}": shares[:, place] for place, name in enumerate(names)})
-    return table.assign(unlike=np.where(heard, unlike, ""))
+    table = table.assign(unlike=np.where(heard, unlike, ""))
+    table.attrs |= {"damaged_after": next(iter(damages), None), "channels_differ": apart.differ()}
+    return table
 
 
 def window_and_hop(
@@ -137,18 +147,21 @@ def summarize(timeline: "pd.DataFrame") -> dict[str, float]:
 
 
 def summary_text(timeline: "pd.DataFrame") -> str:
-    """`summarize` in sentences, and how many windows are unlike the training clips."""
+    """`summarize` in sentences, how many windows are unlike the training clips, and what to know of the file."""
     shares = summarize(timeline)
     silence = shares.pop("silence")
     speech = ", ".join(f"{emotion} {share:.0%}" for emotion, share in shares.items()) or "none"
     text = f"Windows of speech: {speech}. Of all windows, {silence:.0%} are silence."
+    damaged_after = timeline.attrs.get("damaged_after")
+    notes = [] if damaged_after is None else [f"{damage_note(damaged_after)} Times after that may be early."]
+    notes += [DIFFERENT_CHANNELS] * timeline.attrs.get("channels_differ", False)
     unlike = timeline["unlike"][timeline["unlike"] != ""]
     if len(unlike) == 0:
-        return text
+        return "\n".join([text, *notes])
     kinds = unlike.str.split(", ").explode().value_counts()
     told = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
     windows = "is 1 window" if len(unlike) == 1 else f"are {len(unlike)} windows"
-    return f"{text}\nUnlike what the model has learnt from {windows} of speech ({told})."
+    return "\n".join([text, f"Unlike what the model has learnt from {windows} of speech ({told}).", *notes])
 
 
 def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +173,7 @@ def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         If the file cannot be decoded, or holds no samples.
     """
     times, peaks, start = [], [], 0.0
-    for channels, rate in read_blocks(path):
+    for channels, rate in despite_damage(read_blocks(path)):
         block, size = np.abs(channels.mean(axis=1)), max(1, rate // _ENVELOPE_RATE)
         firsts = np.arange(0, len(block), size)
         peaks.append(np.maximum.reduceat(block, firsts))
@@ -171,13 +184,22 @@ def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(times), np.concatenate(peaks)
 
 
+def _signals(
+    blocks: Iterator[tuple[np.ndarray, int]], channel: str | None, levels: ChannelLevels
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Mono signals of blocks of channels, and their sampling rate (Hz); `levels` hears them too."""
+    for channels, rate in blocks:
+        heard = pick(channels, channel)
+        levels.add(heard, rate)
+        yield average(heard), rate
+
+
 def _windows(
-    path: str | Path, rate: int, window: int, hop: int, tell: Callable[[float], None]
+    blocks: Iterator[tuple[np.ndarray, int]], rate: int, window: int, hop: int, tell: Callable[[float], None]
 ) -> Iterator[tuple[int, np.ndarray]]:
     """First sample and signal of each window at the common rate; the last one may be shorter."""
     kept, start, seconds, stream = np.zeros(0, dtype=np.float32), 0, 0.0, None
-    for channels, own_rate in read_blocks(path):
-        block = average(channels)
+    for block, own_rate in blocks:
         stream = stream or soxr.ResampleStream(own_rate, rate, 1, dtype="float32", quality="HQ")
         kept = np.concatenate([kept, stream.resample_chunk(block)])
         seconds += len(block) / own_rate

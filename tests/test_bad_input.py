@@ -24,6 +24,10 @@ RATE = 16000
 LONGEST = 10
 """Seconds that a file may take."""
 ANSWERED = "an answer"
+DAMAGED = "an answer that names the second from which on it is damaged"
+DIFFERENT = "an answer that says that its channels differ"
+NOTES = {ANSWERED: "", DAMAGED: "The file is damaged after ", DIFFERENT: "Its channels hold different sound"}
+"""What an answer of each kind tells of the file."""
 
 
 def voice(seconds=1.0, rate=RATE):
@@ -92,10 +96,67 @@ def listed(text):
     return write
 
 
+def by_av(codec, channels, **options):
+    """Encode channels [shape=(n_samples, n_channels)]."""
+
+    def write(path):
+        layout = {1: "mono", 8: "7.1"}[channels.shape[1]]
+        with av.open(str(path), "w", options=options) as container:
+            container.metadata["title"] = "Gruesse"
+            stream = container.add_stream(codec, rate=48000, layout=layout)
+            for start in range(0, len(channels), 960):
+                block = np.ascontiguousarray(channels[start : start + 960]).reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(block, format="flt", layout=layout)
+                frame.sample_rate, frame.pts = 48000, start
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+
+    return write
+
+
+def changed(write, change):
+    """Write a file, and change its bytes."""
+
+    def write_changed(path):
+        write(path)
+        path.write_bytes(change(path.read_bytes()))
+
+    return write_changed
+
+
+def without_sizes(data):
+    place = data.index(b"data")
+    return data[:4] + bytes(4) + data[8 : place + 4] + bytes(4) + data[place + 8 :]
+
+
+def hole(data):
+    half, size = len(data) // 2, len(data) // 8
+    return data[:half] + bytes(size) + data[half + size :]
+
+
+def single_samples(path):
+    """Write a CAF of 32,000 packets of one sample each."""
+    n_samples = 32_000
+    desc = struct.pack(">d4sIIIII", RATE, b"lpcm", 2, 0, 1, 1, 16)
+    sizes = struct.pack(">qqii", n_samples, n_samples, 0, 0) + b"\2" * n_samples
+    samples = bytes(4) + (32767 * voice(n_samples / RATE)).astype("<i2").tobytes()
+    chunks = [(b"desc", desc), (b"pakt", sizes), (b"data", samples)]
+    path.write_bytes(b"caff\0\1\0\0" + b"".join(name + struct.pack(">q", len(one)) + one for name, one in chunks))
+
+
 def clipped(path):
     wav(np.clip(20 * voice(), -1, 1))(path)
 
 
+def wav_as(container):
+    def write(path):
+        soundfile.write(path, voice(), RATE, format=container)
+
+    return write
+
+
+FINE = voice(1, 48000)[:, np.newaxis]
+TURNS = np.stack([np.append(voice(), 0 * voice()), np.append(0 * voice(), voice())], axis=1)
 NOISE = np.random.default_rng(0).integers(0, 256, 20_000, dtype=np.uint8).tobytes()
 CASES = {
     "an empty file": ("empty.wav", content(b""), "the file is empty"),
@@ -114,11 +175,31 @@ CASES = {
     ),
     "a sample that is NaN": ("nan.wav", one_bad(np.nan), "the samples hold NaN or infinity"),
     "a sample that is infinite": ("inf.wav", one_bad(np.inf), "the samples hold NaN or infinity"),
+    "an m4a that breaks off": (
+        "broken.m4a", changed(by_av("aac", FINE, movflags="faststart"), lambda data: data[:-7]), DAMAGED,
+    ),
+    "a flac that breaks off": ("broken.flac", changed(wav_as("FLAC"), lambda data: data[:-7]), DAMAGED),
+    "an m4a with a hole of zeros": ("hole.m4a", changed(by_av("aac", FINE, movflags="faststart"), hole), DAMAGED),
+    "a wav whose recorder crashed before it wrote its size": (
+        "crashed.wav", changed(wav(voice()), without_sizes), ANSWERED,
+    ),
+    "samples without a header": (
+        "raw.wav", content((32767 * voice()).astype("<i2").tobytes()),
+        "it has no header, and its bytes look like raw samples (s16le). Give it one, with its sampling rate and "
+        "channels: ffmpeg -f s16le -ar RATE -ac CHANNELS -i RAW NEW.wav",
+    ),
+    "a title that is not UTF-8": (
+        "title.m4a", changed(by_av("aac", FINE), lambda data: data.replace(b"Gruesse", b"Gr\xfc\xdfe. ")), ANSWERED,
+    ),
+    "sound in packets of one sample": ("tiny.caf", single_samples, ANSWERED),
+    "a speaker on each channel": ("call.wav", wav(TURNS), DIFFERENT),
     "clipped sound": ("clipped.wav", clipped, ANSWERED),
     "a sampling rate of 1 Hz": (
         "1hz.wav", wav(voice(), 1), "speech needs a sampling rate of at least 1000 Hz, and this has 1 Hz",
     ),
     "a sampling rate of 768 kHz": ("768khz.wav", wav(voice(1, 768_000), 768_000), ANSWERED),
+    "8 channels (7.1) of AAC": ("7.1.m4a", by_av("aac", np.tile(FINE, 8)), ANSWERED),
+    "8 channels (7.1) of Opus": ("7.1.webm", by_av("libopus", np.tile(FINE, 8)), ANSWERED),
     "64 channels": ("64.wav", wav(np.tile(voice()[:, np.newaxis], 64)), ANSWERED),
     "10 ms of sound": ("10ms.wav", wav(voice(0.01)), ANSWERED),
     "36 minutes at 1 kHz": (
@@ -151,7 +232,7 @@ def line(name, reason):
 def table():
     """The page: each case with what it gets."""
     gets = {
-        case: expected if expected is ANSWERED else f"`{line(name, expected)}`"
+        case: expected if expected in NOTES else f"`{line(name, expected)}`"
         for case, (name, _, expected) in CASES.items()
     }
     rows = [f"| {case} | {got} |" for case, got in gets.items()]
@@ -238,9 +319,10 @@ def test_bad_input_gets_an_answer_or_one_line_in_time(answers, case):
     name, _, expected = CASES[case]
     warning, *errors = err.splitlines()
     assert warning.startswith("warning: this model has learnt from synthetic voices alone")
-    if expected is ANSWERED:
+    if expected in NOTES:
         assert (status, errors) == (0, [])
         assert out.startswith(f"{printable(name)}: ")
+        assert NOTES[expected] in out and ("damaged" in out) == (expected == DAMAGED)
     else:
         assert (status, errors) == (1, [line(name, expected)])
 

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import wcwidth
 from test_records import call
 from test_store import run_python
 
 from ser_lib import cli_common, cli_predict
+from ser_lib import predict as predict_module
 from ser_lib.bundle import load_bundle
 from ser_lib.errors import AudioError
 from ser_lib.files import find_files
@@ -23,6 +26,7 @@ from ser_lib.predict import predict_emotion_from_file
 
 RECORDED = cli_predict.Path(__file__).resolve().parent.parent / "reports"
 RATE = 16000
+LAST = ["unlike", "damaged_after", "channels_differ", "error", "model"]
 
 
 @pytest.fixture
@@ -87,8 +91,8 @@ def test_tables_hold_what_each_file_alone_gives(voices, predicted):
     done = predicted(voices / "in" / "a.wav", voices / "in" / "b c.wav", "--run", "people", "--csv", "-")
     table = pd.read_csv(io.StringIO(done.out))
     shares = [f"p_{emotion}" for emotion in alone.probabilities]
-    assert list(table) == ["file", "emotion", "confidence", "unsure", *shares, "unlike", "model"]
     assert list(table["model"]) == ["people", "people"]
+    assert list(table) == ["file", "emotion", "confidence", "unsure", *shares, *LAST]
     assert table.loc[0, "unlike"] == "; ".join(alone.unlike) and table.loc[0, "unsure"] == alone.unsure
     assert table.loc[0, "emotion"] == alone.emotion
     assert table.loc[0].filter(like="p_").tolist() == pytest.approx(list(alone.probabilities.values()))
@@ -100,6 +104,8 @@ def test_tables_hold_what_each_file_alone_gives(voices, predicted):
         "confidence": alone.confidence,
         "unsure": alone.unsure,
         "unlike": list(alone.unlike),
+        "damaged_after": None,
+        "channels_differ": False,
         "probabilities": alone.probabilities,
         "model": "people",
     }
@@ -300,3 +306,125 @@ def test_hidden_folders_are_left_out(voices, predicted):
     (voices / "in" / ".hidden").mkdir()
     shutil.copy(voices / "in" / "a.wav", voices / "in" / ".hidden" / "h.wav")
     assert "h.wav" not in predicted(voices / "in", "--run", "people").out
+
+
+@pytest.fixture
+def conversation(tess, voices):
+    """A call: one actress, angry, on the left, the other one, neutral, on the right, as they take turns."""
+    ends = ("YAF_back_angry.wav", "OAF_back_neutral.wav")
+    parts = [soundfile.read(tess.file(next(name for name in tess.names if name.endswith(end)))) for end in ends]
+    (left, rate), (right, _) = parts
+    channels = np.stack([np.append(left, 0 * right), np.append(0 * left, right)], axis=1)
+    for name, one in (("call", channels), ("left", channels[:, 0]), ("right", channels[:, 1])):
+        soundfile.write(voices / f"{name}.wav", one, rate)
+    return voices / "call.wav"
+
+
+def test_two_people_on_two_channels_are_told_and_heard_apart(conversation, predicted):
+    folder = conversation.parent
+    done = predicted(conversation, "--run", "people")
+    assert "\nIts channels hold different sound, and their mean was heard; --channel each hears them" in done.out
+    done = predicted(conversation, "--run", "people", "--channel", "each", "--csv", "-")
+    table = pd.read_csv(io.StringIO(done.out)).set_index("channel")
+    alone = pd.read_csv(
+        io.StringIO(predicted(folder / "left.wav", folder / "right.wav", "--run", "people", "--csv", "-").out)
+    )
+    assert table.index.tolist() == ["left", "right"] and table["emotion"].tolist() == ["angry", "neutral"]
+    assert table["confidence"].tolist() == pytest.approx(alone["confidence"].tolist())
+    assert not table["channels_differ"].any()
+    done = predicted(conversation, "--run", "people", "--channel", "right")
+    assert done.out.startswith("call.wav: neutral (") and "Its channels" not in done.out
+    done = predicted(conversation, "--run", "people", "--channel", "each", "--window", "2", "--csv", folder / "t.csv")
+    assert done.status == 0 and f"{conversation} (left)\n" in done.out and f"{conversation} (right)\n" in done.out
+    assert set(pd.read_csv(folder / "t.csv")["channel"]) == {"left", "right"}
+    assert load_bundle(folder / "reports" / "people").predict(*soundfile.read(conversation)).channels_differ
+
+
+def test_ordinary_stereo_is_one_sound(tess, tmp_path, voices):
+    signal, rate = soundfile.read(tess.file("OAF_happy/OAF_back_happy.wav"))
+    noise = np.random.default_rng(0).standard_normal((len(signal), 2))
+    late = np.append(np.zeros(rate // 50), signal)[: len(signal)]
+    ordinary = {
+        "twice the same": np.stack([signal, signal], axis=1),
+        "from one side": np.stack([signal, 0.2 * signal], axis=1),
+        "later and quieter": np.stack([signal, 0.5 * late], axis=1),
+        "hiss of each": np.stack([signal, signal], axis=1) + 0.005 * noise,
+        "one side silent": np.stack([signal, 0 * signal], axis=1),
+        "one side a hiss": np.stack([signal, 0 * signal], axis=1) + 0.005 * noise,
+        "nothing but hiss": noise / 10,
+    }
+    bundle = load_bundle(voices / "reports" / "people")
+    for what, channels in ordinary.items():
+        assert not bundle.predict(channels, rate).channels_differ, what
+
+
+def test_channel_that_is_not_there_is_told(voices, predicted):
+    done = predicted(voices / "in" / "a.wav", "--run", "people", "--channel", "right")
+    assert done.status == 1
+    assert (
+        done.err
+        == "error: a.wav cannot be used: it has a single channel, so none is right; ask for it without a channel.\n"
+    )
+    done = predicted(voices / "in" / "a.wav", "--run", "people", "--channel", "each")
+    assert done.status == 0 and len(done.out.split("\n\n")[0].splitlines()) == 2  # one row: there is one sound
+    assert predicted(voices / "in" / "a.wav", "--run", "people", "--channel", "middle").status == 2
+
+
+def test_silent_channel_is_named(conversation, predicted, write_wav):
+    rate = RATE
+    tone = 0.3 * np.sin(np.arange(rate) / 9) * np.hanning(rate)
+    write_wav(conversation.parent / "half.wav", np.stack([tone, 0 * tone], axis=1), rate)
+    done = predicted(conversation.parent / "half.wav", "--run", "people", "--channel", "each")
+    assert done.status == 1 and done.err == "error: half.wav cannot be used: its right channel is silent.\n"
+
+
+@pytest.mark.parametrize("shape", [(2, RATE), (6, 100)])
+def test_transposed_array_is_refused(voices, shape):
+    with pytest.raises(
+        AudioError, match=rf"more samples than channels.* Got shape \({shape[0]}, {shape[1]}\): .*signal\.T"
+    ):
+        load_bundle(voices / "reports" / "people").predict(np.ones(shape, dtype=np.float32) / 2, RATE)
+
+
+def test_each_answer_is_there_before_the_next_file_is_opened(voices, predicted, monkeypatch, capsys):
+    seen = []
+    original = predict_module.answer_file
+
+    def look(path, *arguments, **options):
+        part = voices / "t.csv.part"
+        seen.append((capsys.readouterr().out, part.read_text().splitlines()))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(predict_module, "answer_file", look)
+    files = [voices / "in" / "a.wav", voices / "in" / "b c.wav"]
+    done = predicted(*files, "--run", "people", "--csv", voices / "t.csv")
+    (before, head), (between, rows) = seen
+    assert before == "" and len(head) == 1
+    assert str(files[0]) in between and str(files[1]) not in between and rows[1].startswith(str(files[0]))
+    assert str(files[1]) in done.out
+    assert len((voices / "t.csv").read_text().splitlines()) == 3 and not (voices / "t.csv.part").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_answers_outlive_the_command(voices, number):
+    code = f"""
+import os, sys
+from ser_lib import cli, predict
+original, asked = predict.answer_file, []
+def answer(path, *arguments, **options):
+    asked.append(path)
+    if len(asked) == 3:
+        os.kill(os.getpid(), {int(number)})
+    return original(path, *arguments, **options)
+predict.answer_file = answer
+sys.argv = ["ser", "predict", *sys.argv[1:], "--run", "people", "--csv", "t.csv", "--json", "t.json"]
+os.chdir({str(voices)!r})
+cli.main()
+"""
+    done = run_python(code, "in", SER_ROOT=str(voices))
+    assert done.returncode != 0 and not (voices / "t.csv").exists()
+    assert len((voices / "t.csv.part").read_text().splitlines()) == 3
+    assert (voices / "t.json.part").read_text().count('"emotion"') == 2
+    assert len(done.stdout.splitlines()) == 3
+    if number == signal.SIGTERM:
+        assert "What was answered so far is in " in done.stderr

@@ -1,8 +1,9 @@
 """Files and bundles that chance has damaged: only an error of ours comes out, or what is whole.
 
-2,000 cases in `make test`, the same ones each time; `make fuzz` tries many more, new ones each time.
+2,100 cases in `make test`, the same ones each time; `make fuzz` tries many more, new ones each time.
 """
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -13,10 +14,11 @@ import sys
 import tempfile
 import time
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
+import av
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
@@ -25,8 +27,9 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from test_formats import compression
 from test_project import REPO
 
-from ser_lib.audio import load_audio, read_blocks
+from ser_lib.audio import load_recording, read_blocks
 from ser_lib.bundle import load_bundle
+from ser_lib.decoder import despite_damage
 from ser_lib.errors import AudioError, BundleError, StageError
 
 set_hypothesis_home_dir(REPO / ".pytest_cache" / "hypothesis")  # it keeps notes even without a database
@@ -118,31 +121,42 @@ def place(tmp_path_factory):
 
 
 def resident():
-    """Bytes of memory that this process has had at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    """Bytes of memory that this process, and any child that has ended, has had at most."""
+    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return most * (1 if sys.platform == "darwin" else 1024)
 
 
-@contextmanager
+def decoders():
+    """Seconds of processor time that the children that decode have taken, and bytes of memory that they have."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it has ended by now
+            found.append((sum(child.cpu_times()[:2]), child.memory_info().rss))
+    return [sum(numbers) for numbers in zip((0, 0), *found, strict=True)]
+
+
+@contextlib.contextmanager
 def bounded():
-    """Fail a case that takes long or much memory."""
-    begun, before = time.process_time(), resident()
+    """Fail a case that takes long or much memory, here or in the process that decodes."""
+    begun, before, (begun_there, before_there) = time.process_time(), resident(), decoders()
     yield
-    assert time.process_time() - begun < LONGEST
-    assert resident() - before < LARGEST
+    there, memory_there = decoders()
+    assert time.process_time() - begun < LONGEST and there - begun_there < LONGEST
+    assert resident() - before < LARGEST and memory_there - before_there < LARGEST
 
 
 def decode(path):
     """Decode, and see that it is sound or one line; never more than a header can claim."""
     with bounded():
         try:
-            for block, _ in read_blocks(path):
+            for block, _ in despite_damage(read_blocks(path)):
                 assert block.ndim == 2 and block.dtype == np.float32
                 assert block.size <= 1 << 22
-            signal, rate = load_audio(path)
+            heard = load_recording(path)
         except AudioError as error:
             assert "\n" not in str(error)
         else:
-            assert signal.ndim == 1 and np.isfinite(signal).all() and rate >= 1000
+            assert heard.signal.ndim == 1 and np.isfinite(heard.signal).all() and heard.sampling_rate >= 1000
 
 
 @cases(1200)
@@ -155,6 +169,49 @@ def test_damaged_files_are_sound_or_one_line(place, number, edits):
 STARTS = [
     b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"\0\0\0 ftyp", b"#EXTM3U\n#EXTINF:1,\n", b"ffconcat version 1.0\nfile ",
 ]  # fmt: skip
+
+
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}
+FEW, SURROUND = (1, 2, 6, 8), (1, 2, 6, 8, 16)
+MANY = st.integers(1, 64)
+BOXES = {  # container: codecs, with the numbers of channels that they take
+    "ipod": {"aac": SURROUND, "alac": (1, 2, 6)},
+    "mov": {"pcm_s16be": MANY, "pcm_f32le": MANY},
+    "webm": {"libopus": FEW},
+    "matroska": {"aac": SURROUND, "flac": FEW, "libopus": FEW, "pcm_s16le": MANY, "pcm_f32le": MANY},
+    "caf": {"alac": (1, 2, 6), "pcm_s16le": MANY},
+}  # planar samples come from aac, alac and libopus
+KINDS = [(box, codec) for box, codecs in BOXES.items() for codec in codecs]
+
+
+@functools.lru_cache(maxsize=100)
+def boxed(box, codec, n_channels, step):
+    """A fiftieth of a second of sound in `n_channels` channels, written in frames of `step` samples."""
+    rate, stream = 48000, io.BytesIO()
+    samples = (0.3 * np.random.default_rng(0).standard_normal((960, n_channels))).astype(np.float32)
+    with av.open(stream, "w", format=box) as container:
+        layout = LAYOUTS.get(n_channels, f"{n_channels} channels")
+        track = container.add_stream(codec, rate=rate, layout=layout)
+        for start in range(0, len(samples), step):
+            block = np.ascontiguousarray(samples[start : start + step]).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(block, format="flt", layout=track.layout)
+            frame.sample_rate, frame.pts = rate, start
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    return stream.getvalue()
+
+
+@cases(150)
+@given(kind=st.sampled_from(KINDS), data=st.data(), step=st.sampled_from([1, 2, 960]), edits=st.just([]) | EDITS)
+def test_any_number_of_channels_and_samples_in_a_frame_are_sound_or_one_line(place, kind, data, step, edits):
+    numbers = BOXES[kind[0]][kind[1]]
+    n_channels = data.draw(st.sampled_from(numbers) if isinstance(numbers, tuple) else numbers)
+    place.write_bytes(edited(boxed(*kind, n_channels, step if kind[1].startswith("pcm") else 960), edits))
+    if edits:
+        decode(place)
+    else:
+        blocks = [block for block, _ in read_blocks(place)]
+        assert {block.shape[1] for block in blocks} == {n_channels} and sum(map(len, blocks)) >= 960
 
 
 @cases(200)

@@ -290,7 +290,7 @@ def test_ctrl_c_while_it_waits_hears_what_has_come(monkeypatch, listened):
         yield from cut(spoken()[: round(2.2 * RATE)], 1600)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(listening, "recording", lambda path: (interrupted(), RATE))
+    monkeypatch.setattr(listening, "recording", lambda path, **_options: (interrupted(), RATE))
     done = listened("--file", "a.wav")
     assert (done.status, done.err) == (0, "")
     assert "      1.50      2.20  " in done.out and "Windows of speech: " in done.out
@@ -337,7 +337,7 @@ def test_nothing_is_told_as_nothing(monkeypatch, listened):
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(listening, "recording", lambda path: (interrupted(), RATE))
+    monkeypatch.setattr(listening, "recording", lambda path, **_options: (interrupted(), RATE))
     done = listened("--file", "a.wav")
     assert (done.status, done.out, done.err) == (0, "", "Nothing was heard.\n")
 

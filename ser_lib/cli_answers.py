@@ -1,0 +1,176 @@
+"""Where the answers of `ser predict` go: each is there before the next file is opened."""
+
+import csv
+import io
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from wcwidth import wcswidth
+
+from ser_lib.answer import Answer, Prediction, answer_columns, answer_row
+from ser_lib.cli_common import STDIN
+from ser_lib.params import from_here, printable
+from ser_lib.store import as_text
+from ser_lib.terminal import write_data
+
+UNFINISHED = ".part"
+"""What is added to the name of an output that is being written."""
+
+
+@contextmanager
+def growing(where: str) -> Iterator[TextIO]:
+    """Give a file to write to, which has its own name once all is written; or standard output.
+
+    Until then it is called NAME.part. That stays where the command is killed, or stopped by an error.
+    """
+    if where == STDIN:
+        yield _StandardOutput()
+        return
+    from ser_lib.store import write_text
+
+    path = from_here(where)
+    part = unfinished(path)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        write_text(path, part.read_text(encoding="utf-8"))
+        part.unlink()
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None and not isinstance(error, BrokenPipeError):
+            error.filename = str(part)  # of a full disk the system names none
+        print(f"What was answered so far is in {printable(str(part))}.", file=sys.stderr)
+        raise
+
+
+class _StandardOutput(io.TextIOBase):
+    """Standard output, for data that another program reads."""
+
+    @property
+    def encoding(self) -> str:
+        return sys.stdout.encoding
+
+    def write(self, text: str) -> int:
+        write_data(text)
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def unfinished(path: str | Path) -> Path:
+    """Name of an output while it is written; beside what a link means."""
+    path = from_here(path).resolve()
+    return path.with_name(path.name + UNFINISHED)
+
+
+class Csv:
+    """A row for each answer."""
+
+    def __init__(self, file: TextIO, run: str, emotions: list[str], *, channel: bool) -> None:
+        self._file, self._run = file, printable(run)
+        columns = [*answer_columns(emotions, channel=channel), "model"]
+        self._rows = csv.DictWriter(file, columns, lineterminator="\n")
+        self._rows.writeheader()
+        file.flush()
+
+    def add(self, answer: Answer) -> None:
+        """Write an answer."""
+        row = answer_row(answer) | {"model": self._run}
+        self._rows.writerow({name: as_text(value) for name, value in row.items()})
+        self._file.flush()
+
+    def end(self) -> None:
+        """Nothing follows the rows."""
+
+
+class Json:
+    """A list of the answers."""
+
+    def __init__(self, file: TextIO, run: str) -> None:
+        self._file, self._run, self._any = file, printable(run), False
+        self._plain = (file.encoding or "").lower().replace("-", "") != "utf8"
+
+    def add(self, answer: Answer) -> None:
+        """Write an answer."""
+        content = answer.as_dict() | {"model": self._run}
+        text = textwrap.indent(json.dumps(content, indent=1, ensure_ascii=self._plain), " ")
+        self._file.write((",\n" if self._any else "[\n") + text)
+        self._file.flush()
+        self._any = True
+
+    def end(self) -> None:
+        """Close the list."""
+        self._file.write("\n]\n" if self._any else "[]\n")
+
+
+class Lines:
+    """A single answer in lines, several as a table, for people.
+
+    The columns are as wide as the names of the files, which are known, and the longest of all answers that can be.
+    """
+
+    def __init__(self, names: list[str], emotions: list[str], *, several: bool, channel: bool, unsure: bool) -> None:
+        self._several, self._channel, self._head_is_due = several, channel, True
+        headlines = [f"unsure, perhaps {emotion}" if unsure else emotion for emotion in emotions]
+        self._head = ["file", *(["channel"] if channel else []), "emotion", "confidence", *emotions]
+        longest = [names, *([["right"]] if channel else []), headlines, ["100.0%"], *([["100.0%"]] * len(emotions))]
+        self._widths = [
+            max(wcswidth(printable(cell)) for cell in [title, *cells])
+            for title, cells in zip(self._head, longest, strict=True)
+        ]
+        self._noted: list[Answer] = []
+
+    def add(self, answer: Answer) -> None:
+        """Print an answer; of a file that failed, others tell."""
+        one = answer.prediction
+        if one is None:
+            return
+        self._noted += [answer] if one.unlike or one.notes else []
+        if not self._several:
+            print(one, flush=True)
+            return
+        if self._head_is_due:
+            self._print(self._head)
+            self._head_is_due = False
+        named = [printable(answer.file), *([answer.channel] if self._channel else [])]
+        shares = [f"{share:.1%}" for share in one.probabilities.values()]
+        self._print([*named, one.headline, f"{one.confidence:.1%}", *shares])
+
+    def _print(self, cells: list[str]) -> None:
+        left = 3 if self._channel else 2  # words to the left, numbers to the right
+        spaces = [" " * (width - wcswidth(cell)) for cell, width in zip(cells, self._widths, strict=True)]
+        aligned = [
+            cell + space if place < left else space + cell
+            for place, (cell, space) in enumerate(zip(cells, spaces, strict=True))
+        ]
+        print("  ".join(aligned), flush=True)
+
+    def end(self) -> None:
+        """Of several files, name those of which something must be known; a single answer tells it itself."""
+        if self._several:
+            unlike = [answer for answer in self._noted if answer.prediction.unlike]
+            if unlike:
+                print("\nUnlike what the model has learnt from, so their answers mean little:")
+            for answer in unlike:
+                print(f"  {_named(answer)}: {'; '.join(answer.prediction.unlike)}")
+            noted = [(_named(answer), note) for answer in self._noted for note in answer.prediction.notes]
+            if noted:
+                print("\nTo be known of the recordings:")
+            for name, note in noted:
+                print(f"  {name}: {note}")
+        if any(_too_long(answer.prediction) for answer in self._noted):
+            print("A recording longer than a phrase is heard piece by piece with --window.")
+
+
+def _named(answer: Answer) -> str:
+    return printable(answer.file) + (f" ({answer.channel})" if answer.channel else "")
+
+
+def _too_long(prediction: Prediction) -> bool:
+    return any(phrase.endswith(" are heard") for phrase in prediction.unlike)
