@@ -360,7 +360,7 @@ def read_bundle_info(folder: Path) -> BundleInfo:
 
 
 def _damaged(path: Path, why: str) -> BundleError:
-    return BundleError(f"{shown(path)} is damaged ({why}). {_MEND}")
+    return BundleError(f"{shown(path)} is damaged ({printable(why)}). {_MEND}")
 
 
 def _disagreement(info: BundleInfo) -> str:
