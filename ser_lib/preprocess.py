@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ser_lib import work
-from ser_lib.cache import open_cache
+from ser_lib.cache import Cache, open_cache
 from ser_lib.corpora import Clip, Skipped, check_told, find_corpora, tell_reasons
 from ser_lib.errors import AudioError, DatasetError, StageError
 from ser_lib.handover import keep_params
@@ -113,7 +113,7 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
     unusable = [Skipped(clip.file, str(one)) for clip, one in zip(clips, measured, strict=True) if _failed(one)]
     table = pd.DataFrame(rows, columns=None if rows else ["clip", "emotion"])
     if len(rows) > 1:
-        table = _with_recordings(table, np.array(pooled), params.dataset_path, settings)
+        table = _with_recordings(table, np.array(pooled), params.dataset_path, settings, cache)
     data = ProcessedData(
         X=X[: len(rows)],
         y=to_labels(table["emotion"]),
@@ -126,10 +126,16 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
     return _normalize_speakers(data) if rows and settings.normalize_per_speaker else data
 
 
-def _with_recordings(table: pd.DataFrame, pooled: np.ndarray, folder: Path, settings: AudioSettings) -> pd.DataFrame:
+def _with_recordings(
+    table: pd.DataFrame, pooled: np.ndarray, folder: Path, settings: AudioSettings, cache: Cache
+) -> pd.DataFrame:
     """Tell of each clip which recording it holds, if two hold the same."""
     paths, seconds = [folder / file for file in table["file"]], table["trimmed_seconds"].to_numpy()
-    first = find_recordings(pooled, seconds, paths, settings)
+    key = work.recordings_key(list(table["sha256"]), settings)
+    first = cache.read(key)
+    if first is None:
+        first = find_recordings(pooled, seconds, paths, settings)
+        cache.write(key, first)
     copies = first != np.arange(len(first))
     if not copies.any():
         return table

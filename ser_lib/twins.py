@@ -85,7 +85,7 @@ def _alike(summaries: np.ndarray, seconds: np.ndarray) -> Iterator[tuple[int, in
         distances = squares[block, np.newaxis] + squares - 2 * summaries[block] @ summaries.T
         distances[np.abs(seconds[block, np.newaxis] - seconds) > _CUT] = np.inf
         np.fill_diagonal(distances[:, start:], np.inf)
-        nearest = np.argsort(distances, axis=1)[:, :_NEIGHBOURS]
+        nearest = np.argpartition(distances, min(_NEIGHBOURS, len(summaries)) - 1, axis=1)[:, :_NEIGHBOURS]
         close = np.take_along_axis(distances, nearest, axis=1) <= summaries.shape[1] * _ALIKE**2
         rows, places = np.nonzero(close)
         found |= {

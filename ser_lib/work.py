@@ -7,7 +7,7 @@ Neither depends on the other clips: see `features.stands_alone`.
 import contextlib
 import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -53,6 +53,12 @@ def degraded_key(sha256: str, settings: AudioSettings, condition: str) -> str:
     """Name in the cache of the analysis of a clip under a condition of `degrade.CONDITIONS`."""
     values = settings.model_dump(include={*_ANALYSIS_DEPENDS_ON, "target_length"})
     return _key(f"{condition} {DEGRADE_VERSION}", sha256, values)
+
+
+def recordings_key(sha256s: Sequence[str], settings: AudioSettings) -> str:
+    """Name in the cache of which of some clips hold the same recording."""
+    values = settings.model_dump(include={*_ANALYSIS_DEPENDS_ON, "target_length"})
+    return _key("recordings", " ".join(sha256s), values)
 
 
 def _key(step: str, sha256: str, settings: dict) -> str:
