@@ -86,7 +86,7 @@ def run_with_files_of_at_most(root, size, *arguments):
     """`ser` on a disk that holds no file larger than `size` bytes."""
     done = subprocess.run(
         [*SER, *arguments], env=os.environ | {"SER_ROOT": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=1200,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
     )  # fmt: skip
     return SimpleNamespace(status=done.returncode, stdout=done.stdout, stderr=done.stderr)

@@ -230,9 +230,10 @@ def test_predictions_are_saved_as_a_table(trained, tmp_path, monkeypatch):
     save_predictions([prediction, prediction], make_params({}))
     table = pd.read_csv(tmp_path / "artifacts" / "interactive" / "predictions.csv")
     assert list(table)[:3] == ["file", "emotion", "confidence"]
-    assert list(table)[3:] == ["unsure", *(f"p_{emotion}" for emotion in prediction.probabilities), "unlike"]
+    shares = [f"p_{emotion}" for emotion in prediction.probabilities]
+    assert list(table)[3:] == ["unsure", *shares, "unlike", "damaged_after", "channels_differ"]
     assert table["file"].tolist() == ["ESA_back_ps.wav"] * 2
-    np.testing.assert_allclose(table.iloc[0, 4:-1].to_numpy(dtype=float), probabilities_of(prediction))
+    np.testing.assert_allclose(table.loc[0, shares].to_numpy(dtype=float), probabilities_of(prediction))
 
 
 def test_example_is_the_first_test_clip(trained):

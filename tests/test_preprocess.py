@@ -520,7 +520,8 @@ def test_damaged_entries_are_made_again(params, counted, tmp_path):
     data = preprocess_data(params)
     counted()
     with closing(sqlite3.connect(tmp_path / "cache" / "clips.sqlite", isolation_level=None)) as database:
-        assert database.execute("SELECT count(*) FROM entries").fetchone() == (16,)  # lengths and analysis of each clip
+        # lengths and analysis of each clip, and which clips hold one recording
+        assert database.execute("SELECT count(*) FROM entries").fetchone() == (17,)
         for key, content in database.execute("SELECT key, array FROM entries").fetchall():
             database.execute("UPDATE entries SET array = ? WHERE key = ?", (flip(content, 140), key))
     forget(params)

@@ -392,7 +392,7 @@ def killed(stopped, make_corpus):
             if any("ipykernel" in word for word in child.cmdline())
         ]  # fmt: skip
         kernel.kill()
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=1200)
     shutil.copytree(stopped.live, stopped.root.parent / "record2")
     left = set(os.listdir(stopped.output))
     return SimpleNamespace(
@@ -460,11 +460,11 @@ def test_interrupted_run_says_so(full, number, status):
         children = psutil.Process(process.pid).children(recursive=True)
         time.sleep(1)
         process.send_signal(number)
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=1200)
     assert process.returncode == status
     assert stderr == f"Interrupted. To go on: ser run --resume {name}\n"
     assert json.loads(manifest.read_text())["state"] == "interrupted in 01_preprocess"
-    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert psutil.wait_procs(children, timeout=1200)[1] == []
 
 
 @pytest.mark.parametrize(
@@ -485,7 +485,7 @@ def wait():
             raise
 cli.main()
 """
-    done = subprocess.run([sys.executable, "-c", code, "wait"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, "wait"], capture_output=True, text=True, timeout=1200)
     assert done.returncode == status, done.stderr
 
 
@@ -504,7 +504,7 @@ try:
 except KeyboardInterrupt:
     print("again")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=1200)
     assert done.stdout == "again\n"
 
 
@@ -608,7 +608,7 @@ def test_other_text_is_left_alone(tmp_path, monkeypatch):
 def test_notebook_opened_too_early_says_which_to_run_first(project):
     notebook = project / "notebooks" / "03_train.ipynb"
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(notebook), str(project / "out.ipynb")]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=1200)
     assert done.returncode != 0
     (error,) = [
         output for output in outputs([nbformat.read(project / "out.ipynb", 4)]) if output.output_type == "error"
