@@ -81,7 +81,7 @@ def test_copies_are_one_recording_and_split_once(folder, make, capsys, kind):
     params = make(folder)
     data = preprocess_data(params)
     assert "8 clips hold the same recording as another" in capsys.readouterr().out
-    clips = data.clips.assign(original=data.clips["text"].str.replace(r"( copy)?\.\w+$", "", regex=True))
+    clips = data.clips.assign(original=data.clips["file"].str.replace(r"( copy)?\.\w+$", "", regex=True))
     assert len(clips) == 16
     assert (clips.groupby("original")["recording"].nunique() == 1).all()
     assert clips["recording"].nunique() == clips["original"].nunique() == 8
@@ -95,8 +95,8 @@ def test_copies_that_a_file_splits_are_counted(folder, make):
     copy_all(folder, COPIES["flac"])
     params = make(folder)
     data = preprocess_data(params)
-    copies = data.clips["text"].str.contains("copy")
-    sets = np.where(copies, "test", np.where(data.clips["text"].str.contains("back"), "validation", "train"))
+    copies = data.clips["file"].str.contains("copy")
+    sets = np.where(copies, "test", np.where(data.clips["file"].str.contains("back"), "validation", "train"))
     split = params.output_dir / "by_hand.csv"
     data.clips[["clip"]].assign(set=sets).to_csv(split, index=False)
     split_data(data, make(folder, SPLIT_FILE=str(split)))
