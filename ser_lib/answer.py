@@ -12,7 +12,8 @@ from ser_lib.params import Params, printable
 UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
 """Confidence below which a prediction is unsure, unless another is asked for."""
 DIFFERENT_CHANNELS = (
-    "Its channels hold different sound, and their mean was heard; --channel each hears them one by one."
+    "Its channels hold different sound, and their mean was heard; --channel each hears them one by one, in Python "
+    "one column of the signal does."
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from ser_lib import metrics, summary
-from ser_lib.corpora import find_clips, find_corpora
+from ser_lib.corpora import find_clips, find_corpora, tell_reasons
 from ser_lib.errors import ParameterError
 from ser_lib.files import find_files, tell_left_out
 from ser_lib.kinds import may_be_audio
@@ -266,6 +266,13 @@ def test_unknown_emotion_says_how_to_add_it(voices):
     folder = voices("happy/1.wav", "tired/1.wav")
     _, (left,) = find_clips("OWN", folder)
     assert left.reason.endswith("LABEL_MAP can map it to one of them, or add it: LABEL_MAP: {'tired': 'tired'}")
+
+
+def test_each_unknown_emotion_is_named_with_its_own_count(voices):
+    folder = voices("happy/1.wav", "high/1.wav", "high/2.wav", "low/1.wav")
+    _, skipped = find_clips("OWN", folder)
+    told = tell_reasons(skipped)
+    assert "high/1.wav and 1 more: unknown emotion 'high'" in told and "low/1.wav: unknown emotion 'low'" in told
 
 
 def test_seven_are_not_added_once_more_by_another_word(voices):

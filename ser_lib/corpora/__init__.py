@@ -274,11 +274,11 @@ def _counterpart(said: Name, corpus: ModuleType, label_map: LabelMap) -> str | N
 def tell_reasons(skipped: Sequence[Skipped]) -> str:
     """The most frequent kinds of reasons for which files are left out: one file, how many more, and its reason.
 
-    Of one kind are reasons that differ in names and numbers alone.
+    Of one kind are reasons that differ in numbers and paths alone.
     """
     kinds: dict[str, list[Skipped]] = {}
     for one in skipped:
-        kinds.setdefault(re.sub(r"'[^']*'|\S*[\d/]\S*", "", one.reason), []).append(one)
+        kinds.setdefault(re.sub(r"\S*[\d/]\S*", "", one.reason), []).append(one)
     counted = [(some[0], sum(one.files for one in some)) for some in kinds.values()]
     most = sorted(counted, key=lambda counts: counts[1], reverse=True)
     told = [
