@@ -1,6 +1,5 @@
 """One function on many clips, in parallel, with what the cache has read here."""
 
-import functools
 import os
 import threading
 import time
@@ -25,11 +24,12 @@ def each(
     What the cache has under the task's key is read here, the rest is computed in parallel.
     """
     known = [key in cache for key in keys]
-    worker = functools.partial(_work, function, os.getpid())
-    missing = [delayed(worker)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
-    computed = Parallel(n_jobs=n_jobs if len(missing) > _BATCH else 1, batch_size=_BATCH, return_as="generator")(
-        missing
+    missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
+    n_workers = n_jobs if len(missing) > _BATCH else 1
+    workers = Parallel(
+        n_workers, batch_size=_BATCH, return_as="generator", initializer=_end_with, initargs=(os.getpid(),)
     )
+    computed = workers(missing)
     with progress_bar(len(tasks), what, "clips") as bar:
         for number, (task, is_known) in enumerate(zip(tasks, known, strict=True), start=1):
             yield function(*task) if is_known else next(computed)
@@ -38,16 +38,8 @@ def each(
                 cache.shrink()
 
 
-def _work(function: Callable, parent: int, *task: object) -> object:
-    """Result of `function(*task)`, in a process that ends with its parent."""
-    if os.getppid() == parent:  # otherwise this is the parent itself, or another machine
-        _end_with(parent)
-    return function(*task)
-
-
-@functools.cache
 def _end_with(parent: int) -> None:
-    """Let this process end soon after its parent, even one that was killed: joblib's would wait for minutes."""
+    """Let a worker end soon after its parent, even one that was killed: joblib's would wait for minutes."""
 
     def watch() -> None:
         while os.getppid() == parent:
