@@ -69,7 +69,7 @@ def library_hash() -> str:
 def git(folder: Path, *call: str) -> str | None:
     """What git prints; None where it fails, or is not installed."""
     try:
-        command = ["git", "-C", str(folder), *call]
+        command = ["git", "--no-optional-locks", "-C", str(folder), *call]  # killed, it leaves no lock behind
         return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
     except (OSError, UnicodeDecodeError, subprocess.CalledProcessError):
         return None

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -92,6 +93,14 @@ def test_modules_that_no_commit_has_are_told(clone):
     (clone / "ser_lib" / "notes.txt").write_text("no code")
     assert sources.edited("01_preprocess") == ["ser_lib/train.py", "ser_lib/new.py"]
     assert sources.library_hash() != given
+
+
+def test_looking_writes_nothing_into_the_users_repository(clone):
+    # `git status` writes the index anew where a file only looks changed; killed meanwhile, its lock stops every commit
+    os.utime(clone / "ser_lib" / "train.py", (1, 1))
+    index = (clone / ".git" / "index").read_bytes()
+    assert sources.edited("03_train") == []
+    assert (clone / ".git" / "index").read_bytes() == index
 
 
 def test_without_git_nothing_is_known(project, monkeypatch):
