@@ -55,8 +55,8 @@ class BundleInfo(BaseModel):
     features: list[str]
     settings: AudioSettings
     temperature: float = Field(gt=RANGE[0] / 2, lt=RANGE[1] * 2)
-    speakers: dict[str, Statistics]
-    typical: Typical
+    speakers: dict[str, Statistics] = Field(repr=False)
+    typical: Typical = Field(repr=False)
     corpora: list[str] = Field(min_length=1)
     data_fingerprint: str
     split_sha256: str
@@ -80,6 +80,12 @@ class Bundle:
     info: BundleInfo
     probabilities: Callable[[np.ndarray], np.ndarray]
     voice: Statistics | None = None
+
+    def __repr__(self) -> str:
+        """One line, without the statistics."""
+        corpora, emotions, settings = self.info.corpora, self.info.emotions, self.info.settings
+        shape = f"{settings.n_frames} frames of {len(self.info.features)} features ({settings.features})"
+        return printable(f"<Bundle of {', '.join(corpora)}: {', '.join(emotions)}; {shape}>")
 
     def hear(
         self, signal: np.ndarray, sampling_rate: int, *, speaker: str | None = None

@@ -428,3 +428,10 @@ cli.main()
     assert len(done.stdout.splitlines()) == 3
     if number == signal.SIGTERM:
         assert "What was answered so far is in " in done.stderr
+
+
+def test_bundle_is_shown_in_a_line_without_its_statistics():
+    bundle = load_bundle(RECORDED / "tess_robust_random_s0")
+    emotions = "neutral, happy, sad, angry, fear, disgust, ps"
+    assert repr(bundle) == f"<Bundle of TESS: {emotions}; 94 frames of 64 features (logmel)>"
+    assert "deviation" not in repr(bundle.info)
