@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from ser_lib.cli_data import data_app
 from ser_lib.cli_enrol import enrol
@@ -29,7 +30,19 @@ INTERRUPT_AGAIN = 20.0
 """Seconds after which an interrupt that did not end the process is sent once more."""
 _terminated = threading.Event()
 """Set once SIGTERM has come."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # pydantic's, which checks choices for typer
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Speech emotion recognition: five notebooks from wav files to a prediction.",
     no_args_is_help=True,
     add_completion=False,

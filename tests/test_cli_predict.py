@@ -370,6 +370,15 @@ def test_channel_that_is_not_there_is_told(voices, predicted):
     assert predicted(voices / "in" / "a.wav", "--run", "people", "--channel", "middle").status == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "choices"), [("--channel", "'left', 'right', 'each'"), ("--backend", "'onnx', 'keras'")]
+)
+def test_value_that_is_none_of_the_choices_is_told_plainly(root, monkeypatch, capsys, option, choices):
+    status, out, err = call(monkeypatch, capsys, "predict", "a.wav", option, "middle")
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1] == f"Error: Invalid value for '{option}': 'middle' is not one of {choices}."
+
+
 def test_silent_channel_is_named(conversation, predicted, write_wav):
     rate = RATE
     tone = 0.3 * np.sin(np.arange(rate) / 9) * np.hanning(rate)
