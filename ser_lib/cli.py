@@ -283,10 +283,18 @@ def list_runs(context: typer.Context) -> None:
 
 
 @runs_app.command(name="default")
-def set_default(run: Annotated[str, typer.Argument(help="Run in reports/ whose model predicts from now on.")]) -> None:
-    """Make a run's model the one that predicts where none is named."""
-    from ser_lib.named import set_default
+def set_default(
+    run: Annotated[
+        str | None, typer.Argument(help="Run in reports/ whose model predicts from now on.  [default: tell which does]")
+    ] = None,
+) -> None:
+    """Make a run's model the one that predicts where none is named, or tell which one it is."""
+    from ser_lib.named import MODELS_FILE, default_run, set_default
+    from ser_lib.records import reports_folder
 
+    if run is None:
+        print(f"{default_run()} is the default, by {shown(reports_folder() / MODELS_FILE)}.")
+        return
     set_default(run)
     print(f"{run} is the default now: ser predict FILE")
 

@@ -76,7 +76,7 @@ def is_default(run: str) -> bool:
 
 
 def set_default(run: str) -> None:
-    """Put a run of `reports/` first in the list.
+    """Put a run of `reports/` first in the list, where other names stay if more is said of them than the name.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def set_default(run: str) -> None:
         raise RunError(f"The default must be a run that has trained. {run} has no {BUNDLE_FILE}.")
     listed = _read() or _Models.model_construct(models=[])
     first = next((model for model in listed.models if model.run == run), NamedModel(run=run))
-    listed.models = [first, *(model for model in listed.models if model.run != run)]
+    listed.models = [first, *(model for model in listed.models if model.run != run and model.model_extra)]
     write_text(_path(), listed.model_dump_json(indent=1) + "\n", through_link=False)
 
 

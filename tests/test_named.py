@@ -69,7 +69,17 @@ def test_run_is_made_the_default_and_marked(root, monkeypatch, capsys):
     lines = call(monkeypatch, capsys, "runs")[1].splitlines()
     assert [line.split()[0] for line in lines if line.endswith("  default")] == ["b"]
     named.set_default("a")
-    assert listed(root) == {"models": [{"run": "a"}, {"run": "b"}]}
+    assert listed(root) == {"models": [{"run": "a"}]}  # of b nothing is said but its name
+
+
+def test_default_is_told(root, monkeypatch, capsys):
+    write_model(root, "a")
+    status, out, err = call(monkeypatch, capsys, "runs", "default")
+    assert (status, out) == (1, "") and err.startswith("error: No model is the default.")
+    named.set_default("a")
+    told = call(monkeypatch, capsys, "runs", "default")
+    assert told == (0, "a is the default, by reports/models.json.\n", "")
+    assert listed(root) == {"models": [{"run": "a"}]}
 
 
 def test_what_another_version_says_of_a_model_is_kept(root):
