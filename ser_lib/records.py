@@ -139,9 +139,14 @@ class Record:
 
     @property
     def changed(self) -> dict[str, Any]:
-        """Parameters that differ from today's defaults, without the names of files and folders."""
-        defaults = Params().model_dump()
-        own = {"CORPORA", "TEST_CORPORA", "DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE"}
+        """Parameters that differ from today's defaults, without the data and the names of files and folders."""
+        data = ("CORPORA", "TEST_CORPORA", "DATASET_PATH")
+        return {name: value for name, value in self.changed_or_data.items() if name not in data}
+
+    @property
+    def changed_or_data(self) -> dict[str, Any]:
+        """Parameters that differ from today's defaults, without where the run's own files go."""
+        defaults, own = Params().model_dump(), ("OUTPUT_DIR", "PROCESSED_DATA_FILE")
         return {name: value for name, value in self.params.items() if name not in own and value != defaults.get(name)}
 
     @property

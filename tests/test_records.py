@@ -89,6 +89,8 @@ def test_record_is_read(root):
     record = records.find_record("one")
     assert (record.name, record.state, record.split) == ("one", "done", "random 70/15/15")
     assert record.changed == {"SEED": 3, "EPOCHS": 5}
+    of_data = {"CORPORA": ["TESS"], "DATASET_PATH": "data/TESS"}
+    assert record.changed_or_data == of_data | {"SEED": 3, "EPOCHS": 5}
     assert (record.figure("accuracy"), record.figure("loss", "validation")) == (1.0, 0.5)
     assert len(record.predictions) == 8
     assert record.manifest.seconds == 10

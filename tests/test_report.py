@@ -320,6 +320,13 @@ def test_page_of_an_older_run_has_nothing_of_it(root):
         assert word not in page
 
 
+def test_page_of_a_run_names_its_data_among_the_parameters(root):
+    write_full_record(root, "full", CORPORA=["OWN"], DATASET_PATH="voices")
+    rows = Cells(read_page(root, "full")).rows
+    assert ["CORPORA", "['OWN']"] in rows and ["DATASET_PATH", "voices"] in rows
+    assert "OUTPUT_DIR" not in [row[0] for row in rows]
+
+
 CNN = {"FEATURES": "logmel", "MODEL": "cnn", "POOLING": "attention"}
 
 
