@@ -19,7 +19,7 @@ from ser_lib.labels import EMOTIONS
 from ser_lib.manifest import MANIFEST_FILE, Manifest, check_plain, read_manifest
 from ser_lib.params import Params, from_here, project_root, read_values, resolve, shown
 from ser_lib.schema import HISTORY, LEAKAGE, METRICS
-from ser_lib.store import LEAKAGE_FILE, read_csv
+from ser_lib.store import LEAKAGE_FILE, SETS, SPLIT_FILE, UNUSED, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,13 +122,17 @@ class Record:
     @cached_property
     def predictions(self) -> "pd.DataFrame | None":
         """`test_predictions.csv`."""
-        path = self.plain / "test_predictions.csv"
-        if not path.is_file():
-            return None
-        try:
-            return read_csv(path)[["clip", "true", "predicted"]]
-        except (ValueError, KeyError):
-            raise _damaged(path) from None
+        return self._table("test_predictions.csv", ["clip", "true", "predicted"])
+
+    @cached_property
+    def sizes(self) -> str:
+        """Clips of each set by `split.csv`, in words; empty without that file."""
+        table = self._table(SPLIT_FILE, ["set"])
+        if table is None:
+            return ""
+        train, validation, test, unused = ((table["set"] == name).sum() for name in (*SETS, UNUSED))
+        why = " (second copies of a recording, or left out by the split)" if unused else ""
+        return f"{train} clips for training, {validation} for validation, {test} for the test; unused: {unused}{why}"
 
     def figure(self, metric: str, name: str = "test") -> float | None:
         """Value of a metric for one of the sets; None where the run did not come to it."""
@@ -211,6 +215,15 @@ class Record:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError):
+            raise _damaged(path) from None
+
+    def _table(self, name: str, columns: list[str]) -> "pd.DataFrame | None":
+        path = self.plain / name
+        if not path.is_file():
+            return None
+        try:
+            return read_csv(path)[columns]
+        except (ValueError, KeyError):
             raise _damaged(path) from None
 
 

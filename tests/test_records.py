@@ -168,6 +168,25 @@ def test_uar_of_an_older_record_is_the_mean_recall(root):
     assert records.find_record("one").figure("uar") == pytest.approx((1 + 0.5) / 2)
 
 
+SETS_OF_30 = ["train"] * 20 + ["validation"] * 5 + ["test"] * 5
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        (SETS_OF_30, "20 clips for training, 5 for validation, 5 for the test; unused: 0"),
+        (SETS_OF_30 + ["unused"] * 2,
+         "20 clips for training, 5 for validation, 5 for the test; "
+         "unused: 2 (second copies of a recording, or left out by the split)"),
+    ],
+)  # fmt: skip
+def test_sets_of_a_split_are_counted(root, sets, words):
+    folder = write_record(root, "one")
+    assert records.find_record("one").sizes == ""
+    pd.DataFrame({"clip": range(len(sets)), "set": sets}).to_csv(folder / "split.csv", index=False)
+    assert records.find_record("one").sizes == words
+
+
 def test_unknown_run_is_refused(root):
     with pytest.raises(RunError, match=r"There is no record of a run 'nothing'"):
         records.find_record("nothing")

@@ -308,6 +308,17 @@ def test_page_of_a_run_says_what_its_split_shares(root):
     assert "own statistics" not in page
 
 
+def test_card_and_page_tell_what_the_split_gave(root):
+    folder = write_full_record(root, "full")
+    sets = ["train"] * 20 + ["validation"] * 5 + ["test"] * 5 + ["unused"] * 3
+    (folder / "split.csv").write_text("clip,set\n" + "".join(f"{clip},{one}\n" for clip, one in enumerate(sets)))
+    write_model_card(folder)
+    page, card = (" ".join(text.split()) for text in (read_page(root, "full"), (folder / "model_card.md").read_text()))
+    told = "20 clips for training, 5 for validation, 5 for the test; unused: 3 (second copies of a recording, or"
+    assert f"Random 70/15/15, which gave {told}" in page
+    assert f"The split asked for (random 70/15/15, seed 0) gave three sets: {told}" in card
+
+
 def test_page_of_a_run_says_that_test_speakers_were_seen(root):
     write_full_record(root, "full", NORMALIZE_PER_SPEAKER=True)
     assert "standardised with each speaker's own statistics" in read_page(root, "full")
