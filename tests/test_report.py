@@ -417,6 +417,13 @@ def test_model_card_has_all_figures(root):
     assert "Of 8 test clips, 0 (0.0%) share the speaker" in card
 
 
+def test_card_and_page_tell_of_how_many_clips_the_temperature_is(root):
+    folder = write_full_record(root, "full")  # whose validation set has eight
+    write_model_card(folder)
+    for text in (read_page(root, "full"), (folder / "model_card.md").read_text()):
+        assert "fitted on the validation set (8 clips)" in " ".join(text.split())
+
+
 # In a browser
 
 

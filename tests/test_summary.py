@@ -96,14 +96,17 @@ def test_what_was_not_asked_for_is_said():
     ],
 )
 def test_calibration_is_told(temperature, before, after, words):
-    told = summary.tell_calibration({"test": {"ece_uncalibrated": before, "ece": after}, "temperature": temperature})
+    sets = {"test": {"ece_uncalibrated": before, "ece": after}, "validation": {"n_clips": 7}}
+    told = summary.tell_calibration(sets | {"temperature": temperature})
     assert words in told
+    assert told.startswith("On the validation set (7 clips) the network is ")
     assert told.endswith(f"{before:.3f} before, {after:.3f} after.")
 
 
 @pytest.mark.parametrize(("temperature", "at_end"), [(20, True), (0.05, True), (3, False), (0.5, False)])
 def test_temperature_at_the_end_of_its_range_is_told(temperature, at_end):
-    told = summary.tell_calibration({"test": {"ece_uncalibrated": 0.2, "ece": 0.1}, "temperature": temperature})
+    sets = {"test": {"ece_uncalibrated": 0.2, "ece": 0.1}, "validation": {"n_clips": 7}}
+    told = summary.tell_calibration(sets | {"temperature": temperature})
     assert ("the end of the range that is looked among (0.05 to 20)" in told) == at_end
 
 
