@@ -59,8 +59,8 @@ lab: setup  ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks --KernelManager.transport=ipc --LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly
 
-notebooks: setup  ## write the Colab cell of ser_lib/colab.py into every notebook
-	@$(BIN)/python -m ser_lib.colab && $(BIN)/ruff format --quiet notebooks
+notebooks: setup  ## write the Colab cell of ser_lib/core/colab.py into every notebook
+	@$(BIN)/python -m ser_lib.core.colab && $(BIN)/ruff format --quiet notebooks
 
 lock: setup  ## renew requirements.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --extra dev --no-header pyproject.toml --output-file requirements.lock

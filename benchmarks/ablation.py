@@ -25,8 +25,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from ser_lib.audio import load_trimmed, resample
+from ser_lib.core.labels import EMOTIONS
 from ser_lib.features import analyse_trimmed, to_features
-from ser_lib.labels import EMOTIONS
 from ser_lib.model import build_model, keras, predict_probabilities, set_seed
 from ser_lib.params import AUGMENTATIONS, make_params
 from ser_lib.preprocess import preprocess_data

@@ -13,8 +13,8 @@ from joblib import Parallel, delayed
 
 from ser_lib import plots
 from ser_lib.audio import load_audio, trim_steps
+from ser_lib.core.labels import EMOTIONS, shown_as
 from ser_lib.corpora import Clip, find_clips
-from ser_lib.labels import EMOTIONS, shown_as
 from ser_lib.params import Params, project_root
 from ser_lib.settings import AudioSettings
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ser_lib.errors import BundleError
-from ser_lib.labels import shown_as
+from ser_lib.core.errors import BundleError
+from ser_lib.core.labels import shown_as
 from ser_lib.params import Params, printable
 
 UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default

@@ -18,8 +18,8 @@ import soundfile
 import soxr
 
 from ser_lib.channels import ChannelLevels, pick
+from ser_lib.core.errors import AudioError, DamagedAudio
 from ser_lib.decoder import decode, despite_damage
-from ser_lib.errors import AudioError, DamagedAudio
 from ser_lib.headless import describe_raw, is_unfinished
 from ser_lib.settings import AudioSettings
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_lib.errors import BundleError
+from ser_lib.core.errors import BundleError
 from ser_lib.params import printable, shown
 
 _BATCH = 64

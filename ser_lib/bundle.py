@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ser_lib.answer import UNSURE_BELOW, Prediction, to_prediction
 from ser_lib.backends import checked, first_line, load_keras, load_onnx, try_model
 from ser_lib.calibrate import RANGE, calibrate
-from ser_lib.errors import AudioError, BundleError, ParameterError, StageError
-from ser_lib.foreign import read_json
-from ser_lib.labels import in_order, is_emotion
+from ser_lib.core.errors import AudioError, BundleError, ParameterError, StageError
+from ser_lib.core.foreign import read_json
+from ser_lib.core.labels import in_order, is_emotion
 from ser_lib.normalize import Statistics, find_statistics, normalize, restore
 from ser_lib.params import Params, locate, printable, shown
 from ser_lib.settings import AudioSettings, Backend

@@ -18,7 +18,7 @@ Audio Processing 13(1), 2005.
 
 import numpy as np
 
-from ser_lib.errors import AudioError
+from ser_lib.core.errors import AudioError
 
 _FRAMES_PER_SECOND = 10
 _ABOVE_DB = 6.0

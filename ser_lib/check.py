@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from ser_lib.core.errors import AudioError, DatasetError
 from ser_lib.corpora import CORPORA
 from ser_lib.corpora.base import Name
 from ser_lib.corpora.walk import why_not
-from ser_lib.errors import AudioError, DatasetError
 from ser_lib.params import printable, shown
 from ser_lib.registry import Entry, Found, audio_below, identity, named_corpus, read_registry, scan
 

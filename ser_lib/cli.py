@@ -17,10 +17,10 @@ from ser_lib.cli_enrol import enrol
 from ser_lib.cli_export import export
 from ser_lib.cli_listen import listen
 from ser_lib.cli_predict import predict
-from ser_lib.errors import RunError, SerError
+from ser_lib.core.errors import RunError, SerError
+from ser_lib.core.terminal import guard_terminal
 from ser_lib.manifest import DONE
 from ser_lib.params import Params, locate, printable, read_values, shown
-from ser_lib.terminal import guard_terminal
 
 if TYPE_CHECKING:
     from ser_lib.plan import Plan

@@ -14,9 +14,9 @@ from wcwidth import wcswidth
 
 from ser_lib.answer import Answer, Prediction, answer_columns, answer_row
 from ser_lib.cli_common import STDIN
+from ser_lib.core.terminal import write_data
 from ser_lib.params import from_here, printable
 from ser_lib.store import as_text
-from ser_lib.terminal import write_data
 
 UNFINISHED = ".part"
 """What is added to the name of an output that is being written."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ser_lib.errors import RunError
+from ser_lib.core.errors import RunError
+from ser_lib.core.terminal import write_data
 from ser_lib.params import from_here, locate, printable, resolve
 from ser_lib.settings import Backend
 from ser_lib.store import BUNDLE_FILE
-from ser_lib.terminal import write_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ def check_outputs(outputs: Iterable[str | Path | None], recordings: Iterable[Pat
 
 def check_windows(bundle: "Bundle", window: float | None, hop: float | None) -> None:
     """Refuse windows that the model cannot hear, once and not for each file."""
-    from ser_lib.errors import AudioError
+    from ser_lib.core.errors import AudioError
     from ser_lib.timeline import window_and_hop
 
     try:

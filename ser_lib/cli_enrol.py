@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ser_lib.errors import AudioError, ParameterError
+from ser_lib.core.errors import AudioError, ParameterError
 from ser_lib.params import printable, shown
 
 

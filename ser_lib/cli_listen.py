@@ -21,7 +21,7 @@ from ser_lib.cli_common import (
     write_table,
 )
 from ser_lib.cli_timeline import TIMELINE_HEAD, timeline_line
-from ser_lib.errors import AudioError
+from ser_lib.core.errors import AudioError
 from ser_lib.params import from_here, printable
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from ser_lib.cli_common import (
     load_run,
     which_run,
 )
-from ser_lib.errors import AudioError
-from ser_lib.labels import shown_as
+from ser_lib.core.errors import AudioError
+from ser_lib.core.labels import shown_as
 from ser_lib.params import from_here, printable
 from ser_lib.settings import Backend
 
@@ -210,8 +210,8 @@ def _answers(
     files: list[tuple[Path, str]], bundle: "Bundle", plot: Path | None, channel: str | None, **options: object
 ) -> Iterator["Answer"]:
     """Answer for each file in turn, with a bar if there are many and no table shows how far it is."""
+    from ser_lib.core.progress import progress_bar
     from ser_lib.predict import answer_file
-    from ser_lib.progress import progress_bar
 
     many = len(files) >= MANY and not sys.stdout.isatty()
     with progress_bar(len(files), "Predicting", "files", leave=False) if many else nullcontext() as bar:

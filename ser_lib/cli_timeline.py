@@ -31,7 +31,7 @@ def predict_timelines(
     channel: bool,
 ) -> tuple[int, int]:
     """Show or write the timeline of each of `files` (path, name, channel); how many have one, and how many none."""
-    from ser_lib.errors import AudioError
+    from ser_lib.core.errors import AudioError
     from ser_lib.timeline import predict_timeline
 
     n_answered, n_failed, to = 0, 0, None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy.stats import binomtest
 
-from ser_lib.errors import RunError
+from ser_lib.core.errors import RunError
 from ser_lib.records import Record, figure_text
 
 _METRICS = ("accuracy", "uar", "macro_f1", "loss")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_lib.errors import AudioError, DamagedAudio
+from ser_lib.core.errors import AudioError, DamagedAudio
 
 _idle: dict[int, list["_Child"]] = {}
 """Children that wait for a file, by the process that started them: one that was forked since must have its own."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ser_lib.audio import resample
-from ser_lib.errors import AudioError
+from ser_lib.core.errors import AudioError
 
 DEGRADE_VERSION = 1
 """Raised whenever a condition would give other samples."""

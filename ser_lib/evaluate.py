@@ -12,11 +12,11 @@ import pandas as pd
 from ser_lib import metrics, work
 from ser_lib.baselines import predict_baselines
 from ser_lib.bundle import Bundle, BundleInfo
-from ser_lib.cache import open_cache
 from ser_lib.calibrate import calibrate
+from ser_lib.core.cache import open_cache
+from ser_lib.core.errors import AudioError, BundleError, StageError
+from ser_lib.core.labels import in_order
 from ser_lib.degrade import CONDITIONS
-from ser_lib.errors import AudioError, BundleError, StageError
-from ser_lib.labels import in_order
 from ser_lib.parallel import each
 from ser_lib.params import Params
 from ser_lib.store import (

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ser_lib.errors import BundleError, SerError
+from ser_lib.core.errors import BundleError, SerError
 from ser_lib.params import shown
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE, whole_file, write_temporary
 

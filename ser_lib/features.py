@@ -14,7 +14,7 @@ import scipy.fft
 import scipy.sparse
 
 from ser_lib.audio import finish_steps, load_audio, trim_steps
-from ser_lib.errors import ParameterError
+from ser_lib.core.errors import ParameterError
 from ser_lib.params import locate
 from ser_lib.settings import AudioSettings
 

@@ -21,10 +21,10 @@ import pooch
 import requests
 from tqdm import tqdm
 
+from ser_lib.core.errors import DatasetError
+from ser_lib.core.progress import progress_bar, write_line
 from ser_lib.corpora.base import Archive, Dataset, FilesOf
-from ser_lib.errors import DatasetError
 from ser_lib.params import shown
-from ser_lib.progress import progress_bar, write_line
 from ser_lib.registry import Entry, identity, names_of, read_registry, scan
 from ser_lib.unpack import most_bytes, unpack
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ser_lib.errors import ParameterError, StageError
+from ser_lib.core.errors import ParameterError, StageError
 from ser_lib.params import Params, make_params, shown
 from ser_lib.store import write_text
 

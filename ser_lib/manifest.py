@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from ser_lib import __version__
-from ser_lib.errors import RunError
-from ser_lib.foreign import ForeignError, Line, read_json
+from ser_lib.core.errors import RunError
+from ser_lib.core.foreign import ForeignError, Line, read_json
 from ser_lib.params import printable, project_root, shown
 from ser_lib.sources import git, library_hash
 from ser_lib.store import read_csv, write_text

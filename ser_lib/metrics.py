@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import log_loss
 
-from ser_lib.labels import EMOTIONS
+from ser_lib.core.labels import EMOTIONS
 
 HEADLINES = ("accuracy", "uar", "macro_f1")
 """Metrics that come with an interval."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from ser_lib.errors import BundleError
+from ser_lib.core.errors import BundleError
 
 
 class Statistics(BaseModel):

@@ -17,11 +17,11 @@ from PIL import Image
 from traitlets import Dict, Unicode
 from traitlets.config import Config
 
-from ser_lib.errors import DISK_FULL, ParameterError, RunError, SerError
+from ser_lib.core.errors import DISK_FULL, ParameterError, RunError, SerError
+from ser_lib.core.progress import FILE_VARIABLE, stage_line
 from ser_lib.handover import RUN_VARIABLE
 from ser_lib.leftovers import private_folder
 from ser_lib.params import Params, project_root, shown
-from ser_lib.progress import FILE_VARIABLE, stage_line
 from ser_lib.redact import hide_in_notebook
 from ser_lib.sources import notebook_path
 from ser_lib.store import write_text

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ser_lib.errors import SerError
+from ser_lib.core.errors import SerError
 from ser_lib.model import keras
 
 INPUT, OUTPUT = "features", "probabilities"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import jinja2
 
+from ser_lib.core.labels import shown_as
 from ser_lib.corpora import CORPORA
-from ser_lib.labels import shown_as
 from ser_lib.manifest import read_manifest
 from ser_lib.records import Record, figure_text, interval_text
 from ser_lib.store import MODEL_CARD_FILE, write_text

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from joblib import Parallel, delayed
 
-from ser_lib.cache import Cache
-from ser_lib.progress import progress_bar
+from ser_lib.core.cache import Cache
+from ser_lib.core.progress import progress_bar
 
 _BATCH = 16
 """Clips per task of a worker."""

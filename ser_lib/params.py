@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from ser_lib.errors import ParameterError
-from ser_lib.foreign import (
+from ser_lib.core.errors import ParameterError
+from ser_lib.core.foreign import (
     LARGEST_YAML,
     LONGEST_QUOTED,
     ForeignError,
@@ -23,7 +23,7 @@ from ser_lib.foreign import (
     quoted,
     read_file,
 )
-from ser_lib.labels import fault_of_targets
+from ser_lib.core.labels import fault_of_targets
 
 AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain")
 """What `AUGMENT` may name: hide bands and frames; scale and move the frequency axis; speed; place in time; slope of

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ser_lib import runs
+from ser_lib.core.errors import ParameterError, RunError
 from ser_lib.corpora import check_told, find_corpora
-from ser_lib.errors import ParameterError, RunError
 from ser_lib.manifest import DONE, MANIFEST_FILE, check_plain, read_manifest
 from ser_lib.params import Params, make_params, read_values, resolve, shown
 from ser_lib.records import Record, private_values, record_folder

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ser_lib import work
-from ser_lib.cache import Cache, open_cache
+from ser_lib.core.cache import Cache, open_cache
+from ser_lib.core.errors import AudioError, DatasetError, StageError
 from ser_lib.corpora import Clip, Skipped, check_told, find_corpora, tell_reasons
-from ser_lib.errors import AudioError, DatasetError, StageError
 from ser_lib.handover import keep_params
 from ser_lib.kinds import named_audio
 from ser_lib.normalize import normalize, speaker_statistics
@@ -27,7 +27,8 @@ def preprocess_data(params: Params) -> ProcessedData:
     """Process the corpus, or load it again if its contents and the settings are those of last time.
 
     Of clips that are processed, what does not depend on the changed settings is taken from the cache
-    (`ser_lib/cache.py`). Writes `PROCESSED_DATA_FILE`, and into `OUTPUT_DIR` the tables `clips.csv` and `skipped.csv`.
+    (`ser_lib/core/cache.py`). Writes `PROCESSED_DATA_FILE`, and into `OUTPUT_DIR` the tables `clips.csv` and
+    `skipped.csv`.
 
     Raises
     ------

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from ser_lib.errors import ParameterError, RunError
-from ser_lib.foreign import read_json
-from ser_lib.labels import EMOTIONS
+from ser_lib.core.errors import ParameterError, RunError
+from ser_lib.core.foreign import read_json
+from ser_lib.core.labels import EMOTIONS
 from ser_lib.manifest import MANIFEST_FILE, Manifest, check_plain, read_manifest
 from ser_lib.params import Params, from_here, project_root, read_values, resolve, shown
 from ser_lib.schema import HISTORY, LEAKAGE, METRICS

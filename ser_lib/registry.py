@@ -7,11 +7,11 @@ from pathlib import Path, PurePath
 from types import ModuleType
 from typing import NamedTuple
 
+from ser_lib.core.errors import DatasetError
+from ser_lib.core.progress import progress_bar
 from ser_lib.corpora import CORPORA, suffixes
 from ser_lib.corpora.walk import SEARCHED, walk
-from ser_lib.errors import DatasetError
 from ser_lib.kinds import AUDIO
-from ser_lib.progress import progress_bar
 from ser_lib.store import file_hash
 
 REGISTRIES = Path(__file__).parent / "corpora" / "registries"

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from nbconvert import HTMLExporter
 
 from ser_lib import plots
-from ser_lib.errors import RunError, StageError
+from ser_lib.core.errors import RunError, StageError
 from ser_lib.fresh import Pages, looks_of, noted_pages
 from ser_lib.pages import shared_with_training, templates
 from ser_lib.params import shown

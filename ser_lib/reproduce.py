@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ser_lib.errors import RunError
-from ser_lib.foreign import printable
+from ser_lib.core.errors import RunError
+from ser_lib.core.foreign import printable
 from ser_lib.manifest import DONE, Environment
 from ser_lib.records import Record, figure_text, private_values
 from ser_lib.redact import PATH_PARAMETERS

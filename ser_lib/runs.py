@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
+from ser_lib.core.errors import ParameterError, RunError, StageError
 from ser_lib.corpora import check_label_map
-from ser_lib.errors import ParameterError, RunError, StageError
 from ser_lib.manifest import (
     DONE,
     MANIFEST_FILE,

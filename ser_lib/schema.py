@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, TypeAdapter, model_validator
 
-from ser_lib.labels import EMOTIONS, in_order, is_emotion
+from ser_lib.core.labels import EMOTIONS, in_order, is_emotion
 
 
 def _check_emotions(emotions: list[str]) -> list[str]:

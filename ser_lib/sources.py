@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from ser_lib.errors import RunError
+from ser_lib.core.errors import RunError
 from ser_lib.params import Params, printable, project_root, shown
 
 _LIBRARY = Path(__file__).resolve().parent

@@ -28,10 +28,10 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, train_test_split
 
+from ser_lib.core.errors import DatasetError, ParameterError
+from ser_lib.core.labels import EMOTIONS, all_labels, in_order
 from ser_lib.corpora import check_told
-from ser_lib.errors import DatasetError, ParameterError
 from ser_lib.handover import keep_params
-from ser_lib.labels import EMOTIONS, all_labels, in_order
 from ser_lib.leakage import leakage, recordings, shared
 from ser_lib.params import Params, resolve, shown
 from ser_lib.store import (

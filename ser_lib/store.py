@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import TypeAdapter
 
-from ser_lib.errors import StageError
-from ser_lib.labels import EMOTIONS, all_labels, in_order
+from ser_lib.core.errors import StageError
+from ser_lib.core.labels import EMOTIONS, all_labels, in_order
 from ser_lib.normalize import Statistics
 from ser_lib.params import Params, shown
 from ser_lib.settings import AudioSettings

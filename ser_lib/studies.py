@@ -20,8 +20,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
-from ser_lib.errors import RunError, SerError
-from ser_lib.foreign import ForeignError, read_json
+from ser_lib.core.errors import RunError, SerError
+from ser_lib.core.foreign import ForeignError, read_json
 from ser_lib.manifest import DONE, MANIFEST_FILE, check_plain, now
 from ser_lib.params import shown
 from ser_lib.records import (

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ser_lib.calibrate import RANGE
-from ser_lib.labels import EMOTIONS, in_order, shown_as
+from ser_lib.core.labels import EMOTIONS, in_order, shown_as
 from ser_lib.store import SETS, UNUSED
 
 UNKNOWN = "unknown"

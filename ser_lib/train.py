@@ -13,7 +13,8 @@ from ser_lib.augment import augment
 from ser_lib.backends import load_onnx
 from ser_lib.bundle import save_bundle
 from ser_lib.calibrate import fit_temperature
-from ser_lib.errors import SerError, StageError
+from ser_lib.core.errors import SerError, StageError
+from ser_lib.core.progress import progress_bar
 from ser_lib.handover import keep_params
 from ser_lib.model import (
     build_model,
@@ -27,7 +28,6 @@ from ser_lib.model import (
 from ser_lib.normalize import Statistics
 from ser_lib.onnx_export import export_onnx
 from ser_lib.params import Params
-from ser_lib.progress import progress_bar
 from ser_lib.store import ProcessedData, load_sets, load_split, whole_file, write_json, write_text
 
 _LARGEST_DIFFERENCE = 1e-4

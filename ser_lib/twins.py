@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ser_lib.audio import load_audio, resample
-from ser_lib.errors import AudioError
+from ser_lib.core.errors import AudioError
 from ser_lib.settings import AudioSettings
 
 _BAND = (300.0, 3400.0)

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Hashable
 from pathlib import Path, PurePath, PurePosixPath
 
-from ser_lib.errors import DatasetError
+from ser_lib.core.errors import DatasetError
 from ser_lib.registry import Entry
 
 _SLACK = 1 << 20

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from ser_lib import audio
-from ser_lib.errors import AudioError
+from ser_lib.core.errors import AudioError
 from ser_lib.settings import AudioSettings
 
 RATE = 24414

@@ -13,8 +13,8 @@ import numpy as np
 import platformdirs
 import pytest
 
-from ser_lib.cache import Cache, _close, _connection, key_of, open_cache
-from ser_lib.errors import ParameterError
+from ser_lib.core.cache import Cache, _close, _connection, key_of, open_cache
+from ser_lib.core.errors import ParameterError
 
 
 @pytest.fixture
@@ -107,8 +107,8 @@ def test_folder_that_cannot_be_used_keeps_nothing_and_fails_nothing(tmp_path):
 @pytest.fixture
 def lock(cache, monkeypatch):
     # another process's open write transaction
-    monkeypatch.setattr("ser_lib.cache._PATIENCE", 0.01)
-    monkeypatch.setattr("ser_lib.cache._waited", threading.Event())
+    monkeypatch.setattr("ser_lib.core.cache._PATIENCE", 0.01)
+    monkeypatch.setattr("ser_lib.core.cache._waited", threading.Event())
     Cache(cache.folder, limit=0).write("first", ARRAY)
     _close(cache.folder / "clips.sqlite")
     with contextlib.closing(sqlite3.connect(cache.folder / "clips.sqlite", isolation_level=None)) as other:
@@ -198,7 +198,7 @@ WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
-from ser_lib.cache import Cache, key_of
+from ser_lib.core.cache import Cache, key_of
 cache = Cache(Path(sys.argv[1]), 10**9)
 for number in range(int(sys.argv[2])):
     key = key_of(number=number % 50)

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ser_lib import colab
+from ser_lib.core import colab
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -152,7 +152,7 @@ def test_failed_clone_stops(machine):
 @pytest.mark.parametrize(("choice", "expected"), [("a file", "voice.wav"), ("nothing", "None")])
 def test_uploaded_file_is_found(machine, choice, expected):
     code = (
-        "import google.colab\nfrom ser_lib import colab\n"
+        "import google.colab\nfrom ser_lib.core import colab\n"
         "path = colab.upload_file()\nprint(colab.in_colab(), path and path.is_absolute() and path.name)"
     )
     assert machine(code, UPLOAD=choice).stdout.split() == ["True", expected]

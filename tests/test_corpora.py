@@ -11,11 +11,11 @@ from pathlib import Path, PurePath
 
 import pytest
 
+from ser_lib.core.errors import DatasetError, ParameterError, SerError
+from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora import demo, emodb, find_clips, get_corpus
 from ser_lib.corpora import tess as tess_corpus
 from ser_lib.corpora.base import Dataset, Name
-from ser_lib.errors import DatasetError, ParameterError, SerError
-from ser_lib.labels import EMOTIONS
 
 REPO = Path(__file__).resolve().parent.parent
 MANIFEST = REPO.parent / "shared" / "corpora" / "manifest.json"
@@ -308,7 +308,7 @@ def test_full_disk_leaves_nothing_and_says_so(tmp_path):
     command = [sys.executable, "-B", "-c", code, str(tmp_path / "data" / "demo")]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ser_lib.errors.DatasetError: The demo corpus could not be made")
+    assert last.startswith("ser_lib.core.errors.DatasetError: The demo corpus could not be made")
     assert "File too large" in last
     assert list((tmp_path / "data").iterdir()) == []
 

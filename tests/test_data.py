@@ -22,9 +22,9 @@ import requests
 import soundfile
 
 from ser_lib import check, cli, fetch, registry
+from ser_lib.core.errors import DatasetError
 from ser_lib.corpora import CORPORA, emodb, own, savee, tess
 from ser_lib.corpora.base import Archive, Dataset, FilesOf
-from ser_lib.errors import DatasetError
 
 REPO = Path(__file__).resolve().parent.parent
 RATE = 24414

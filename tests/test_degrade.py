@@ -6,8 +6,8 @@ import soundfile
 
 from ser_lib import degrade, work
 from ser_lib.audio import load_audio
-from ser_lib.cache import open_cache
-from ser_lib.errors import AudioError
+from ser_lib.core.cache import open_cache
+from ser_lib.core.errors import AudioError
 from ser_lib.features import process_audio_file
 from ser_lib.settings import AudioSettings
 

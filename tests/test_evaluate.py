@@ -10,11 +10,11 @@ from test_store import tiny_data
 
 from ser_lib import degrade, evaluate, metrics, store, work
 from ser_lib.bundle import Bundle
-from ser_lib.cache import open_cache
 from ser_lib.calibrate import calibrate
-from ser_lib.errors import AudioError, BundleError, RunError, StageError
+from ser_lib.core.cache import open_cache
+from ser_lib.core.errors import AudioError, BundleError, RunError, StageError
+from ser_lib.core.labels import EMOTIONS
 from ser_lib.features import process_audio_file
-from ser_lib.labels import EMOTIONS
 from ser_lib.normalize import Statistics
 from ser_lib.params import make_params
 from ser_lib.records import Record

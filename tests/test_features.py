@@ -10,7 +10,7 @@ import soxr
 from test_audio import settings
 
 from ser_lib.audio import finish_steps
-from ser_lib.errors import AudioError, ParameterError
+from ser_lib.core.errors import AudioError, ParameterError
 from ser_lib.features import analyse, analyse_trimmed, extract_features, pool, process_audio_file, to_features
 
 RATE = 24414

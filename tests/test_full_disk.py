@@ -11,7 +11,7 @@ import pytest
 from test_records import write_record
 
 from ser_lib import export, notebooks
-from ser_lib.errors import RunError, SerError, StageError
+from ser_lib.core.errors import RunError, SerError, StageError
 from ser_lib.params import make_params
 from ser_lib.store import write_temporary
 

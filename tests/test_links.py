@@ -8,7 +8,7 @@ from test_records import call, write_record
 from test_report import write_notebook
 
 from ser_lib import records, studies
-from ser_lib.errors import RunError
+from ser_lib.core.errors import RunError
 from ser_lib.manifest import check_plain
 from ser_lib.report import build_site, write_comparison_page
 

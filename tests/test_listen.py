@@ -18,7 +18,7 @@ from test_timeline import quiet, tone
 
 from ser_lib import listen as listening
 from ser_lib.bundle import Bundle, load_bundle
-from ser_lib.errors import AudioError, MicrophoneError
+from ser_lib.core.errors import AudioError, MicrophoneError
 from ser_lib.listen import Microphone, listen, microphone, recording
 from ser_lib.timeline import predict_timeline
 

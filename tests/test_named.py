@@ -10,7 +10,7 @@ import pytest
 from test_records import call, write_record
 
 from ser_lib import named
-from ser_lib.errors import RunError
+from ser_lib.core.errors import RunError
 
 RECORDED = Path(__file__).resolve().parent.parent / "reports"
 

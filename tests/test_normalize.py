@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ser_lib.errors import BundleError
+from ser_lib.core.errors import BundleError
 from ser_lib.normalize import Statistics, find_statistics, normalize, speaker_statistics
 
 SPEAKERS = np.array(["a", "b", "a"])

@@ -9,11 +9,11 @@ import pytest
 import soundfile
 
 from ser_lib import metrics, summary
+from ser_lib.core.errors import ParameterError
+from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora import find_clips, find_corpora, tell_reasons
-from ser_lib.errors import ParameterError
 from ser_lib.files import find_files, tell_left_out
 from ser_lib.kinds import may_be_audio
-from ser_lib.labels import EMOTIONS
 from ser_lib.leakage import leakage, leakage_table, read_leakage
 from ser_lib.params import make_params
 from ser_lib.plan import find_speakers

@@ -6,7 +6,7 @@ import papermill
 import pytest
 from pydantic import ValidationError
 
-from ser_lib.errors import ParameterError, SerError
+from ser_lib.core.errors import ParameterError, SerError
 from ser_lib.params import Params, load_params, locate, make_params, project_root, resolve, shown
 
 REPO = Path(__file__).resolve().parent.parent

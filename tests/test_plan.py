@@ -8,7 +8,7 @@ import yaml
 from test_records import call, write_record
 
 from ser_lib import plan, runs
-from ser_lib.errors import ParameterError, RunError
+from ser_lib.core.errors import ParameterError, RunError
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import soundfile
 
 from ser_lib import audio, features, preprocess, store, work
 from ser_lib.audio import load_trimmed
+from ser_lib.core.errors import DatasetError, SerError, StageError
 from ser_lib.corpora import find_clips
-from ser_lib.errors import DatasetError, SerError, StageError
 from ser_lib.features import process_audio_file
 from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data

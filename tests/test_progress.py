@@ -8,11 +8,11 @@ import termios
 
 import pytest
 
-from ser_lib.progress import FILE_VARIABLE, stage_line
+from ser_lib.core.progress import FILE_VARIABLE, stage_line
 
 TOLD = """
 import pathlib, sys, time
-from ser_lib.progress import stage_line
+from ser_lib.core.progress import stage_line
 told = pathlib.Path(sys.argv[1])
 with stage_line("03_train", told) as show:
     show("cell 3 of 9 · Train")
@@ -59,7 +59,7 @@ def test_line_is_silent_without_a_terminal(tmp_path, capsys):
 
 
 def test_bar_in_a_kernel_tells_its_runner(tmp_path, monkeypatch):
-    from ser_lib import progress
+    from ser_lib.core import progress
 
     told = tmp_path / "told"
     monkeypatch.setenv(FILE_VARIABLE, str(told))

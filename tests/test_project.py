@@ -13,7 +13,8 @@ import nbformat
 import pytest
 import yaml
 
-from ser_lib import colab, runs
+from ser_lib import runs
+from ser_lib.core import colab
 from ser_lib.corpora import get_corpus
 from ser_lib.manifest import read_manifest
 from ser_lib.params import Params

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from ser_lib import cli, records
-from ser_lib.errors import RunError
-from ser_lib.labels import EMOTIONS
+from ser_lib.core.errors import RunError
+from ser_lib.core.labels import EMOTIONS
 from ser_lib.params import make_params
 from ser_lib.studies import write_study
 

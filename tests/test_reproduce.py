@@ -4,7 +4,7 @@ import pytest
 import yaml
 from test_records import write_record
 
-from ser_lib.errors import RunError
+from ser_lib.core.errors import RunError
 from ser_lib.manifest import Environment
 from ser_lib.records import find_record
 from ser_lib.reproduce import environment_differences, hold_against, values_of

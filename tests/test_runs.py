@@ -22,8 +22,8 @@ import yaml
 
 from ser_lib import notebooks, redact, runs
 from ser_lib.cli import main
-from ser_lib.errors import ParameterError, RunError
-from ser_lib.labels import EMOTIONS
+from ser_lib.core.errors import ParameterError, RunError
+from ser_lib.core.labels import EMOTIONS
 from ser_lib.params import Params, make_params
 
 REPO = Path(__file__).resolve().parent.parent

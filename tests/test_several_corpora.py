@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ser_lib.errors import DatasetError, ParameterError
+from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
 from ser_lib.split import split_data

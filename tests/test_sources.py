@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from ser_lib import runs, sources
-from ser_lib.errors import RunError
+from ser_lib.core.errors import RunError
 from ser_lib.manifest import Manifest, Stage, read_manifest
 
 REPO = Path(__file__).resolve().parent.parent

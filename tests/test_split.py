@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from ser_lib.errors import DatasetError, ParameterError, SerError, StageError
-from ser_lib.labels import EMOTIONS
+from ser_lib.core.errors import DatasetError, ParameterError, SerError, StageError
+from ser_lib.core.labels import EMOTIONS
 from ser_lib.leakage import leakage, leakage_table, read_leakage
 from ser_lib.params import make_params
 from ser_lib.settings import AudioSettings

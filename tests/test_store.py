@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from ser_lib import store
-from ser_lib.errors import StageError
-from ser_lib.labels import EMOTIONS
+from ser_lib.core.errors import StageError
+from ser_lib.core.labels import EMOTIONS
 from ser_lib.params import make_params
 from ser_lib.settings import AudioSettings
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from ser_lib import metrics, summary
-from ser_lib.labels import EMOTIONS
+from ser_lib.core.labels import EMOTIONS
 
 
 def results_of(y_true, y_pred, **more):

@@ -14,8 +14,8 @@ import yaml
 from test_records import write_full_record, write_record
 from test_runs import SER
 
-from ser_lib.errors import BundleError
-from ser_lib.foreign import printable
+from ser_lib.core.errors import BundleError
+from ser_lib.core.foreign import printable
 from ser_lib.studies import write_study
 
 EVIL = "x\x1b[31m\x1b]0;title\x07\x9b2J\x85\r\b\x7f\u202egnp.\u200b"
@@ -187,7 +187,7 @@ def test_nothing_from_elsewhere_steers_a_terminal(hostile):
 def test_data_for_other_programs_are_what_they_are(hostile):
     code = f"""
 import sys
-from ser_lib.terminal import guard_terminal, write_data
+from ser_lib.core.terminal import guard_terminal, write_data
 guard_terminal()
 write_data({EVIL!r})
 sys.stdout.flush()

@@ -14,7 +14,7 @@ from test_records import call
 
 from ser_lib import audio, timeline
 from ser_lib.bundle import load_bundle
-from ser_lib.errors import AudioError
+from ser_lib.core.errors import AudioError
 from ser_lib.predict import predict_emotion_from_file
 
 REPO = Path(__file__).resolve().parent.parent

@@ -10,8 +10,8 @@ from test_project import REPO
 
 from ser_lib.audio import bandwidth, load_audio, peak_level
 from ser_lib.bundle import load_bundle
+from ser_lib.core.errors import AudioError
 from ser_lib.degrade import degrade
-from ser_lib.errors import AudioError
 from ser_lib.settings import AudioSettings
 from ser_lib.typical import Measures, Typical, kinds_of, learn_typical, summarize_features
 

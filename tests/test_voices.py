@@ -11,7 +11,7 @@ from test_records import call
 
 from ser_lib.audio import load_audio
 from ser_lib.bundle import load_bundle
-from ser_lib.errors import BundleError, ParameterError
+from ser_lib.core.errors import BundleError, ParameterError
 from ser_lib.normalize import Statistics
 from ser_lib.voices import measure_voice, save_voice, with_voice
 

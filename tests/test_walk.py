@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ser_lib import check, files, registry
+from ser_lib.core.errors import DatasetError
 from ser_lib.corpora import find_clips
-from ser_lib.errors import DatasetError
 
 LEAVES = "it is a link that leads out of the folder; put what it leads to in its place"
 NO_FILE = "this is not a file"

@@ -24,12 +24,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from ser_lib.core.errors import DatasetError, ParameterError
+from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora import crema_d, demo, emodb, own, ravdess, savee, tess
 from ser_lib.corpora.base import UNKNOWN, Name, NotUsedError
 from ser_lib.corpora.walk import SEARCHED, Seen, walk, why_not
-from ser_lib.errors import DatasetError, ParameterError
 from ser_lib.kinds import named_audio, suffix_of
-from ser_lib.labels import EMOTIONS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,9 +18,9 @@ from pathlib import Path, PurePath
 
 import espeakng_loader
 
+from ser_lib.core.errors import DatasetError
 from ser_lib.corpora import tess
 from ser_lib.corpora.base import Name
-from ser_lib.errors import DatasetError
 
 NAME = "DEMO"
 ABOUT = "SYNTHETIC voices made by espeak-ng, for trying the project out. Accuracy on them says nothing about people."

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from ser_lib.core.errors import DatasetError
 from ser_lib.corpora.walk import why_not
-from ser_lib.errors import DatasetError
 
 
 def read_rows(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -5,8 +5,8 @@ Names read `OAF_back_angry.wav`: speaker, word, emotion.
 
 from pathlib import PurePath
 
+from ser_lib.core.labels import EMOTIONS as SEVEN
 from ser_lib.corpora.base import Dataset, Name
-from ser_lib.labels import EMOTIONS as SEVEN
 
 NAME = "TESS"
 ABOUT = "Toronto emotional speech set: recordings of two actresses speaking 200 words in seven emotions."

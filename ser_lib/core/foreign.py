@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import StringConstraints
 
-from ser_lib.errors import ParameterError
+from ser_lib.core.errors import ParameterError
 
 LARGEST_YAML = 50_000
 """Bytes that a parameter file may have; the largest of this project has a tenth of it."""

@@ -11,7 +11,7 @@ class SerError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Show one line in a notebook instead of a traceback (IPython's hook)."""
-        from ser_lib.foreign import printable  # which knows these errors
+        from ser_lib.core.foreign import printable  # which knows these errors
 
         return [f"{type(self).__name__}: {printable(str(self))}"]
 

@@ -1,7 +1,7 @@
 """Colab: the first cell of every notebook, results on Drive, and a file from the user's computer.
 
 `REPOSITORY` is the one place that knows the project's address. After changing it, run
-`python -m ser_lib.colab` (or `make notebooks`), which writes it into every notebook's first cell.
+`python -m ser_lib.core.colab` (or `make notebooks`), which writes it into every notebook's first cell.
 """
 
 import shutil
@@ -29,7 +29,7 @@ if "google.colab" in sys.modules and not os.path.isfile("pyproject.toml"):
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "ser_lib"], check=True)
     sys.path.insert(0, os.path.abspath("ser_lib"))
 
-    from ser_lib import colab
+    from ser_lib.core import colab
 
     colab.keep_on_drive()"""
 

@@ -23,7 +23,7 @@ from typing import TypeVar
 import numpy as np
 import platformdirs
 
-from ser_lib.errors import ParameterError
+from ser_lib.core.errors import ParameterError
 from ser_lib.params import from_here
 
 _PATIENCE = 30.0

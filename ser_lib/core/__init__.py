@@ -1,0 +1,1 @@
+"""What knows nothing about speech: errors, labels, limits for foreign text, the cache, progress."""
