@@ -24,14 +24,14 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from ser_lib.audio.features import process_audio_file
+from ser_lib.audio.settings import AudioSettings
 from ser_lib.bundle import load_bundle, save_bundle
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora import find_clips
-from ser_lib.features import process_audio_file
 from ser_lib.manifest import describe_environment
 from ser_lib.params import Params
 from ser_lib.predict import predict_emotion_from_file
-from ser_lib.settings import AudioSettings
 from ser_lib.store import SPLIT_FILE, ProcessedData, write_text
 
 HERE = Path(__file__).resolve().parent

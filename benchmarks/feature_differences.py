@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from ser_lib.features import process_audio_file
+from ser_lib.audio.features import process_audio_file
+from ser_lib.audio.settings import AudioSettings
 from ser_lib.params import Params
-from ser_lib.settings import AudioSettings
 
 EVERY = 20
 """One file in so many is measured."""

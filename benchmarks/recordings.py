@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ser_lib.audio import load_audio, resample
+from ser_lib.audio.signal import load_audio, resample
 from ser_lib.corpora import audio_files, get_corpus
 
 RATE = 24414

@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "load_params": "params",
     "preprocess_data": "preprocess",
-    "process_audio_file": "features",
+    "process_audio_file": "audio.features",
     "plot_history": "plots",
     "evaluate_model": "evaluate",
     "load_bundle": "bundle",

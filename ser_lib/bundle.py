@@ -14,14 +14,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_lib.answer import UNSURE_BELOW, Prediction, to_prediction
+from ser_lib.audio.normalize import Statistics, find_statistics, normalize, restore
+from ser_lib.audio.settings import AudioSettings, Backend
 from ser_lib.backends import checked, first_line, load_keras, load_onnx, try_model
 from ser_lib.calibrate import RANGE, calibrate
 from ser_lib.core.errors import AudioError, BundleError, ParameterError, StageError
 from ser_lib.core.foreign import read_json
 from ser_lib.core.labels import in_order, is_emotion
-from ser_lib.normalize import Statistics, find_statistics, normalize, restore
 from ser_lib.params import Params, locate, printable, shown
-from ser_lib.settings import AudioSettings, Backend
 from ser_lib.store import (
     BUNDLE_FILE,
     LICENCE_FILE,
@@ -107,8 +107,8 @@ class Bundle:
 
     def hear_unscaled(self, signal: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, Measures]:
         """What `hear` gives, before anything of a speaker is taken out."""
-        from ser_lib.audio import trim_steps  # librosa, which stored features do not need
-        from ser_lib.features import analyse_trimmed, to_features
+        from ser_lib.audio.features import analyse_trimmed, to_features
+        from ser_lib.audio.signal import trim_steps  # librosa, which stored features do not need
 
         settings = self.info.settings
         with _own_settings():
@@ -163,8 +163,8 @@ class Bundle:
         AudioError
             If the signal cannot be used.
         """
-        from ser_lib.audio import to_mono
-        from ser_lib.channels import ChannelLevels
+        from ser_lib.audio.channels import ChannelLevels
+        from ser_lib.audio.signal import to_mono
 
         channels, rate, levels = to_channels(signal), to_rate(sampling_rate), ChannelLevels()
         mono = to_mono(channels)

@@ -198,7 +198,7 @@ def _examine(
 
 
 def _listen(path: Path) -> _Audio:
-    from ser_lib.audio import load_audio  # only needed where something is wrong
+    from ser_lib.audio.signal import load_audio  # only needed where something is wrong
 
     try:
         signal, _ = load_audio(path)

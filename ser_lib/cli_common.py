@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ser_lib.audio.settings import Backend
 from ser_lib.core.errors import RunError
 from ser_lib.core.terminal import write_data
 from ser_lib.params import from_here, locate, printable, resolve
-from ser_lib.settings import Backend
 from ser_lib.store import BUNDLE_FILE
 
 if TYPE_CHECKING:

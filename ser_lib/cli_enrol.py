@@ -22,7 +22,7 @@ def enrol(
 
     The clips need no labels. They should hold all kinds of speech: only of angry clips, anger becomes what is usual.
     """
-    from ser_lib.audio import load_audio
+    from ser_lib.audio.signal import load_audio
     from ser_lib.cli_common import load_run, which_run
     from ser_lib.files import find_files, tell_left_out
     from ser_lib.voices import FEWEST_CLIPS, check_name, measure_voice, save_voice

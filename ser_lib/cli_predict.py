@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ser_lib.answer import UNSURE_BELOW
+from ser_lib.audio.settings import Backend
 from ser_lib.cli_answers import Csv, Json, Lines, growing, unfinished
 from ser_lib.cli_common import (
     STDIN,
@@ -24,7 +25,6 @@ from ser_lib.cli_common import (
 from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
 from ser_lib.params import from_here, printable
-from ser_lib.settings import Backend
 
 if TYPE_CHECKING:
     from ser_lib.answer import Answer
@@ -154,7 +154,7 @@ def _give(answers: Iterator["Answer"], outputs: list[Csv | Json | Lines]) -> tup
 def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, channel: str | None, speaker: str | None) -> None:
     """Picture of what the answer for a file rests on."""
     from ser_lib import plots
-    from ser_lib.audio import load_recording, prepare_signal
+    from ser_lib.audio.signal import load_recording, prepare_signal
     from ser_lib.explain import occlude
 
     recording, settings = load_recording(file, channel=channel), bundle.info.settings
@@ -196,8 +196,8 @@ def _spoken(files: Iterable[tuple[Path, str]], channel: str | None) -> Iterator[
 
 def _channels_of(file: Path) -> list[str | None]:
     """What the channels of a file are called; None alone where there is one, or where the file cannot be read."""
-    from ser_lib.audio import read_blocks
-    from ser_lib.channels import channel_names
+    from ser_lib.audio.channels import channel_names
+    from ser_lib.audio.signal import read_blocks
 
     try:
         channels, _ = next(read_blocks(file))

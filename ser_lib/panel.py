@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from ser_lib import plots
 from ser_lib.answer import UNSURE_BELOW
-from ser_lib.audio import load_recording, prepare_signal, trim_bounds
+from ser_lib.audio.signal import load_recording, prepare_signal, trim_bounds
 from ser_lib.bundle import Bundle
 from ser_lib.core.errors import SerError, StageError
 from ser_lib.examples import tested_files

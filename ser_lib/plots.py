@@ -12,9 +12,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.labels import EMOTIONS, in_order, shown_as
 from ser_lib.explain import Occlusion
-from ser_lib.settings import AudioSettings
 from ser_lib.store import whole_file
 
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import TypeAdapter
 
+from ser_lib.audio.normalize import Statistics
+from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.errors import StageError
 from ser_lib.core.labels import EMOTIONS, all_labels, in_order
-from ser_lib.normalize import Statistics
 from ser_lib.params import Params, shown
-from ser_lib.settings import AudioSettings
 
 if TYPE_CHECKING:  # pandas and json_tricks take longer to import than a prediction, which needs neither
     import pandas as pd

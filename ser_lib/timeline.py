@@ -17,12 +17,12 @@ import numpy as np
 import soxr
 
 from ser_lib.answer import DIFFERENT_CHANNELS, damage_note
-from ser_lib.audio import average, read_blocks, to_mono
+from ser_lib.audio.channels import ChannelLevels, pick
+from ser_lib.audio.decode import despite_damage
+from ser_lib.audio.signal import average, read_blocks, to_mono
 from ser_lib.bundle import Bundle
-from ser_lib.channels import ChannelLevels, pick
 from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
-from ser_lib.decoder import despite_damage
 from ser_lib.typical import kinds_of
 
 if TYPE_CHECKING:

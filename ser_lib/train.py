@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ser_lib.audio.normalize import Statistics
 from ser_lib.augment import augment
 from ser_lib.backends import load_onnx
 from ser_lib.bundle import save_bundle
@@ -25,7 +26,6 @@ from ser_lib.model import (
     save_model,
     set_seed,
 )
-from ser_lib.normalize import Statistics
 from ser_lib.onnx_export import export_onnx
 from ser_lib.params import Params
 from ser_lib.store import ProcessedData, load_sets, load_split, whole_file, write_json, write_text

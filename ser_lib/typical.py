@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from ser_lib.normalize import Statistics
-from ser_lib.settings import AudioSettings
+from ser_lib.audio.normalize import Statistics
+from ser_lib.audio.settings import AudioSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,7 @@ def kinds_of(unlike: tuple[str, ...]) -> str:
 
 def measure_steps(steps: dict[str, np.ndarray], sampling_rate: int, settings: AudioSettings) -> Measures:
     """Measures of a signal from what `audio.trim_steps` made of it; `sampling_rate` (Hz) is its own."""
-    from ser_lib.audio import bandwidth, peak_level  # librosa, which stored features do not need
+    from ser_lib.audio.signal import bandwidth, peak_level  # librosa, which stored features do not need
 
     decoded, trimmed = steps["decoded"], steps["trimmed"]
     band = bandwidth(trimmed, settings.sampling_rate)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_lib import audio
+from ser_lib.audio import signal as audio
+from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.errors import AudioError
-from ser_lib.settings import AudioSettings
 
 RATE = 24414
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ser_lib import corpora
-from ser_lib.audio import load_audio
+from ser_lib.audio.signal import load_audio
 from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora import CORPORA, Skipped, crema_d, find_clips, find_corpora, own, ravdess, savee

@@ -15,8 +15,8 @@ from test_audio import noise, sine
 from test_records import call
 from test_store import run_python
 
-from ser_lib import decoder
-from ser_lib.audio import load_audio, load_recording, read_blocks
+from ser_lib.audio import decode as decoder
+from ser_lib.audio.signal import load_audio, load_recording, read_blocks
 from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import AudioError, DamagedAudio
 from ser_lib.params import make_params
@@ -64,7 +64,7 @@ def deadly(tmp_path, monkeypatch):
         def kill(event, arguments):
             if event == "open" and "deadly" in str(arguments[0]):
                 os.kill(os.getpid(), signal.SIGSEGV)
-        if "ser_lib.av_child" in sys.orig_argv:
+        if "ser_lib.audio.av_child" in sys.orig_argv:
             sys.addaudithook(kill)
     """
     (tmp_path / "hooks").mkdir()
@@ -179,7 +179,7 @@ def test_file_that_is_not_heard_to_its_end_leaves_the_next_one_alone(tmp_path):
 def test_script_without_a_main_guard_decodes(tmp_path):
     path = stereo_film(tmp_path / "a.m4a")
     (tmp_path / "script.py").write_text(
-        f"from ser_lib.audio import load_audio\nprint(len(load_audio({str(path)!r})[0]))\n"
+        f"from ser_lib.audio.signal import load_audio\nprint(len(load_audio({str(path)!r})[0]))\n"
     )
     done = run_python("import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')", tmp_path / "script.py")
     assert (done.returncode, done.stderr) == (0, "") and int(done.stdout) >= RATE
@@ -190,7 +190,7 @@ def test_decoder_ends_with_its_parent(tmp_path, end):
     path = stereo_film(tmp_path / "a.m4a")
     code = f"""
 import os, signal, sys
-from ser_lib import decoder
+from ser_lib.audio import decode as decoder
 list(decoder.decode(sys.argv[1], block=1000))
 print(decoder._idle[os.getpid()][0]._process.pid, flush=True)
 {end}
@@ -213,7 +213,7 @@ def test_forked_process_has_a_decoder_of_its_own(tmp_path):
     expected = len(load_audio(path)[0])
     code = """
 import os, sys
-from ser_lib.audio import load_audio
+from ser_lib.audio.signal import load_audio
 load_audio(sys.argv[1])
 child = os.fork()
 size = len(load_audio(sys.argv[1])[0])

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_lib import degrade, work
-from ser_lib.audio import load_audio
+from ser_lib.audio import clips as work
+from ser_lib.audio import degrade
+from ser_lib.audio.features import process_audio_file
+from ser_lib.audio.settings import AudioSettings
+from ser_lib.audio.signal import load_audio
 from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import AudioError
-from ser_lib.features import process_audio_file
-from ser_lib.settings import AudioSettings
 
 RATE = 24414
 SHA256 = hashlib.sha256(b"a clip").hexdigest()

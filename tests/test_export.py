@@ -16,9 +16,9 @@ from test_records import call
 from test_store import run_python
 
 from ser_lib import export
+from ser_lib.audio.features import process_audio_file
 from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import BundleError, StageError
-from ser_lib.features import process_audio_file
 from ser_lib.predict import predict_emotion_from_file
 from ser_lib.store import file_hash
 

@@ -9,9 +9,9 @@ import soundfile
 import soxr
 from test_audio import settings
 
-from ser_lib.audio import finish_steps
+from ser_lib.audio.features import analyse, analyse_trimmed, extract_features, pool, process_audio_file, to_features
+from ser_lib.audio.signal import finish_steps
 from ser_lib.core.errors import AudioError, ParameterError
-from ser_lib.features import analyse, analyse_trimmed, extract_features, pool, process_audio_file, to_features
 
 RATE = 24414
 

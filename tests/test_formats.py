@@ -8,7 +8,7 @@ import soundfile
 from test_audio import best_correlation
 from test_project import REPO
 
-from ser_lib.audio import load_audio
+from ser_lib.audio.signal import load_audio
 from ser_lib.bundle import load_bundle
 from ser_lib.predict import predict_emotion_from_file
 

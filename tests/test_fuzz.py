@@ -27,10 +27,10 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from test_formats import compression
 from test_project import REPO
 
-from ser_lib.audio import load_recording, read_blocks
+from ser_lib.audio.decode import despite_damage
+from ser_lib.audio.signal import load_recording, read_blocks
 from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import AudioError, BundleError, StageError
-from ser_lib.decoder import despite_damage
 
 set_hypothesis_home_dir(REPO / ".pytest_cache" / "hypothesis")  # it keeps notes even without a database
 TIMES = int(os.environ.get("SER_FUZZ", "1"))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from ser_lib.audio.normalize import Statistics, find_statistics, normalize, speaker_statistics
 from ser_lib.core.errors import BundleError
-from ser_lib.normalize import Statistics, find_statistics, normalize, speaker_statistics
 
 SPEAKERS = np.array(["a", "b", "a"])
 

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from ser_lib import plots
+from ser_lib.audio.settings import AudioSettings
 from ser_lib.explain import Occlusion
-from ser_lib.settings import AudioSettings
 
 SETTINGS = AudioSettings(
     sampling_rate=8000,

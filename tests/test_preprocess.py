@@ -10,14 +10,17 @@ import pandas as pd
 import pytest
 import soundfile
 
-from ser_lib import audio, features, preprocess, store, work
-from ser_lib.audio import load_trimmed
+from ser_lib import preprocess, store
+from ser_lib.audio import clips as work
+from ser_lib.audio import features
+from ser_lib.audio import signal as audio
+from ser_lib.audio.features import process_audio_file
+from ser_lib.audio.settings import AudioSettings
+from ser_lib.audio.signal import load_trimmed
 from ser_lib.core.errors import DatasetError, SerError, StageError
 from ser_lib.corpora import find_clips
-from ser_lib.features import process_audio_file
 from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
-from ser_lib.settings import AudioSettings
 from ser_lib.store import load_processed
 
 RATE = 24414

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from ser_lib import store
+from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.errors import StageError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.params import make_params
-from ser_lib.settings import AudioSettings
 
 SETTINGS = AudioSettings(
     sampling_rate=24414,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_lib.audio import load_audio, resample
+from ser_lib.audio.signal import load_audio, resample
 from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
 from ser_lib.split import split_data

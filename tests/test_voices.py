@@ -9,10 +9,10 @@ import pytest
 from test_project import REPO
 from test_records import call
 
-from ser_lib.audio import load_audio
+from ser_lib.audio.normalize import Statistics
+from ser_lib.audio.signal import load_audio
 from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import BundleError, ParameterError
-from ser_lib.normalize import Statistics
 from ser_lib.voices import measure_voice, save_voice, with_voice
 
 RATE = 24414

@@ -14,9 +14,9 @@ import scipy.fft
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ser_lib.audio import load_audio, resample
+from ser_lib.audio.settings import AudioSettings
+from ser_lib.audio.signal import load_audio, resample
 from ser_lib.core.errors import AudioError
-from ser_lib.settings import AudioSettings
 
 _BAND = (300.0, 3400.0)
 """Hz that are compared: those of a telephone, which every codec keeps."""

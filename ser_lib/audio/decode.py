@@ -24,9 +24,9 @@ _idle: dict[int, list["_Child"]] = {}
 class _Child:
     def __init__(self) -> None:
         # the child must find what this process finds, and nothing in the folder that it happens to be in
-        path = [*filter(None, sys.path), str(Path(__file__).resolve().parents[1])]
+        path = [*filter(None, sys.path), str(Path(__file__).resolve().parents[2])]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ser_lib.av_child"],
+            [sys.executable, "-P", "-m", "ser_lib.audio.av_child"],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ser_lib.audio import resample
+from ser_lib.audio.signal import resample
 from ser_lib.core.errors import AudioError
 
 DEGRADE_VERSION = 1

@@ -17,11 +17,11 @@ import scipy.fft
 import soundfile
 import soxr
 
-from ser_lib.channels import ChannelLevels, pick
+from ser_lib.audio.channels import ChannelLevels, pick
+from ser_lib.audio.decode import decode, despite_damage
+from ser_lib.audio.headless import describe_raw, is_unfinished
+from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.errors import AudioError, DamagedAudio
-from ser_lib.decoder import decode, despite_damage
-from ser_lib.headless import describe_raw, is_unfinished
-from ser_lib.settings import AudioSettings
 
 with warnings.catch_warnings():  # pydub warns of the ffmpeg program, which this project does without
     warnings.simplefilter("ignore")

@@ -13,10 +13,10 @@ import numpy as np
 import scipy.fft
 import scipy.sparse
 
-from ser_lib.audio import finish_steps, load_audio, trim_steps
+from ser_lib.audio.settings import AudioSettings
+from ser_lib.audio.signal import finish_steps, load_audio, trim_steps
 from ser_lib.core.errors import ParameterError
 from ser_lib.params import locate
-from ser_lib.settings import AudioSettings
 
 _SMALLEST_POWER = 1e-10
 _DYNAMIC_RANGE = 80.0
