@@ -26,7 +26,7 @@ def list_corpora() -> None:
 
 
 def _row(corpus: ModuleType) -> tuple[str, ...]:
-    from ser_lib.registry import read_registry
+    from ser_lib.corpora.files.registry import read_registry
 
     entries = read_registry(corpus)
     return (
@@ -43,7 +43,7 @@ def _row(corpus: ModuleType) -> tuple[str, ...]:
 
 def _way(corpus: ModuleType) -> str:
     """How one gets a corpus."""
-    from ser_lib.registry import read_registry
+    from ser_lib.corpora.files.registry import read_registry
 
     if hasattr(corpus, "DOWNLOAD"):
         return "downloads"
@@ -54,7 +54,7 @@ def _way(corpus: ModuleType) -> str:
 
 def _there(corpus: ModuleType, entries: dict) -> str:
     """Where the corpus lies and how many of its files, by their names alone."""
-    from ser_lib.registry import audio_below, names_of
+    from ser_lib.corpora.files.registry import audio_below, names_of
 
     folder = default_folder(corpus)
     files = audio_below(folder, corpus) if folder.is_dir() else []
@@ -88,7 +88,7 @@ def get(
 
     The licence is shown, and must be accepted. The same command again goes on where it stopped.
     """
-    from ser_lib.registry import named_corpus
+    from ser_lib.corpora.files.registry import named_corpus
 
     corpus = named_corpus(name)
     folder = default_folder(corpus) if to is None else from_here(to)
@@ -112,7 +112,7 @@ def _make(corpus: ModuleType, folder: Path) -> None:
 
 
 def _show(corpus: ModuleType, folder: Path) -> None:
-    from ser_lib.registry import read_registry
+    from ser_lib.corpora.files.registry import read_registry
 
     entries = read_registry(corpus)
     print(f"{corpus.NAME}: {corpus.ABOUT}")
@@ -140,7 +140,7 @@ def _ask(corpus: ModuleType) -> None:
 
 
 def _fetch(corpus: ModuleType, folder: Path) -> None:
-    from ser_lib.fetch import GO_ON, fetch_corpus
+    from ser_lib.corpora.files.fetch import GO_ON, fetch_corpus
 
     try:
         n_fetched = fetch_corpus(corpus, folder)
@@ -164,7 +164,7 @@ def check(
     What is missing, extra, duplicated or altered is named. The exit status is 1 unless every file is there, whole,
     unaltered and once; files that are none of the corpus do not change it.
     """
-    from ser_lib.check import check_folder, describe, verdict
+    from ser_lib.corpora.files.check import check_folder, describe, verdict
 
     report = check_folder(locate(path), corpus)
     print(f"{describe(report, every=every)}\n\n{verdict(report)}")

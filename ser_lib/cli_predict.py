@@ -171,7 +171,7 @@ def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
 
     What is left out is told.
     """
-    from ser_lib.files import find_files, tell_left_out
+    from ser_lib.corpora.find import find_files, tell_left_out
     from ser_lib.store import write_temporary
 
     files, left_out = [], []

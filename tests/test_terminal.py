@@ -27,7 +27,7 @@ import sys, threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 import requests
-from ser_lib import fetch
+from ser_lib.corpora.files import fetch
 from ser_lib.cli import main
 
 class Answer(BaseHTTPRequestHandler):

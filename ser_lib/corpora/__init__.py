@@ -28,8 +28,8 @@ from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora import crema_d, demo, emodb, own, ravdess, savee, tess
 from ser_lib.corpora.base import UNKNOWN, Name, NotUsedError
+from ser_lib.corpora.kinds import named_audio, suffix_of
 from ser_lib.corpora.walk import SEARCHED, Seen, walk, why_not
-from ser_lib.kinds import named_audio, suffix_of
 
 if TYPE_CHECKING:
     import pandas as pd

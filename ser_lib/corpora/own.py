@@ -7,8 +7,8 @@ from pathlib import Path, PurePath
 
 from ser_lib.core.labels import EMOTIONS as SEVEN
 from ser_lib.corpora.base import UNKNOWN, Name
+from ser_lib.corpora.kinds import may_be_audio as is_audio  # noqa: F401 - a part of what a corpus is
 from ser_lib.corpora.table import read_rows
-from ser_lib.kinds import may_be_audio as is_audio  # noqa: F401 - a part of what a corpus is
 
 NAME = "OWN"
 ABOUT = "A folder of your own recordings."

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path, PurePath, PurePosixPath
 
 from ser_lib.core.errors import DatasetError
-from ser_lib.registry import Entry
+from ser_lib.corpora.files.registry import Entry
 
 _SLACK = 1 << 20
 """Bytes that an archive may hold beyond twice what the corpus's files take."""

@@ -4,7 +4,7 @@ import glob
 import re
 from pathlib import Path
 
-from ser_lib.kinds import may_be_audio, tell_kinds
+from ser_lib.corpora.kinds import may_be_audio, tell_kinds
 
 _PATTERN = re.compile(r"[*?\[]")
 
