@@ -28,7 +28,7 @@ from ser_lib.audio.features import analyse_trimmed, to_features
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import load_trimmed, resample
 from ser_lib.core.labels import EMOTIONS
-from ser_lib.model import build_model, keras, predict_probabilities, set_seed
+from ser_lib.model.network import build_model, keras, predict_probabilities, set_seed
 from ser_lib.params import AUGMENTATIONS, make_params
 from ser_lib.preprocess import preprocess_data
 from ser_lib.store import ProcessedData, one_hot

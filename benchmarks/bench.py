@@ -26,10 +26,10 @@ import psutil
 
 from ser_lib.audio.features import process_audio_file
 from ser_lib.audio.settings import AudioSettings
-from ser_lib.bundle import load_bundle, save_bundle
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora import find_clips
 from ser_lib.manifest import describe_environment
+from ser_lib.model.bundle import load_bundle, save_bundle
 from ser_lib.params import Params
 from ser_lib.predict import predict_emotion_from_file
 from ser_lib.store import SPLIT_FILE, ProcessedData, write_text
@@ -177,8 +177,8 @@ class _Memory:
 
 def make_bundle(folder: Path, file: Path) -> None:
     """Save a bundle of the plain model, untrained: the time of a prediction does not depend on its weights."""
-    from ser_lib.model import build_model, save_model, set_seed
-    from ser_lib.onnx_export import export_onnx
+    from ser_lib.model.network import build_model, save_model, set_seed
+    from ser_lib.model.onnx import export_onnx
 
     set_seed(0)
     params = Params(OUTPUT_DIR=str(folder))

@@ -17,7 +17,7 @@ import numpy as np
 from ser_lib import load_bundle
 from ser_lib.audio.normalize import speaker_statistics
 from ser_lib.audio.signal import load_audio
-from ser_lib.bundle import Bundle
+from ser_lib.model.bundle import Bundle
 
 RUNS = {
     "plain, OAF → YAF": "tess_oaf_yaf_s0",

@@ -21,7 +21,7 @@ _PUBLIC = {
     "process_audio_file": "audio.features",
     "plot_history": "plots",
     "evaluate_model": "evaluate",
-    "load_bundle": "bundle",
+    "load_bundle": "model.bundle",
     "predict_emotion_from_file": "predict",
 }
 __all__ = ["__version__", *_PUBLIC]

@@ -17,7 +17,7 @@ from ser_lib.store import BUNDLE_FILE
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ser_lib.bundle import Bundle
+    from ser_lib.model.bundle import Bundle
 
 STDIN = "-"
 RunOption = Annotated[
@@ -38,7 +38,7 @@ def which_run(run: str | None) -> str:
 
 def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
     """Load the bundle of a run, or the one at a path; of a demo model, warn that it has never heard a person."""
-    from ser_lib.bundle import load_bundle
+    from ser_lib.model.bundle import load_bundle
 
     bundle = load_bundle(bundle_folder(run, backend), backend=backend)
     if bundle.info.corpora == ["DEMO"]:

@@ -25,7 +25,7 @@ def enrol(
     from ser_lib.audio.signal import load_audio
     from ser_lib.cli_common import load_run, which_run
     from ser_lib.corpora.find import find_files, tell_left_out
-    from ser_lib.voices import FEWEST_CLIPS, check_name, measure_voice, save_voice
+    from ser_lib.model.voices import FEWEST_CLIPS, check_name, measure_voice, save_voice
 
     name = check_name(name or Path(os.path.realpath(folder)).name)
     bundle = load_run(which_run(run))

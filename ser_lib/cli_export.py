@@ -23,7 +23,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a run's model with all that prediction needs into one zip file, for use elsewhere."""
-    from ser_lib.export import export_bundle
+    from ser_lib.model.archive import export_bundle
 
     if len(given) > 2 or (len(given) == 1 and not given[0].endswith(".zip")):
         raise typer.BadParameter(f"a run and a zip file, or a zip file alone, is what it takes. Got {' '.join(given)}.")
@@ -36,7 +36,7 @@ def export(
 
 def _parts(run: str) -> dict[str, Path]:
     """Files of a run's bundle by name; the Keras model, which a record lacks, only where the run was made here."""
-    from ser_lib.bundle import read_bundle_info
+    from ser_lib.model.bundle import read_bundle_info
     from ser_lib.store import file_hash
 
     folders = [bundle_folder(run, backend) for backend in ("onnx", "keras")]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ser_lib.answer import UNSURE_BELOW, damage_note
 from ser_lib.cli_common import (
     STDIN,
     RunOption,
@@ -22,13 +21,14 @@ from ser_lib.cli_common import (
 )
 from ser_lib.cli_timeline import TIMELINE_HEAD, timeline_line
 from ser_lib.core.errors import AudioError
+from ser_lib.model.prediction import UNSURE_BELOW, damage_note
 from ser_lib.params import from_here, printable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ser_lib.bundle import Bundle
     from ser_lib.listen import Window
+    from ser_lib.model.bundle import Bundle
 
 
 def listen(

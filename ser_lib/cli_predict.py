@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ser_lib.answer import UNSURE_BELOW
 from ser_lib.audio.settings import Backend
 from ser_lib.cli_answers import Csv, Json, Lines, growing, unfinished
 from ser_lib.cli_common import (
@@ -24,11 +23,12 @@ from ser_lib.cli_common import (
 )
 from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
+from ser_lib.model.prediction import UNSURE_BELOW
 from ser_lib.params import from_here, printable
 
 if TYPE_CHECKING:
-    from ser_lib.answer import Answer
-    from ser_lib.bundle import Bundle
+    from ser_lib.model.bundle import Bundle
+    from ser_lib.model.prediction import Answer
 
 MANY = 10
 """Files from which on a bar shows how far it is."""
@@ -84,7 +84,7 @@ def predict(
     run = which_run(run)
     bundle = load_run(run, backend)
     if speaker is not None and speaker not in bundle.info.speakers:
-        from ser_lib.voices import with_voice
+        from ser_lib.model.voices import with_voice
 
         bundle, speaker = with_voice(bundle, speaker), None
     over_time = window is not None or hop is not None
@@ -155,7 +155,7 @@ def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, channel: str | None,
     """Picture of what the answer for a file rests on."""
     from ser_lib import plots
     from ser_lib.audio.signal import load_recording, prepare_signal
-    from ser_lib.explain import occlude
+    from ser_lib.model.explain import occlude
 
     recording, settings = load_recording(file, channel=channel), bundle.info.settings
     signal = recording.signal, recording.sampling_rate

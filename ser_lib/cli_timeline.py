@@ -13,7 +13,7 @@ from ser_lib.params import from_here, printable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ser_lib.bundle import Bundle
+    from ser_lib.model.bundle import Bundle
 
 TIMELINE_HEAD = " start (s)   end (s)  emotion     confidence"
 

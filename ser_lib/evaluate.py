@@ -14,11 +14,11 @@ from ser_lib.audio import clips as work
 from ser_lib.audio.degrade import CONDITIONS
 from ser_lib.audio.parallel import each
 from ser_lib.baselines import predict_baselines
-from ser_lib.bundle import Bundle, BundleInfo
-from ser_lib.calibrate import calibrate
 from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import AudioError, BundleError, StageError
 from ser_lib.core.labels import in_order
+from ser_lib.model.bundle import Bundle, BundleInfo
+from ser_lib.model.calibration import calibrate
 from ser_lib.params import Params
 from ser_lib.store import (
     SPLIT_FILE,

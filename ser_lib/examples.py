@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_lib.bundle import Bundle
 from ser_lib.core.errors import StageError
+from ser_lib.model.bundle import Bundle
 from ser_lib.params import Params, resolve, shown
 from ser_lib.store import read_csv, require
 

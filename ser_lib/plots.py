@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.labels import EMOTIONS, in_order, shown_as
-from ser_lib.explain import Occlusion
+from ser_lib.model.explain import Occlusion
 from ser_lib.store import whole_file
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_lib.answer import UNSURE_BELOW, Answer, Prediction, answer_columns, answer_row
 from ser_lib.audio.signal import load_recording
-from ser_lib.bundle import Bundle
 from ser_lib.core.errors import AudioError
+from ser_lib.model.bundle import Bundle
+from ser_lib.model.prediction import UNSURE_BELOW, Answer, Prediction, answer_columns, answer_row
 from ser_lib.params import Params, locate, printable
 from ser_lib.store import write_csv
 

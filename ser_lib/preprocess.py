@@ -18,9 +18,9 @@ from ser_lib.core.errors import AudioError, DatasetError, StageError
 from ser_lib.corpora import Clip, Skipped, check_told, find_corpora, tell_reasons
 from ser_lib.corpora.kinds import named_audio
 from ser_lib.handover import keep_params
+from ser_lib.model.novelty import Measures
 from ser_lib.params import Params
 from ser_lib.store import ProcessedData, load_processed, save_processed, to_labels, write_csv
-from ser_lib.typical import Measures
 
 
 def preprocess_data(params: Params) -> ProcessedData:

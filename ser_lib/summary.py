@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ser_lib.calibrate import RANGE
 from ser_lib.core.labels import EMOTIONS, in_order, shown_as
+from ser_lib.model.calibration import RANGE
 from ser_lib.store import SETS, UNUSED
 
 UNKNOWN = "unknown"

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from ser_lib.answer import DIFFERENT_CHANNELS, damage_note
 from ser_lib.audio.channels import ChannelLevels, pick
 from ser_lib.audio.decode import despite_damage
 from ser_lib.audio.signal import average, read_blocks, to_mono
-from ser_lib.bundle import Bundle
 from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
-from ser_lib.typical import kinds_of
+from ser_lib.model.bundle import Bundle
+from ser_lib.model.novelty import kinds_of
+from ser_lib.model.prediction import DIFFERENT_CHANNELS, damage_note
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from ser_lib.audio.normalize import Statistics
-from ser_lib.augment import augment
-from ser_lib.backends import load_onnx
-from ser_lib.bundle import save_bundle
-from ser_lib.calibrate import fit_temperature
 from ser_lib.core.errors import SerError, StageError
 from ser_lib.core.progress import progress_bar
 from ser_lib.handover import keep_params
-from ser_lib.model import (
+from ser_lib.model.augment import augment
+from ser_lib.model.backends import load_onnx
+from ser_lib.model.bundle import save_bundle
+from ser_lib.model.calibration import fit_temperature
+from ser_lib.model.network import (
     build_model,
     keras,
     load_model,
@@ -26,7 +26,7 @@ from ser_lib.model import (
     save_model,
     set_seed,
 )
-from ser_lib.onnx_export import export_onnx
+from ser_lib.model.onnx import export_onnx
 from ser_lib.params import Params
 from ser_lib.store import ProcessedData, load_sets, load_split, whole_file, write_json, write_text
 

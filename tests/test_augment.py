@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ser_lib.augment import augment
+from ser_lib.model.augment import augment
 from ser_lib.params import AUGMENTATIONS
 
 SHAPE = (6, 40, 32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from ser_lib.calibrate import calibrate, fit_temperature
+from ser_lib.model.calibration import calibrate, fit_temperature
 
 
 def two_classes(confidence, *, right, wrong):

@@ -18,9 +18,9 @@ from test_store import run_python
 
 from ser_lib import cli_common, cli_predict
 from ser_lib import predict as predict_module
-from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import AudioError
 from ser_lib.corpora.find import find_files
+from ser_lib.model.bundle import load_bundle
 from ser_lib.params import printable
 from ser_lib.predict import predict_emotion_from_file
 

@@ -17,8 +17,8 @@ from test_store import run_python
 
 from ser_lib.audio import decode as decoder
 from ser_lib.audio.signal import load_audio, load_recording, read_blocks
-from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import AudioError, DamagedAudio
+from ser_lib.model.bundle import load_bundle
 from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
 from ser_lib.timeline import predict_timeline, read_envelope, summary_text

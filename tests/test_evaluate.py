@@ -13,11 +13,11 @@ from ser_lib.audio import clips as work
 from ser_lib.audio import degrade
 from ser_lib.audio.features import process_audio_file
 from ser_lib.audio.normalize import Statistics
-from ser_lib.bundle import Bundle
-from ser_lib.calibrate import calibrate
 from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import AudioError, BundleError, RunError, StageError
 from ser_lib.core.labels import EMOTIONS
+from ser_lib.model.bundle import Bundle
+from ser_lib.model.calibration import calibrate
 from ser_lib.params import make_params
 from ser_lib.records import Record
 

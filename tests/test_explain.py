@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ser_lib.explain import occlude
+from ser_lib.model.explain import occlude
 
 NAMES = ["rms", "zcr", "mfcc_1"]
 

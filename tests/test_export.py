@@ -15,10 +15,10 @@ import soundfile
 from test_records import call
 from test_store import run_python
 
-from ser_lib import export
 from ser_lib.audio.features import process_audio_file
-from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import BundleError, StageError
+from ser_lib.model import archive as export
+from ser_lib.model.bundle import load_bundle
 from ser_lib.predict import predict_emotion_from_file
 from ser_lib.store import file_hash
 
@@ -426,7 +426,7 @@ BOMBS = {
 }  # fmt: skip
 LOAD = """
 import pathlib, resource, sys
-from ser_lib.backends import load_onnx
+from ser_lib.model.backends import load_onnx
 
 load_onnx(pathlib.Path(sys.argv[1]))
 size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

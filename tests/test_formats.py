@@ -9,7 +9,7 @@ from test_audio import best_correlation
 from test_project import REPO
 
 from ser_lib.audio.signal import load_audio
-from ser_lib.bundle import load_bundle
+from ser_lib.model.bundle import load_bundle
 from ser_lib.predict import predict_emotion_from_file
 
 _spec = importlib.util.spec_from_file_location("compression", REPO / "benchmarks" / "compression.py")

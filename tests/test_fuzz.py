@@ -29,8 +29,8 @@ from test_project import REPO
 
 from ser_lib.audio.decode import despite_damage
 from ser_lib.audio.signal import load_recording, read_blocks
-from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import AudioError, BundleError, StageError
+from ser_lib.model.bundle import load_bundle
 
 set_hypothesis_home_dir(REPO / ".pytest_cache" / "hypothesis")  # it keeps notes even without a database
 TIMES = int(os.environ.get("SER_FUZZ", "1"))

@@ -15,7 +15,7 @@ from PIL import Image as Picture
 from test_project import REPO
 
 from ser_lib import panel
-from ser_lib.bundle import load_bundle
+from ser_lib.model.bundle import load_bundle
 from ser_lib.params import make_params
 
 RATE = 24414

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from ser_lib import plots
 from ser_lib.audio.settings import AudioSettings
-from ser_lib.explain import Occlusion
+from ser_lib.model.explain import Occlusion
 
 SETTINGS = AudioSettings(
     sampling_rate=8000,

@@ -135,7 +135,7 @@ def test_predict_leaves_nothing_in_the_users_folders(project):
     "entry",
     [
         "from ser_lib import load_bundle; load_bundle(os.path.abspath('reports/demo'))",
-        "import ser_lib.backends as b; b.load_onnx(b.Path('reports/demo/model.onnx'))",
+        "import ser_lib.model.backends as b; b.load_onnx(b.Path('reports/demo/model.onnx'))",
         "from ser_lib import cli; sys.argv[1:] = ['predict', 'x.wav', '--run', 'demo']; cli.main()",
         "import ser_lib, subprocess\nsubprocess.run([sys.executable, '-c', sys.argv[1]])",
     ],

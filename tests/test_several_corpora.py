@@ -108,8 +108,8 @@ def test_test_corpora_without_their_split_are_refused(two):
 
 
 def test_four_emotions_work_from_the_split_to_a_prediction(two):
-    from ser_lib.bundle import load_bundle
     from ser_lib.evaluate import evaluate_baselines, evaluate_model
+    from ser_lib.model.bundle import load_bundle
     from ser_lib.predict import predict_emotion_from_file
     from ser_lib.records import Record
     from ser_lib.train import train_model
@@ -142,8 +142,8 @@ def test_a_folder_of_ones_own_in_mixed_formats_needs_two_parameters(root, write_
     import soundfile
     from test_audio import encode
 
-    from ser_lib.bundle import load_bundle
     from ser_lib.evaluate import evaluate_model
+    from ser_lib.model.bundle import load_bundle
     from ser_lib.predict import predict_emotion_from_file
     from ser_lib.train import train_model
 

@@ -14,8 +14,8 @@ from test_records import call
 
 from ser_lib import timeline
 from ser_lib.audio import signal as audio
-from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import AudioError
+from ser_lib.model.bundle import load_bundle
 from ser_lib.predict import predict_emotion_from_file
 
 REPO = Path(__file__).resolve().parent.parent

@@ -15,11 +15,11 @@ from test_store import run_python, tiny_data
 
 from ser_lib import store, train
 from ser_lib.audio.normalize import Statistics
-from ser_lib.backends import load_onnx
-from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import StageError
-from ser_lib.model import build_model, feature_statistics, keras, load_model, predict_probabilities, save_model
-from ser_lib.onnx_export import export_onnx
+from ser_lib.model.backends import load_onnx
+from ser_lib.model.bundle import load_bundle
+from ser_lib.model.network import build_model, feature_statistics, keras, load_model, predict_probabilities, save_model
+from ser_lib.model.onnx import export_onnx
 from ser_lib.params import make_params
 from ser_lib.train import Batches, best_epoch, make_callbacks, one_decibel, train_model
 

@@ -11,9 +11,9 @@ from test_project import REPO
 from ser_lib.audio.degrade import degrade
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import bandwidth, load_audio, peak_level
-from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import AudioError
-from ser_lib.typical import Measures, Typical, kinds_of, learn_typical, summarize_features
+from ser_lib.model.bundle import load_bundle
+from ser_lib.model.novelty import Measures, Typical, kinds_of, learn_typical, summarize_features
 
 RATE = 16000
 SETTINGS = AudioSettings(

@@ -11,9 +11,9 @@ from test_records import call
 
 from ser_lib.audio.normalize import Statistics
 from ser_lib.audio.signal import load_audio
-from ser_lib.bundle import load_bundle
 from ser_lib.core.errors import BundleError, ParameterError
-from ser_lib.voices import measure_voice, save_voice, with_voice
+from ser_lib.model.bundle import load_bundle
+from ser_lib.model.voices import measure_voice, save_voice, with_voice
 
 RATE = 24414
 

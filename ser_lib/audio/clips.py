@@ -19,7 +19,7 @@ from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import load_audio, load_trimmed, trim_steps
 from ser_lib.core.cache import Cache, key_of
 from ser_lib.core.errors import AudioError
-from ser_lib.typical import Measures, measure_steps
+from ser_lib.model.novelty import Measures, measure_steps
 
 PIPELINE_VERSION = 4
 """Raised whenever the same file and settings would give other features or measures."""

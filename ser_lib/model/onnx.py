@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from ser_lib.core.errors import SerError
-from ser_lib.model import keras
+from ser_lib.model.network import keras
 
 INPUT, OUTPUT = "features", "probabilities"
 """Names of the graph's input and output."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ser_lib.bundle import Bundle
 from ser_lib.core.labels import shown_as
+from ser_lib.model.bundle import Bundle
 
 _SPAN_SECONDS = 0.2
 _MOST_GROUPS = 8

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ser_lib.answer import UNSURE_BELOW, Prediction, to_prediction
 from ser_lib.audio.normalize import Statistics, find_statistics, normalize, restore
 from ser_lib.audio.settings import AudioSettings, Backend
-from ser_lib.backends import checked, first_line, load_keras, load_onnx, try_model
-from ser_lib.calibrate import RANGE, calibrate
 from ser_lib.core.errors import AudioError, BundleError, ParameterError, StageError
 from ser_lib.core.foreign import read_json
 from ser_lib.core.labels import in_order, is_emotion
+from ser_lib.model.backends import checked, first_line, load_keras, load_onnx, try_model
+from ser_lib.model.calibration import RANGE, calibrate
+from ser_lib.model.novelty import Measures, Typical, learn_typical, measure_steps
+from ser_lib.model.prediction import UNSURE_BELOW, Prediction, to_prediction
 from ser_lib.params import Params, locate, printable, shown
 from ser_lib.store import (
     BUNDLE_FILE,
@@ -31,7 +32,6 @@ from ser_lib.store import (
     require,
     write_text,
 )
-from ser_lib.typical import Measures, Typical, learn_typical, measure_steps
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
 _MOST_CHANNELS = 64
@@ -74,7 +74,8 @@ class Bundle:
         Probabilities [shape=(n_clips, n_classes)] of features [shape=(n_clips, n_frames, n_features)], both float32;
         at the temperature of the bundle.
     voice : Statistics, optional
-        Of somebody who was enrolled (`ser_lib/voices.py`): their features are brought to the training clips' scale.
+        Of somebody who was enrolled (`ser_lib/model/voices.py`): their features are brought to the training clips'
+        scale.
     """
 
     info: BundleInfo
@@ -290,7 +291,7 @@ def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
         raise StageError(f"There is no {path.name}, neither in the current folder nor in the project. Give its path.")
     if not path.is_file():
         return _load_folder(path, backend)
-    from ser_lib.export import unpacked
+    from ser_lib.model.archive import unpacked
 
     with unpacked(path) as folder:
         try:

@@ -14,9 +14,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ser_lib.audio.normalize import Statistics, speaker_statistics
-from ser_lib.bundle import Bundle
 from ser_lib.core.errors import BundleError, ParameterError
 from ser_lib.core.foreign import read_json
+from ser_lib.model.bundle import Bundle
 from ser_lib.params import resolve, shown
 from ser_lib.store import write_text
 

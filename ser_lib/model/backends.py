@@ -55,7 +55,7 @@ def load_onnx(path: Path) -> tuple[Compute, tuple[tuple, tuple]]:
     """
     import onnxruntime
 
-    from ser_lib.onnx_guard import MOST_NUMBERS, count_numbers
+    from ser_lib.model.onnx_guard import MOST_NUMBERS, count_numbers
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -75,7 +75,7 @@ def load_onnx(path: Path) -> tuple[Compute, tuple[tuple, tuple]]:
 
 def load_keras(path: Path) -> tuple[Compute, tuple[tuple, tuple]]:
     """Return what predicts with a Keras file, and the shapes of one clip's features and probabilities."""
-    from ser_lib.model import load_model, predict_probabilities  # imports TensorFlow, which takes seconds
+    from ser_lib.model.network import load_model, predict_probabilities  # imports TensorFlow, which takes seconds
 
     model = load_model(path)
     return functools.partial(predict_probabilities, model), (model.input_shape[1:], model.output_shape[1:])

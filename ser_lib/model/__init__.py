@@ -1,0 +1,1 @@
+"""Networks, the bundle that a model travels in, and its answers."""
