@@ -1,7 +1,7 @@
 """Model and held-out clips → metrics, predictions and how they compare. The work behind 04_evaluate.
 
-What each metric means stands in `ser_lib/metrics.py`. Everything is measured with the bundle's probabilities, after
-temperature scaling unless a name says otherwise.
+What each metric means stands in `ser_lib/scoring/metrics.py`. Everything is measured with the bundle's probabilities,
+after temperature scaling unless a name says otherwise.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,17 +9,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from ser_lib import metrics
 from ser_lib.audio import clips as work
 from ser_lib.audio.degrade import CONDITIONS
 from ser_lib.audio.parallel import each
-from ser_lib.baselines import predict_baselines
 from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import AudioError, BundleError, StageError
 from ser_lib.core.labels import in_order
 from ser_lib.model.bundle import Bundle, BundleInfo
 from ser_lib.model.calibration import calibrate
 from ser_lib.params import Params
+from ser_lib.scoring import metrics
+from ser_lib.scoring.baselines import predict_baselines
 from ser_lib.store import (
     SPLIT_FILE,
     ProcessedData,

@@ -32,8 +32,8 @@ from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.labels import EMOTIONS, all_labels, in_order
 from ser_lib.corpora import check_told
 from ser_lib.handover import keep_params
-from ser_lib.leakage import leakage, recordings, shared
 from ser_lib.params import Params, resolve, shown
+from ser_lib.scoring.leakage import leakage, recordings, shared
 from ser_lib.store import (
     LEAKAGE_FILE,
     SETS,

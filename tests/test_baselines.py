@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ser_lib.baselines import BASELINES, predict_baselines
+from ser_lib.scoring.baselines import BASELINES, predict_baselines
 
 
 @pytest.fixture

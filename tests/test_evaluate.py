@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 from test_store import tiny_data
 
-from ser_lib import evaluate, metrics, store
+from ser_lib import evaluate, store
 from ser_lib.audio import clips as work
 from ser_lib.audio import degrade
 from ser_lib.audio.features import process_audio_file
@@ -20,6 +20,7 @@ from ser_lib.model.bundle import Bundle
 from ser_lib.model.calibration import calibrate
 from ser_lib.params import make_params
 from ser_lib.records import Record
+from ser_lib.scoring import metrics
 
 
 def fixed_probabilities(X, n_classes=7):

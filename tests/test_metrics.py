@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score
 
-from ser_lib import metrics
+from ser_lib.scoring import metrics
 
 # Six clips, three classes. Most probable: 0 1 1 2 2 0, so four of six are right.
 Y_TRUE = np.array([0, 0, 1, 2, 2, 2])

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_lib import metrics, summary
 from ser_lib.core.errors import ParameterError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora import find_clips, find_corpora, tell_reasons
 from ser_lib.corpora.files.registry import REGISTRIES
 from ser_lib.corpora.find import find_files, tell_left_out
 from ser_lib.corpora.kinds import may_be_audio
-from ser_lib.leakage import leakage, leakage_table, read_leakage
 from ser_lib.params import make_params
 from ser_lib.plan import find_speakers
 from ser_lib.preprocess import preprocess_data
 from ser_lib.schema import LEAKAGE, METRICS
+from ser_lib.scoring import metrics, summary
+from ser_lib.scoring.leakage import leakage, leakage_table, read_leakage
 from ser_lib.split import split_data
 from ser_lib.store import in_order, load_sets
 

@@ -12,8 +12,8 @@ import yaml
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.errors import DatasetError, ParameterError, SerError, StageError
 from ser_lib.core.labels import EMOTIONS
-from ser_lib.leakage import leakage, leakage_table, read_leakage
 from ser_lib.params import make_params
+from ser_lib.scoring.leakage import leakage, leakage_table, read_leakage
 from ser_lib.split import assign_sets, read_split_file, split_clips, split_data
 from ser_lib.store import ProcessedData, load_sets, load_split, save_processed
 

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_lib import metrics, summary
 from ser_lib.core.labels import EMOTIONS
+from ser_lib.scoring import metrics, summary
 
 
 def results_of(y_true, y_pred, **more):
