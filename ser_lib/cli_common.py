@@ -129,7 +129,7 @@ def check_outputs(outputs: Iterable[str | Path | None], recordings: Iterable[Pat
 def check_windows(bundle: "Bundle", window: float | None, hop: float | None) -> None:
     """Refuse windows that the model cannot hear, once and not for each file."""
     from ser_lib.core.errors import AudioError
-    from ser_lib.timeline import window_and_hop
+    from ser_lib.stream.timeline import window_and_hop
 
     try:
         window_and_hop(bundle, bundle.info.settings.sampling_rate, window, hop)

@@ -27,8 +27,8 @@ from ser_lib.params import from_here, printable
 if TYPE_CHECKING:
     import numpy as np
 
-    from ser_lib.listen import Window
     from ser_lib.model.bundle import Bundle
+    from ser_lib.stream.microphone import Window
 
 
 def listen(
@@ -86,7 +86,7 @@ def listen(
 
 def _windows(file: Path | None, device: str | None, bundle: "Bundle", lengths: dict) -> Iterator["Window"]:
     """Windows of a file or else of the microphone, which is closed when they end."""
-    from ser_lib.listen import listen as hear
+    from ser_lib.stream.microphone import listen as hear
 
     try:
         with _source(file, device, bundle) as (blocks, rate):
@@ -99,7 +99,7 @@ def _windows(file: Path | None, device: str | None, bundle: "Bundle", lengths: d
 @contextmanager
 def _source(file: Path | None, device: str | None, bundle: "Bundle") -> Iterator[tuple[Iterable["np.ndarray"], int]]:
     """Blocks and their sampling rate (Hz)."""
-    from ser_lib.listen import microphone, recording
+    from ser_lib.stream.microphone import microphone, recording
 
     if file is not None:
         yield recording(from_here(file), tell=_tell_damage)
@@ -139,8 +139,8 @@ def _until_interrupted(blocks: Iterable["np.ndarray"]) -> Iterator["np.ndarray"]
 
 
 def _conclude(heard: list["Window"], run: str, bundle: "Bundle", csv: str | None) -> None:
-    from ser_lib.listen import to_table
-    from ser_lib.timeline import summary_text
+    from ser_lib.stream.microphone import to_table
+    from ser_lib.stream.timeline import summary_text
 
     table = to_table(heard, bundle)
     if csv != STDIN:

@@ -32,7 +32,7 @@ def predict_timelines(
 ) -> tuple[int, int]:
     """Show or write the timeline of each of `files` (path, name, channel); how many have one, and how many none."""
     from ser_lib.core.errors import AudioError
-    from ser_lib.timeline import predict_timeline
+    from ser_lib.stream.timeline import predict_timeline
 
     n_answered, n_failed, to = 0, 0, None
     with ExitStack() as stack:
@@ -75,14 +75,14 @@ def _add_rows(timeline: "pd.DataFrame", file: str, channel: str | None, run: str
 
 def _plot_timeline(file: Path, name: str, timeline: "pd.DataFrame", plot: Path) -> None:
     from ser_lib import plots
-    from ser_lib.timeline import read_envelope
+    from ser_lib.stream.timeline import read_envelope
 
     axes = plots.plot_timeline(timeline, read_envelope(file), title=printable(Path(name).name))
     plots.save_figure(axes[0], from_here(plot))
 
 
 def _print_timeline(file: str, timeline: "pd.DataFrame", unsure_below: float) -> None:
-    from ser_lib.timeline import summary_text
+    from ser_lib.stream.timeline import summary_text
 
     print(f"{file}\n{TIMELINE_HEAD}")
     for row in timeline.itertuples():

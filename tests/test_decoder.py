@@ -21,7 +21,7 @@ from ser_lib.core.errors import AudioError, DamagedAudio
 from ser_lib.model.bundle import load_bundle
 from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
-from ser_lib.timeline import predict_timeline, read_envelope, summary_text
+from ser_lib.stream.timeline import predict_timeline, read_envelope, summary_text
 
 RATE = 16000
 RUN = "tess_robust_random_s0"

@@ -16,11 +16,11 @@ from test_records import call
 from test_store import run_python
 from test_timeline import quiet, tone
 
-from ser_lib import listen as listening
 from ser_lib.core.errors import AudioError, MicrophoneError
-from ser_lib.listen import Microphone, listen, microphone, recording
 from ser_lib.model.bundle import Bundle, load_bundle
-from ser_lib.timeline import predict_timeline
+from ser_lib.stream import microphone as listening
+from ser_lib.stream.microphone import Microphone, listen, microphone, recording
+from ser_lib.stream.timeline import predict_timeline
 
 RUN = Path(__file__).resolve().parent.parent / "reports" / "tess_robust_random_s0"
 RATE = 16000

@@ -14,9 +14,9 @@ from IPython.display import Image
 from PIL import Image as Picture
 from test_project import REPO
 
-from ser_lib import panel
 from ser_lib.model.bundle import load_bundle
 from ser_lib.params import make_params
+from ser_lib.stream import panel
 
 RATE = 24414
 

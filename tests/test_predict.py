@@ -17,13 +17,13 @@ from ser_lib.audio.features import process_audio_file
 from ser_lib.audio.signal import load_audio
 from ser_lib.core.errors import AudioError, BundleError, StageError
 from ser_lib.evaluate import evaluate_model
-from ser_lib.examples import example_file, example_speaker
 from ser_lib.model.bundle import load_bundle, read_bundle_info
 from ser_lib.params import make_params
 from ser_lib.predict import predict_emotion_from_file, save_predictions
 from ser_lib.preprocess import preprocess_data
 from ser_lib.split import split_data
 from ser_lib.store import require
+from ser_lib.stream.examples import example_file, example_speaker
 from ser_lib.train import train_model
 
 # Keras 3.15 copies TensorFlow's variables in a way that numpy 2 dislikes.

@@ -12,11 +12,11 @@ import soundfile
 import soxr
 from test_records import call
 
-from ser_lib import timeline
 from ser_lib.audio import signal as audio
 from ser_lib.core.errors import AudioError
 from ser_lib.model.bundle import load_bundle
 from ser_lib.predict import predict_emotion_from_file
+from ser_lib.stream import timeline
 
 REPO = Path(__file__).resolve().parent.parent
 RUN = REPO / "reports" / "tess_robust_random_s0"

@@ -2,7 +2,7 @@
 
 One window of samples is kept, as they come, with all their channels. Whenever it is full it is answered by
 `Bundle.predict`, as a file of the same samples would be, and then moves on by a hop; so the size of the blocks changes
-nothing. A window is silence by the rule of `ser_lib.timeline`, with what is known so far in place of the whole
+nothing. A window is silence by the rule of `ser_lib.stream.timeline`, with what is known so far in place of the whole
 recording: its loudest moment is more than `SILENCE_DB` below the loud moments (the 95th percentile of the frames'
 levels) of the loudest window yet. The loudest and not all, for a long wait before a few words would outweigh them.
 Before anyone has spoken nothing is known, so loud moments have at least `LEAST_LOUD`.
@@ -27,7 +27,7 @@ from ser_lib.model.bundle import Bundle, to_channels, to_rate
 from ser_lib.model.novelty import kinds_of
 from ser_lib.model.prediction import Prediction
 from ser_lib.params import printable
-from ser_lib.timeline import LOUD, SILENCE_DB, frame_levels, window_and_hop
+from ser_lib.stream.timeline import LOUD, SILENCE_DB, frame_levels, window_and_hop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,7 +177,7 @@ def _until_silence(windows: Iterator[Window], end_silence: float) -> Iterator[Wi
 
 
 def to_table(windows: list[Window], bundle: Bundle) -> "pd.DataFrame":
-    """Windows as `ser_lib.timeline.predict_timeline` gives them."""
+    """Windows as `ser_lib.stream.timeline.predict_timeline` gives them."""
     import pandas as pd
 
     columns = ["start", "end", "state", "emotion", "confidence"]

@@ -1,0 +1,1 @@
+"""Long recordings and microphones, in windows; buttons in 05_predict."""
