@@ -28,10 +28,10 @@ from ser_lib.audio.features import process_audio_file
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora import find_clips
-from ser_lib.manifest import describe_environment
 from ser_lib.model.bundle import load_bundle, save_bundle
 from ser_lib.params import Params
 from ser_lib.predict import predict_emotion_from_file
+from ser_lib.records.manifest import describe_environment
 from ser_lib.store import SPLIT_FILE, ProcessedData, write_text
 
 HERE = Path(__file__).resolve().parent

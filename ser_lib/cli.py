@@ -19,12 +19,12 @@ from ser_lib.cli_listen import listen
 from ser_lib.cli_predict import predict
 from ser_lib.core.errors import RunError, SerError
 from ser_lib.core.terminal import guard_terminal
-from ser_lib.manifest import DONE
 from ser_lib.params import Params, locate, printable, read_values, shown
+from ser_lib.records.manifest import DONE
 
 if TYPE_CHECKING:
-    from ser_lib.plan import Plan
-    from ser_lib.runs import Run
+    from ser_lib.records.plan import Plan
+    from ser_lib.records.run import Run
 
 INTERRUPT_AGAIN = 20.0
 """Seconds after which an interrupt that did not end the process is sent once more."""
@@ -89,7 +89,8 @@ def run(
 
     Seeds and folds are gathered in a study, reports/NAME_study. The same command again goes on where it stopped.
     """
-    from ser_lib import plan, runs  # papermill takes a second to import
+    from ser_lib.records import plan
+    from ser_lib.records import run as runs
 
     if resume is not None:
         if params or override or more or name or seeds or folds:
@@ -119,7 +120,7 @@ def protocol(
     Whatever split the file names, each of these is run with each seed, as NAME_random_s0 and so on, and gathered
     in reports/NAME_protocol. The same command again goes on where it stopped.
     """
-    from ser_lib import plan
+    from ser_lib.records import plan
 
     file = Path(params)
     if not locate(file).is_file():
@@ -129,7 +130,7 @@ def protocol(
 
 def _execute(run: "Run") -> None:
     """Execute a run, say how it went, and bring the site up to date, whatever became of the run."""
-    from ser_lib import report
+    from ser_lib.records import site as report
 
     try:
         _execute_one(run)
@@ -147,7 +148,7 @@ def _execute(run: "Run") -> None:
 
 def _execute_one(run: "Run", place: str = "") -> None:
     """Execute a run and say how it went; `place`: which of several it is."""
-    from ser_lib import runs
+    from ser_lib.records import run as runs
 
     print(f"Run {run.name}{place}: {', '.join(run.params.all_corpora)} in {shown(run.params.DATASET_PATH)}", flush=True)
     if run.params.CORPORA == ["DEMO"] and not run.params.dataset_path.exists():
@@ -161,8 +162,10 @@ def _execute_all(asked: "Plan", *, can_repeat: bool) -> None:
 
     `can_repeat`: the same command names the same runs, so that it goes on where it stopped.
     """
-    from ser_lib import plan, report, studies
-    from ser_lib.records import record_folder
+    from ser_lib.records import plan
+    from ser_lib.records import site as report
+    from ser_lib.records import study as studies
+    from ser_lib.records.record import record_folder
 
     states = plan.check(asked.runs)  # what is refused, is refused before anything starts
     if asked.study:
@@ -196,7 +199,7 @@ def _execute_all(asked: "Plan", *, can_repeat: bool) -> None:
 
 
 def _summary(run: str) -> str:
-    from ser_lib.records import figure_text, find_record
+    from ser_lib.records.record import figure_text, find_record
 
     record = find_record(run)
     names = ("validation", "test")
@@ -212,7 +215,7 @@ def report(
     every: Annotated[bool, typer.Option("--all", help="Write each page, also one that is up to date.")] = False,
 ) -> None:
     """Bring the pages of all runs up to date; open reports/index.html."""
-    from ser_lib.report import build_site
+    from ser_lib.records.site import build_site
 
     site = build_site(every=every)
     print(site)
@@ -225,9 +228,9 @@ def compare(
     names: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs; each is held against the first.")],
 ) -> None:
     """Compare runs: parameters, metrics, and who is right about which clip."""
-    from ser_lib.compare import compare_runs
-    from ser_lib.records import find_record
-    from ser_lib.report import write_comparison_page
+    from ser_lib.records.compare import compare_runs
+    from ser_lib.records.record import find_record
+    from ser_lib.records.site import write_comparison_page
 
     comparison = compare_runs([find_record(name) for name in names])
     print(comparison)
@@ -242,10 +245,10 @@ def reproduce(
     ] = None,
 ) -> None:
     """Run a record's parameters again and hold the new run against it; exit status 1 if they differ."""
-    from ser_lib import runs
-    from ser_lib.plan import run_name
-    from ser_lib.records import find_record
-    from ser_lib.reproduce import hold_against, values_of
+    from ser_lib.records import run as runs
+    from ser_lib.records.plan import run_name
+    from ser_lib.records.record import find_record
+    from ser_lib.records.reproduce import hold_against, values_of
 
     record = find_record(run)
     values = values_of(record) | read_values([], override or [])
@@ -263,8 +266,8 @@ app.add_typer(runs_app, name="runs")
 @runs_app.callback()
 def list_runs(context: typer.Context) -> None:
     """List runs, newest first."""
-    from ser_lib.named import is_default
-    from ser_lib.records import figure_text, list_records
+    from ser_lib.records.models import is_default
+    from ser_lib.records.record import figure_text, list_records
 
     if context.invoked_subcommand is not None:
         return
@@ -289,8 +292,8 @@ def set_default(
     ] = None,
 ) -> None:
     """Make a run's model the one that predicts where none is named, or tell which one it is."""
-    from ser_lib.named import MODELS_FILE, default_run, set_default
-    from ser_lib.records import reports_folder
+    from ser_lib.records.models import MODELS_FILE, default_run, set_default
+    from ser_lib.records.record import reports_folder
 
     if run is None:
         print(f"{default_run()} is the default, by {shown(reports_folder() / MODELS_FILE)}.")
@@ -305,9 +308,9 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove a run's record and artifacts, after asking."""
-    from ser_lib.named import is_default
-    from ser_lib.records import output_elsewhere, remove_run, run_folders
-    from ser_lib.report import build_site
+    from ser_lib.records.models import is_default
+    from ser_lib.records.record import output_elsewhere, remove_run, run_folders
+    from ser_lib.records.site import build_site
 
     folders = " and ".join(shown(folder) for folder in run_folders(run))
     elsewhere = output_elsewhere(run)

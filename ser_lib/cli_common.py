@@ -31,7 +31,7 @@ RunOption = Annotated[
 
 def which_run(run: str | None) -> str:
     """`run`, or where none is asked for that of the default model."""
-    from ser_lib.named import default_run
+    from ser_lib.records.models import default_run
 
     return run or default_run()
 
@@ -50,7 +50,7 @@ def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
 
 def bundle_folder(run: str, backend: Backend) -> Path:
     """Folder of a run's bundle: the record (ONNX alone), `OUTPUT_DIR`, or the folder that `run` names itself."""
-    from ser_lib.records import check_record, private_values, record_folder, reports_folder
+    from ser_lib.records.record import check_record, private_values, record_folder, reports_folder
 
     private = private_values(run)
     recorded = [] if backend == "keras" and private else [record_folder(run)]
@@ -88,7 +88,7 @@ def _speakers(run: str, bundle: "Bundle") -> set[tuple[str, str]]:
     """Corpus and name of the speakers that trained the model, by the table of its own split, if that is there."""
     import csv
 
-    from ser_lib.records import private_values, record_folder
+    from ser_lib.records.record import private_values, record_folder
     from ser_lib.store import SPLIT_FILE, file_hash
 
     private = private_values(run)

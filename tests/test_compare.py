@@ -4,9 +4,9 @@ import math
 import pytest
 from test_records import call, write_full_record, write_record
 
-from ser_lib.compare import compare_runs, mcnemar_exact
 from ser_lib.core.errors import RunError
-from ser_lib.records import find_record
+from ser_lib.records.compare import compare_runs, mcnemar_exact
+from ser_lib.records.record import find_record
 
 SAD, ANGRY = "sad", "angry"
 

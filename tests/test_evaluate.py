@@ -19,7 +19,7 @@ from ser_lib.core.labels import EMOTIONS
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.calibration import calibrate
 from ser_lib.params import make_params
-from ser_lib.records import Record
+from ser_lib.records.record import Record
 from ser_lib.scoring import metrics
 
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from test_runs import SER, SMALL, make_root, manifest_of, ser, set_all, start_ser, wait_for
 
-from ser_lib import runs
 from ser_lib.core.labels import EMOTIONS
+from ser_lib.records import run as runs
 
 CHANGES = SMALL | {"N_JOBS": 1, "DENOISE": "false", "BATCH_SIZE": 4, "DATASET_PATH": "data/TESS"}
 CHANGES |= {"TEST_FRACTION": 0.25, "VALIDATION_FRACTION": 0.25}

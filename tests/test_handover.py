@@ -6,10 +6,10 @@ import papermill
 import pytest
 from test_runs import type_parameter
 
-from ser_lib import runs
 from ser_lib.core.errors import ParameterError, StageError
 from ser_lib.handover import RUN_VARIABLE, keep_params, notebook_params
 from ser_lib.params import make_params
+from ser_lib.records import run as runs
 
 OUT = {"OUTPUT_DIR": "out"}
 

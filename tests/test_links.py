@@ -7,10 +7,11 @@ import pytest
 from test_records import call, write_record
 from test_report import write_notebook
 
-from ser_lib import records, studies
 from ser_lib.core.errors import RunError
-from ser_lib.manifest import check_plain
-from ser_lib.report import build_site, write_comparison_page
+from ser_lib.records import record as records
+from ser_lib.records import study as studies
+from ser_lib.records.manifest import check_plain
+from ser_lib.records.site import build_site, write_comparison_page
 
 SECRET = "a secret of this machine"
 
@@ -135,7 +136,7 @@ def test_study_with_links_is_refused(root, secret, name):
 
 @pytest.mark.parametrize("name", ["index.html", "compare-x.html", "models.json"])
 def test_pages_beside_the_records_take_a_links_place(root, secret, name):
-    from ser_lib.compare import compare_runs
+    from ser_lib.records.compare import compare_runs
 
     (root / "reports" / name).symlink_to(secret)
     build_site()

@@ -4,9 +4,9 @@ import subprocess
 
 import pytest
 
-from ser_lib import manifest
 from ser_lib.core.errors import RunError
-from ser_lib.manifest import Manifest, Stage, read_manifest, write_manifest
+from ser_lib.records import manifest
+from ser_lib.records.manifest import Manifest, Stage, read_manifest, write_manifest
 
 CLIPS = "clip,corpus,file,sha256\nTESS/OAF_a_sad,TESS,x/a.wav,aa\nTESS/YAF_b_ps,TESS,y/b.wav,bb\n"
 

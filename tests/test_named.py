@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from test_records import call, write_record
 
-from ser_lib import named
 from ser_lib.core.errors import RunError
+from ser_lib.records import models as named
 
 RECORDED = Path(__file__).resolve().parent.parent / "reports"
 

@@ -15,9 +15,9 @@ from ser_lib.corpora.files.registry import REGISTRIES
 from ser_lib.corpora.find import find_files, tell_left_out
 from ser_lib.corpora.kinds import may_be_audio
 from ser_lib.params import make_params
-from ser_lib.plan import find_speakers
 from ser_lib.preprocess import preprocess_data
-from ser_lib.schema import LEAKAGE, METRICS
+from ser_lib.records.plan import find_speakers
+from ser_lib.records.schema import LEAKAGE, METRICS
 from ser_lib.scoring import metrics, summary
 from ser_lib.scoring.leakage import leakage, leakage_table, read_leakage
 from ser_lib.split import split_data
@@ -299,9 +299,9 @@ def test_added_emotions_and_unknown_voices_go_all_the_way(root, voices):
     from ser_lib.cli_common import limits
     from ser_lib.evaluate import evaluate_baselines, evaluate_model, evaluate_robustness
     from ser_lib.model.bundle import load_bundle
-    from ser_lib.pages import shared_with_training
     from ser_lib.predict import predict_emotion_from_file
-    from ser_lib.records import Record
+    from ser_lib.records.pages import shared_with_training
+    from ser_lib.records.record import Record
     from ser_lib.train import train_model
 
     folder = voices(*many("low", "high", "surprise", n=8))

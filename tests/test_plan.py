@@ -7,8 +7,9 @@ import pytest
 import yaml
 from test_records import call, write_record
 
-from ser_lib import plan, runs
 from ser_lib.core.errors import ParameterError, RunError
+from ser_lib.records import plan
+from ser_lib.records import run as runs
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from ser_lib import cli, records
+from ser_lib import cli
 from ser_lib.core.errors import RunError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.params import make_params
-from ser_lib.studies import write_study
+from ser_lib.records import record as records
+from ser_lib.records.study import write_study
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 

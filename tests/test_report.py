@@ -9,12 +9,12 @@ import nbformat
 import pytest
 from test_records import call, write_full_record, write_record
 
-from ser_lib import fresh
-from ser_lib.compare import compare_runs
-from ser_lib.pages import write_model_card
-from ser_lib.records import find_record
-from ser_lib.report import build_site, write_comparison_page
-from ser_lib.studies import write_study
+from ser_lib.records import fresh
+from ser_lib.records.compare import compare_runs
+from ser_lib.records.pages import write_model_card
+from ser_lib.records.record import find_record
+from ser_lib.records.site import build_site, write_comparison_page
+from ser_lib.records.study import write_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>document.title = 'evil'</script><img src=x onerror=\"document.title = 'evil'\">"

@@ -20,11 +20,13 @@ import psutil
 import pytest
 import yaml
 
-from ser_lib import notebooks, redact, runs
 from ser_lib.cli import main
 from ser_lib.core.errors import ParameterError, RunError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.params import Params, make_params
+from ser_lib.records import notebook as notebooks
+from ser_lib.records import redact
+from ser_lib.records import run as runs
 
 REPO = Path(__file__).resolve().parent.parent
 SER = [sys.executable, "-c", "from ser_lib.cli import main; main()"]

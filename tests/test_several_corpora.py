@@ -111,7 +111,7 @@ def test_four_emotions_work_from_the_split_to_a_prediction(two):
     from ser_lib.evaluate import evaluate_baselines, evaluate_model
     from ser_lib.model.bundle import load_bundle
     from ser_lib.predict import predict_emotion_from_file
-    from ser_lib.records import Record
+    from ser_lib.records.record import Record
     from ser_lib.train import train_model
 
     params = params_of(CORPORA=["TESS"], TEST_CORPORA=["EMODB"], SPLIT="corpus", VALIDATION_FRACTION=0.2)

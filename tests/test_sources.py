@@ -7,9 +7,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ser_lib import runs, sources
 from ser_lib.core.errors import RunError
-from ser_lib.manifest import Manifest, Stage, read_manifest
+from ser_lib.records import run as runs
+from ser_lib.records import sources
+from ser_lib.records.manifest import Manifest, Stage, read_manifest
 
 REPO = Path(__file__).resolve().parent.parent
 DEMO = REPO / "reports" / "demo"

@@ -5,9 +5,9 @@ import pytest
 from test_records import call, write_full_record, write_record
 from test_report import EVIL, Cells
 
-from ser_lib import studies
 from ser_lib.core.errors import RunError
-from ser_lib.report import build_site
+from ser_lib.records import study as studies
+from ser_lib.records.site import build_site
 
 ROWS = {"random": ["r_s0", "r_s1", "r_s2"], "OAF → YAF": ["y_s0"]}
 

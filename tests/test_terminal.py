@@ -16,7 +16,7 @@ from test_runs import SER
 
 from ser_lib.core.errors import BundleError
 from ser_lib.core.foreign import printable
-from ser_lib.studies import write_study
+from ser_lib.records.study import write_study
 
 EVIL = "x\x1b[31m\x1b]0;title\x07\x9b2J\x85\r\b\x7f\u202egnp.\u200b"
 """Colours, a title, a cleared screen in one character, an overwritten line, a name that is turned around."""

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from ser_lib.core.errors import RunError
-from ser_lib.records import Record, figure_text
+from ser_lib.records.record import Record, figure_text
 
 _METRICS = ("accuracy", "uar", "macro_f1", "loss")
 _SHOWN = {"uar": "UAR", "macro_f1": "macro-F1"}

@@ -6,9 +6,9 @@ from typing import Any
 
 from ser_lib.core.errors import RunError
 from ser_lib.core.foreign import printable
-from ser_lib.manifest import DONE, Environment
-from ser_lib.records import Record, figure_text, private_values
-from ser_lib.redact import PATH_PARAMETERS
+from ser_lib.records.manifest import DONE, Environment
+from ser_lib.records.record import Record, figure_text, private_values
+from ser_lib.records.redact import PATH_PARAMETERS
 from ser_lib.store import SPLIT_FILE
 
 TOLERANCE = 0.02

@@ -21,7 +21,8 @@ import yaml
 
 from ser_lib.core.errors import ParameterError, RunError, StageError
 from ser_lib.corpora import check_label_map
-from ser_lib.manifest import (
+from ser_lib.params import Params, load_params, make_params, resolve, shown
+from ser_lib.records.manifest import (
     DONE,
     MANIFEST_FILE,
     Manifest,
@@ -33,12 +34,11 @@ from ser_lib.manifest import (
     read_manifest,
     write_manifest,
 )
-from ser_lib.notebooks import execute_notebook
-from ser_lib.pages import write_model_card
-from ser_lib.params import Params, load_params, make_params, resolve, shown
-from ser_lib.records import RUN_NAME, record_folder, scratch_folder
-from ser_lib.redact import PATH_PARAMETERS, hide_value
-from ser_lib.sources import edited, notebook_hash
+from ser_lib.records.notebook import execute_notebook
+from ser_lib.records.pages import write_model_card
+from ser_lib.records.record import RUN_NAME, record_folder, scratch_folder
+from ser_lib.records.redact import PATH_PARAMETERS, hide_value
+from ser_lib.records.sources import edited, notebook_hash
 from ser_lib.store import (
     BUNDLE_FILE,
     LEAKAGE_FILE,

@@ -22,12 +22,12 @@ from nbconvert import HTMLExporter
 
 from ser_lib import plots
 from ser_lib.core.errors import RunError, StageError
-from ser_lib.fresh import Pages, looks_of, noted_pages
-from ser_lib.pages import shared_with_training, templates
 from ser_lib.params import shown
-from ser_lib.records import STUDY_FILE, Record, list_records, reports_folder
+from ser_lib.records.fresh import Pages, looks_of, noted_pages
+from ser_lib.records.pages import shared_with_training, templates
+from ser_lib.records.record import STUDY_FILE, Record, list_records, reports_folder
+from ser_lib.records.study import HEADINGS, StudyRecord, read_study, study_folders
 from ser_lib.store import MODEL_CARD_FILE, write_text
-from ser_lib.studies import HEADINGS, StudyRecord, read_study, study_folders
 
 _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
 {% block html_head %}

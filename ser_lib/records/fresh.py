@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from ser_lib.records import reports_folder
+from ser_lib.records.record import reports_folder
 from ser_lib.store import write_text
 
 _LIBRARIES = ("bleach", "jinja2", "matplotlib", "mistune", "nbconvert")
@@ -80,7 +80,7 @@ def looks_of(files: Iterable[Path], *more: object) -> str:
 @functools.cache
 def _maker() -> str:
     """Digest of what makes the pages: this package's code and templates, and the libraries."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     sources = sorted(file for kind in ("*.py", "templates/**/*.*") for file in package.rglob(kind))
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources]
     return hashlib.sha256(json.dumps([digests, [version(name) for name in _LIBRARIES]]).encode()).hexdigest()

@@ -20,10 +20,10 @@ from traitlets.config import Config
 from ser_lib.core.errors import DISK_FULL, ParameterError, RunError, SerError
 from ser_lib.core.progress import FILE_VARIABLE, stage_line
 from ser_lib.handover import RUN_VARIABLE
-from ser_lib.leftovers import private_folder
 from ser_lib.params import Params, project_root, shown
-from ser_lib.redact import hide_in_notebook
-from ser_lib.sources import notebook_path
+from ser_lib.records.leftovers import private_folder
+from ser_lib.records.redact import hide_in_notebook
+from ser_lib.records.sources import notebook_path
 from ser_lib.store import write_text
 
 _PNG = "image/png"

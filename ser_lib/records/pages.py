@@ -6,15 +6,15 @@ import jinja2
 
 from ser_lib.core.labels import shown_as
 from ser_lib.corpora import CORPORA
-from ser_lib.manifest import read_manifest
-from ser_lib.records import Record, figure_text, interval_text
+from ser_lib.records.manifest import read_manifest
+from ser_lib.records.record import Record, figure_text, interval_text
 from ser_lib.store import MODEL_CARD_FILE, write_text
 
 
 def templates(*, escape: bool) -> jinja2.Environment:
     """Jinja2's environment over `ser_lib/templates`; `escape` for pages, whose values must not become markup."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ser_lib"),
+        loader=jinja2.PackageLoader("ser_lib.records.record"),
         autoescape=escape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -11,14 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ser_lib import runs
 from ser_lib.core.errors import ParameterError, RunError
 from ser_lib.corpora import check_told, find_corpora
-from ser_lib.manifest import DONE, MANIFEST_FILE, check_plain, read_manifest
 from ser_lib.params import Params, make_params, read_values, resolve, shown
-from ser_lib.records import Record, private_values, record_folder
-from ser_lib.redact import PATH_PARAMETERS, hide_value
-from ser_lib.studies import find_study
+from ser_lib.records import run as runs
+from ser_lib.records.manifest import DONE, MANIFEST_FILE, check_plain, read_manifest
+from ser_lib.records.record import Record, private_values, record_folder
+from ser_lib.records.redact import PATH_PARAMETERS, hide_value
+from ser_lib.records.study import find_study
 
 NEW, STOPPED = "new", "stopped"
 """What there may be of a planned run, beside `manifest.DONE`."""

@@ -22,9 +22,9 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from ser_lib.core.errors import RunError, SerError
 from ser_lib.core.foreign import ForeignError, read_json
-from ser_lib.manifest import DONE, MANIFEST_FILE, check_plain, now
 from ser_lib.params import shown
-from ser_lib.records import (
+from ser_lib.records.manifest import DONE, MANIFEST_FILE, check_plain, now
+from ser_lib.records.record import (
     RUN_NAME,
     STUDY_FILE,
     Record,

@@ -9,7 +9,7 @@ from pathlib import Path
 from ser_lib.core.errors import RunError
 from ser_lib.params import Params, printable, project_root, shown
 
-_LIBRARY = Path(__file__).resolve().parent
+_LIBRARY = Path(__file__).resolve().parent.parent
 
 
 def notebook_path(stage: str) -> Path:

@@ -1,0 +1,1 @@
+"""Runs, the records that they leave, and the pages made of these."""
