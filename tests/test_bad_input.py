@@ -257,7 +257,7 @@ def table():
 
 PREDICT = """
 import contextlib, faulthandler, io, json, os, signal, sys
-from ser_lib.cli import main
+from ser_lib._cli.app import main
 
 def predict(path):
     folder, name = os.path.split(path)

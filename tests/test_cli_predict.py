@@ -16,8 +16,9 @@ import wcwidth
 from test_records import call
 from test_store import run_python
 
-from ser_lib import cli_common, cli_predict
 from ser_lib import predict as predict_module
+from ser_lib._cli import common as cli_common
+from ser_lib._cli import predict as cli_predict
 from ser_lib.core.errors import AudioError
 from ser_lib.corpora.find import find_files
 from ser_lib.model.bundle import load_bundle
@@ -239,7 +240,7 @@ def test_terminal_without_such_letters_gets_escapes(voices):
     file = voices / "in" / "deeper" / "ä😀.flac"
     plain = {"SER_ROOT": str(voices), "PYTHONIOENCODING": "ascii"}
     code = f"import sys; sys.argv = ['ser', 'predict', '--run', 'people', {str(file)!r}, *sys.argv[1:]]\n"
-    code += "from ser_lib.cli import main; main()"
+    code += "from ser_lib._cli.app import main; main()"
     done = run_python(code, **plain)
     assert done.returncode == 0 and done.stdout.startswith("\\xe4\\U0001f600.flac: "), done.stderr
     done = run_python(code, "--json", "-", **plain)
@@ -418,7 +419,8 @@ def test_each_answer_is_there_before_the_next_file_is_opened(voices, predicted, 
 def test_answers_outlive_the_command(voices, number):
     code = f"""
 import os, sys
-from ser_lib import cli, predict
+from ser_lib import predict
+from ser_lib._cli import app as cli
 original, asked = predict.answer_file, []
 def answer(path, *arguments, **options):
     asked.append(path)

@@ -21,7 +21,7 @@ import pytest
 import requests
 import soundfile
 
-from ser_lib import cli
+from ser_lib._cli import app as cli
 from ser_lib.core.errors import DatasetError
 from ser_lib.corpora import CORPORA, emodb, own, savee, tess
 from ser_lib.corpora.base import Archive, Dataset, FilesOf

@@ -28,7 +28,7 @@ def ser(root, *arguments, size=None, **options):
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     environment = os.environ | {"SER_ROOT": str(root), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(root)}
-    command = [sys.executable, "-c", "from ser_lib.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from ser_lib._cli.app import main; main()", *arguments]
     return subprocess.run(command, env=environment, stderr=subprocess.PIPE, preexec_fn=limit, **options)
 
 

@@ -317,7 +317,7 @@ def test_ctrl_c_as_a_terminal_sends_it():
         [
             "import sys; sys.path.insert(0, sys.argv.pop()); import test_listen as t",
             "sys.modules['sounddevice'] = t.sounddevice_of(t.cut(t.spoken()[:35200], 1600), at_end=t.soon_ctrl_c)",
-            "from ser_lib.cli import main; main()",
+            "from ser_lib._cli.app import main; main()",
         ]
     )
     done = run_python(code, "listen", "--run", RUN, "--window", 1, Path(__file__).parent)

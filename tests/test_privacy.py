@@ -136,7 +136,7 @@ def test_predict_leaves_nothing_in_the_users_folders(project):
     [
         "from ser_lib import load_bundle; load_bundle(os.path.abspath('reports/demo'))",
         "import ser_lib.model.backends as b; b.load_onnx(b.Path('reports/demo/model.onnx'))",
-        "from ser_lib import cli; sys.argv[1:] = ['predict', 'x.wav', '--run', 'demo']; cli.main()",
+        "from ser_lib._cli import app as cli; sys.argv[1:] = ['predict', 'x.wav', '--run', 'demo']; cli.main()",
         "import ser_lib, subprocess\nsubprocess.run([sys.executable, '-c', sys.argv[1]])",
     ],
     ids=["load_bundle", "backends", "ser predict", "a child"],

@@ -222,7 +222,7 @@ def test_everything_public_has_a_docstring(path):
         ("ser_lib", ["tensorflow", "keras", "librosa", "pandas"]),
         ("ser_lib.preprocess", ["tensorflow", "keras"]),
         ("ser_lib.split", ["tensorflow", "keras", "librosa"]),
-        ("ser_lib.cli", ["tensorflow", "keras", "papermill"]),
+        ("ser_lib._cli.app", ["tensorflow", "keras", "papermill"]),
     ],
 )
 def test_slow_libraries_are_not_loaded_early(module, absent):

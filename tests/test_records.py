@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ser_lib import cli
+from ser_lib._cli import app as cli
 from ser_lib.core.errors import RunError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.params import make_params

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import yaml
 
-from ser_lib.cli import main
+from ser_lib._cli.app import main
 from ser_lib.core.errors import ParameterError, RunError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.params import Params, make_params
@@ -29,7 +29,7 @@ from ser_lib.records import redact
 from ser_lib.records import run as runs
 
 REPO = Path(__file__).resolve().parent.parent
-SER = [sys.executable, "-c", "from ser_lib.cli import main; main()"]
+SER = [sys.executable, "-c", "from ser_lib._cli.app import main; main()"]
 SMALL = {"LSTM_UNITS": 8, "DENSE_UNITS": 8, "EPOCHS": 2}
 
 
@@ -477,7 +477,7 @@ def test_exit_status_of_every_command_tells_the_signal(number, passed_on, status
     # some commands end by themselves after Ctrl-C, with what they have
     code = f"""
 import signal
-from ser_lib import cli
+from ser_lib._cli import app as cli
 @cli.app.command()
 def wait():
     try:
@@ -494,7 +494,7 @@ cli.main()
 def test_interrupt_that_a_library_swallows_comes_again():
     code = """
 import signal, time
-from ser_lib import cli
+from ser_lib._cli import app as cli
 cli.INTERRUPT_AGAIN = 0.2
 signal.signal(signal.SIGINT, cli.interrupt)
 try:

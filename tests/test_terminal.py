@@ -28,7 +28,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 import requests
 from ser_lib.corpora.files import fetch
-from ser_lib.cli import main
+from ser_lib._cli.app import main
 
 class Answer(BaseHTTPRequestHandler):
     def do_GET(self):

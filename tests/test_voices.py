@@ -100,7 +100,7 @@ def test_too_few_clips_are_refused(enrolling, monkeypatch, capsys):
     for file in sorted((enrolling / "me").iterdir())[:3]:
         file.write_bytes(b"")
     with pytest.raises(ParameterError, match=r"at least 20 clips\. .*me has 19 that can be used\. .*the file is empty"):
-        from ser_lib.cli_enrol import enrol
+        from ser_lib._cli.enrol import enrol
 
         enrol(str(enrolling / "me"), run="one")
     assert not (enrolling / "data").exists()

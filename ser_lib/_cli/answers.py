@@ -12,7 +12,7 @@ from typing import TextIO
 
 from wcwidth import wcswidth
 
-from ser_lib.cli_common import STDIN
+from ser_lib._cli.common import STDIN
 from ser_lib.core.terminal import write_data
 from ser_lib.model.prediction import Answer, Prediction, answer_columns, answer_row
 from ser_lib.params import from_here, printable

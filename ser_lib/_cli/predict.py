@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ser_lib.audio.settings import Backend
-from ser_lib.cli_answers import Csv, Json, Lines, growing, unfinished
-from ser_lib.cli_common import (
+from ser_lib._cli.answers import Csv, Json, Lines, growing, unfinished
+from ser_lib._cli.common import (
     STDIN,
     RunOption,
     check_outputs,
@@ -21,6 +20,7 @@ from ser_lib.cli_common import (
     load_run,
     which_run,
 )
+from ser_lib.audio.settings import Backend
 from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
 from ser_lib.model.prediction import UNSURE_BELOW
@@ -100,7 +100,7 @@ def predict(
         parts = [unfinished(output) for output in (csv, as_json) if output not in (None, STDIN)]
         check_outputs((csv, as_json, plot, *parts), (file for file, _ in files))
         if over_time:
-            from ser_lib.cli_timeline import predict_timelines
+            from ser_lib._cli.timeline import predict_timelines
 
             check_windows(bundle, window, hop)
             n_answered, n_failed = predict_timelines(

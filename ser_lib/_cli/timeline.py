@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ser_lib.cli_answers import growing
-from ser_lib.cli_common import STDIN
+from ser_lib._cli.answers import growing
+from ser_lib._cli.common import STDIN
 from ser_lib.params import from_here, printable
 
 if TYPE_CHECKING:

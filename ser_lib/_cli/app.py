@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
-from ser_lib.cli_data import data_app
-from ser_lib.cli_enrol import enrol
-from ser_lib.cli_export import export
-from ser_lib.cli_listen import listen
-from ser_lib.cli_predict import predict
+from ser_lib._cli.data import data_app
+from ser_lib._cli.enrol import enrol
+from ser_lib._cli.export import export
+from ser_lib._cli.listen import listen
+from ser_lib._cli.predict import predict
 from ser_lib.core.errors import RunError, SerError
 from ser_lib.core.terminal import guard_terminal
 from ser_lib.params import Params, locate, printable, read_values, shown

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ser_lib.cli_common import bundle_folder, which_run
+from ser_lib._cli.common import bundle_folder, which_run
 from ser_lib.core.errors import RunError
 from ser_lib.params import from_here, shown
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE

@@ -22,8 +22,8 @@ def enrol(
 
     The clips need no labels. They should hold all kinds of speech: only of angry clips, anger becomes what is usual.
     """
+    from ser_lib._cli.common import load_run, which_run
     from ser_lib.audio.signal import load_audio
-    from ser_lib.cli_common import load_run, which_run
     from ser_lib.corpora.find import find_files, tell_left_out
     from ser_lib.model.voices import FEWEST_CLIPS, check_name, measure_voice, save_voice
 

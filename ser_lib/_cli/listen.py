@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ser_lib.cli_common import (
+from ser_lib._cli.common import (
     STDIN,
     RunOption,
     check_outputs,
@@ -19,7 +19,7 @@ from ser_lib.cli_common import (
     write,
     write_table,
 )
-from ser_lib.cli_timeline import TIMELINE_HEAD, timeline_line
+from ser_lib._cli.timeline import TIMELINE_HEAD, timeline_line
 from ser_lib.core.errors import AudioError
 from ser_lib.model.prediction import UNSURE_BELOW, damage_note
 from ser_lib.params import from_here, printable

@@ -1,0 +1,1 @@
+"""The `ser` command, a module for each group of commands."""
