@@ -25,14 +25,14 @@ import pandas as pd
 import psutil
 
 from ser_lib.audio.features import process_audio_file
-from ser_lib.audio.settings import AudioSettings
+from ser_lib.core.io import write_text
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora import find_clips
 from ser_lib.model.bundle import load_bundle, save_bundle
 from ser_lib.params import Params
 from ser_lib.predict import predict_emotion_from_file
 from ser_lib.records.manifest import describe_environment
-from ser_lib.store import SPLIT_FILE, ProcessedData, write_text
+from ser_lib.store import SPLIT_FILE, ProcessedData
 
 HERE = Path(__file__).resolve().parent
 PREPROCESS = """
@@ -182,7 +182,7 @@ def make_bundle(folder: Path, file: Path) -> None:
 
     set_seed(0)
     params = Params(OUTPUT_DIR=str(folder))
-    settings = AudioSettings.from_params(Params(TARGET_LENGTH=72359))
+    settings = Params(TARGET_LENGTH=72359).audio_settings
     X = process_audio_file(file, settings)[np.newaxis]
     model = build_model(X, 7, params)
     folder.mkdir(parents=True)

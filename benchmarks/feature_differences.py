@@ -13,7 +13,6 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from ser_lib.audio.features import process_audio_file
-from ser_lib.audio.settings import AudioSettings
 from ser_lib.params import Params
 
 EVERY = 20
@@ -22,7 +21,7 @@ EVERY = 20
 
 def save(folder: str, output: str) -> None:
     """Write the features of every twentieth wav file below `folder`, padded to 72,000 samples."""
-    settings = AudioSettings.from_params(Params(TARGET_LENGTH=72_000))
+    settings = Params(TARGET_LENGTH=72_000).audio_settings
     files = sorted(Path(folder).rglob("*.wav"))[::EVERY]
     features = Parallel(n_jobs=-1)(delayed(process_audio_file)(file, settings) for file in files)
     versions = [f"{name} {version(name)}" for name in ("librosa", "numpy", "scipy", "noisereduce", "soxr")]
@@ -36,7 +35,7 @@ def compare(first: str, second: str) -> None:
     print(f"{len(a['X'])} clips, identical to the bit: {np.array_equal(a['X'], b['X'])}")
     deviation = a["X"].reshape(-1, a["X"].shape[-1]).std(axis=0)
     difference = np.abs(a["X"].astype(np.float64) - b["X"])
-    for i, name in enumerate(AudioSettings.from_params(Params()).feature_names):
+    for i, name in enumerate(Params().audio_settings.feature_names):
         largest, typical = difference[..., i].max(), np.median(difference[..., i])
         share = largest / deviation[i]
         print(f"{name:<8} largest {largest:9.2e}  median {typical:9.2e}  largest / standard deviation {share:9.2e}")

@@ -12,14 +12,14 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from ser_lib import plots
-from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import load_audio, trim_steps
 from ser_lib.core.labels import EMOTIONS, shown_as
+from ser_lib.core.paths import project_root
 from ser_lib.corpora import Clip, find_clips
-from ser_lib.params import Params, project_root
+from ser_lib.params import Params
 
 FOLDER = Path("data/TESS")
-SETTINGS = AudioSettings.from_params(Params(DENOISE=False, FRAME_LENGTH=1024, HOP_LENGTH=256))
+SETTINGS = Params(DENOISE=False, FRAME_LENGTH=1024, HOP_LENGTH=256).audio_settings
 LOWEST, HIGHEST = 90.0, 700.0
 """Hz; F0 is looked for between them."""
 WORD = "bean"

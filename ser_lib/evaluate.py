@@ -14,6 +14,7 @@ from ser_lib.audio.degrade import CONDITIONS
 from ser_lib.audio.parallel import each
 from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import AudioError, BundleError, StageError
+from ser_lib.core.io import file_hash, write_csv, write_json
 from ser_lib.core.labels import in_order
 from ser_lib.model.bundle import Bundle, BundleInfo
 from ser_lib.model.calibration import calibrate
@@ -23,15 +24,12 @@ from ser_lib.scoring.baselines import predict_baselines
 from ser_lib.store import (
     SPLIT_FILE,
     ProcessedData,
-    file_hash,
     load_processed,
     load_sets,
     load_split,
     read_array,
     read_json,
     to_labels,
-    write_csv,
-    write_json,
 )
 
 METRICS_FILE = "metrics.json"

@@ -1,29 +1,24 @@
 """One typed, validated set of parameters for all five notebooks.
 
-Every parameter is a field of `Params`: its type, default, range and help stand there and nowhere else.
+Every parameter is a field of `Params`: its type, default, range and help stand there and nowhere else; those that
+decide how a file becomes features are the fields of `AudioSettings`, in capitals.
 A YAML file in `params/` overrides defaults, a later file or `-p NAME=VALUE` overrides an earlier one.
 """
 
 import difflib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from ser_lib.audio.settings import AudioSettings, Number
 from ser_lib.core.errors import ParameterError
-from ser_lib.core.foreign import (
-    LARGEST_YAML,
-    LONGEST_QUOTED,
-    ForeignError,
-    parse_yaml,
-    printable,
-    quoted,
-    read_file,
-)
+from ser_lib.core.foreign import LARGEST_YAML, ForeignError, parse_yaml, read_file
 from ser_lib.core.labels import fault_of_targets
+from ser_lib.core.paths import locate, resolve
+from ser_lib.core.text import LONGEST_QUOTED, printable, quoted
 
 AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain")
 """What `AUGMENT` may name: hide bands and frames; scale and move the frequency axis; speed; place in time; slope of
@@ -31,23 +26,10 @@ the spectrum; level."""
 _OTHER_OUTPUTS = ("bundle.json", "history.json", "leakage.json", "metrics.json")
 _CNN_BANDS = 16
 """Bands that four poolings by two leave one of."""
-_EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
-
-
-def _read_exponent(value: Any) -> Any:
-    """Turn "1e-4" into a number: YAML 1.1, which papermill and PyYAML read, makes it a string."""
-    if isinstance(value, str) and _EXPONENT.fullmatch(value):
-        return float(value)
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_read_exponent)]
 FileName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
 
 
-class Params(BaseModel):
-    """Every parameter of a run. Frozen; an unknown name, a wrong type or a value out of range is refused."""
-
+class _Data(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     CORPORA: list[str] = Field(
@@ -65,29 +47,19 @@ class Params(BaseModel):
     N_JOBS: int = Field(-1, ge=-1, le=1024, description="parallel processes; -1: one per core")
     SEED: int = Field(0, ge=0, lt=2**32, description="seed of every random number")
 
-    SAMPLING_RATE: int = Field(24414, ge=4000, le=192000, description="Hz; every clip is resampled to it")
-    FRAME_LENGTH: int = Field(2048, ge=64, le=65536, multiple_of=2, description="samples in one analysis frame; even")
-    HOP_LENGTH: int = Field(512, ge=16, description="samples from one frame to the next")
-    FEATURES: Literal["mfcc", "logmel"] = Field(
-        "mfcc", description="what a model sees: mfcc (with RMS and zero-crossing rate) or logmel"
-    )
-    N_MFCC: int = Field(13, ge=1, le=128, description="number of mel-frequency cepstral coefficients")
-    N_MELS: int = Field(128, ge=1, le=512, description="bands of the mel spectrogram, of which MFCC are made too")
-    MEL_FMIN: Number = Field(0.0, ge=0, description="Hz; lower end of the lowest band")
-    MEL_FMAX: Number | None = Field(None, gt=0, description="Hz; upper end of the highest; null: half of SAMPLING_RATE")
-    TRIM_TOP_DB: Number = Field(30.0, gt=0, le=120, description="dB below the loudest frame that count as silence")
-    TARGET_LENGTH: int | None = Field(
-        None, ge=64, le=10_000_000, description="samples per clip; null: the longest clip after trimming"
-    )
-    DENOISE: bool = Field(True, description="reduce noise by spectral gating")
-    DENOISE_REFERENCE: bool = Field(
-        False, description="reduce noise after padding, by noisereduce's own defaults; twice as slow"
-    )
-    CMN: bool = Field(False, description="take each mel band's mean over the clip out (cepstral mean normalisation)")
 
-    NORMALIZE_PER_SPEAKER: bool = Field(
-        False, description="standardise with each speaker's own statistics, of test speakers too"
-    )
+_Audio = create_model(
+    "_Audio",
+    __base__=_Data,
+    **{name.upper(): (field.annotation, field) for name, field in AudioSettings.model_fields.items()},
+)
+
+
+class Params(_Audio):
+    """Every parameter of a run. Frozen; an unknown name, a wrong type or a value out of range is refused.
+
+    The fields of `AudioSettings` are parameters too, with their names in capitals.
+    """
 
     SPLIT: Literal["random", "text", "speaker", "speaker_text", "folds", "corpus"] = Field(
         "random", description="what no two sets share: random, text, speaker, speaker_text, folds (of speakers), corpus"
@@ -246,6 +218,11 @@ class Params(BaseModel):
             raise ParameterError(f"`TEST_CORPORA` needs `SPLIT: corpus`. Got {self.SPLIT}.")
 
     @property
+    def audio_settings(self) -> AudioSettings:
+        """How a file becomes features; `target_length` stays None where the corpus is to decide."""
+        return AudioSettings(**{name: getattr(self, name.upper()) for name in AudioSettings.model_fields})
+
+    @property
     def all_corpora(self) -> list[str]:
         """Names of the corpora to learn from, then of those to test on."""
         return [*self.CORPORA, *self.TEST_CORPORA]
@@ -273,46 +250,6 @@ class Params(BaseModel):
         if Path(self.PROCESSED_DATA_FILE).name == self.PROCESSED_DATA_FILE:
             return self.output_dir / self.PROCESSED_DATA_FILE
         return resolve(self.PROCESSED_DATA_FILE)
-
-
-def project_root() -> Path:
-    """Folder that relative paths start from: `$SER_ROOT`, or the clone that ser_lib was installed from."""
-    return Path(os.environ.get("SER_ROOT") or Path(__file__).resolve().parent.parent).resolve()
-
-
-def resolve(path: str | Path) -> Path:
-    """Absolute path of `path`, relative ones taken from the project's root."""
-    return project_root() / _from_home(path)
-
-
-def from_here(path: str | Path) -> Path:
-    """Absolute path of what a command names, relative ones taken from the current folder."""
-    return _from_home(path).absolute()
-
-
-def _from_home(path: str | Path) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise ParameterError(f"{path} starts with a user that this machine does not know.") from None
-
-
-def locate(path: str | Path) -> Path:
-    """Absolute path of what somebody names: a relative one is looked for in the current folder, then in the project.
-
-    Parameters keep to the project (`resolve`), so that they mean the same wherever a run is started.
-    """
-    here = Path(path).absolute()  # a name may begin with ~ and be no user's
-    try:
-        return here if here.exists() else resolve(path)
-    except ParameterError:
-        return here
-
-
-def shown(path: str | Path) -> str:
-    """`path` as messages and records show it: from the project's root, or its name alone outside of it."""
-    path = resolve(path)
-    return str(path.relative_to(project_root())) if path.is_relative_to(project_root()) else path.name
 
 
 def make_params(values: Mapping[str, Any]) -> Params:

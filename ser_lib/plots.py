@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ser_lib.audio.settings import AudioSettings
+from ser_lib.core.io import whole_file
 from ser_lib.core.labels import EMOTIONS, in_order, shown_as
 from ser_lib.model.explain import Occlusion
-from ser_lib.store import whole_file
 
 
 def plot_waveform(signal: np.ndarray, sampling_rate: int, *, title: str = "", ax: Axes | None = None) -> Axes:

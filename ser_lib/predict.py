@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from ser_lib.audio.signal import load_recording
 from ser_lib.core.errors import AudioError
+from ser_lib.core.io import write_csv
+from ser_lib.core.paths import locate
+from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.prediction import UNSURE_BELOW, Answer, Prediction, answer_columns, answer_row
-from ser_lib.params import Params, locate, printable
-from ser_lib.store import write_csv
+from ser_lib.params import Params
 
 if TYPE_CHECKING:
     import pandas as pd

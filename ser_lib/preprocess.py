@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 
 from ser_lib.audio import clips as work
+from ser_lib.audio.measures import Measures
 from ser_lib.audio.normalize import normalize, speaker_statistics
 from ser_lib.audio.parallel import each as _each
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.twins import find_recordings
 from ser_lib.core.cache import Cache, open_cache
 from ser_lib.core.errors import AudioError, DatasetError, StageError
+from ser_lib.core.io import write_csv
 from ser_lib.corpora import Clip, Skipped, check_told, find_corpora, tell_reasons
 from ser_lib.corpora.kinds import named_audio
-from ser_lib.handover import keep_params
-from ser_lib.model.novelty import Measures
 from ser_lib.params import Params
-from ser_lib.store import ProcessedData, load_processed, save_processed, to_labels, write_csv
+from ser_lib.store import ProcessedData, keep_params, load_processed, save_processed, to_labels
 
 
 def preprocess_data(params: Params) -> ProcessedData:
@@ -37,7 +37,7 @@ def preprocess_data(params: Params) -> ProcessedData:
     ParameterError
         If `NORMALIZE_PER_SPEAKER` is asked for, and the speakers of some clips are unknown.
     """
-    settings = AudioSettings.from_params(params)
+    settings = params.audio_settings
     clips, left_out = find_corpora(params.corpus_folders, params.LABEL_MAP)
     if params.NORMALIZE_PER_SPEAKER:
         check_told(pd.DataFrame(clips), ["speaker"], "`NORMALIZE_PER_SPEAKER`")

@@ -29,24 +29,13 @@ import pandas as pd
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, train_test_split
 
 from ser_lib.core.errors import DatasetError, ParameterError
+from ser_lib.core.io import read_csv, write_array, write_csv, write_json
 from ser_lib.core.labels import EMOTIONS, all_labels, in_order
+from ser_lib.core.paths import resolve, shown
 from ser_lib.corpora import check_told
-from ser_lib.handover import keep_params
-from ser_lib.params import Params, resolve, shown
+from ser_lib.params import Params
 from ser_lib.scoring.leakage import leakage, recordings, shared
-from ser_lib.store import (
-    LEAKAGE_FILE,
-    SETS,
-    SPLIT_FILE,
-    UNUSED,
-    ProcessedData,
-    one_hot,
-    read_csv,
-    to_labels,
-    write_array,
-    write_csv,
-    write_json,
-)
+from ser_lib.store import LEAKAGE_FILE, SETS, SPLIT_FILE, UNUSED, ProcessedData, keep_params, one_hot, to_labels
 
 _TEST, _BOTH = ("test",), ("validation", "test")
 PROMISES = {

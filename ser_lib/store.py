@@ -1,25 +1,28 @@
-"""The files that pass from one notebook to the next: written whole or not at all, checked when read."""
+"""The files that pass from one notebook to the next: written whole or not at all, checked when read.
 
-import hashlib
+Parameters pass too: in a run they are the run's. By hand, each is decided once, by the notebook that declares it; the
+stages write down what they were given, and the notebooks after them take it from there.
+"""
+
 import json
 import os
 import re
-import secrets
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from ser_lib.audio.normalize import Statistics
-from ser_lib.audio.settings import AudioSettings
-from ser_lib.core.errors import StageError
+from ser_lib.audio.settings import AudioSettings, StoredSettings
+from ser_lib.core.errors import ParameterError, StageError
+from ser_lib.core.io import read_csv, whole_file, write_text
 from ser_lib.core.labels import EMOTIONS, all_labels, in_order
-from ser_lib.params import Params, shown
+from ser_lib.core.paths import shown
+from ser_lib.params import Params, make_params
 
 if TYPE_CHECKING:  # pandas and json_tricks take longer to import than a prediction, which needs neither
     import pandas as pd
@@ -38,8 +41,12 @@ LICENCE_FILE = "LICENCE.txt"
 BUNDLE_FILE = "bundle.json"
 """What a model was trained with; beside the model."""
 
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""How a text begins that a spreadsheet computes, or one that was kept from it."""
+RUN_VARIABLE = "SER_RUN_PARAMS"
+"""Environment variable: the file with the parameters of the run that a kernel belongs to."""
+HANDOVER_FILE = "notebook_params.json"
+"""What each notebook decided; in `OUTPUT_DIR`."""
+_DECIDED = TypeAdapter(dict[str, dict[str, Any]])
+_SETTINGS = TypeAdapter(StoredSettings)
 _SPEAKERS = TypeAdapter(dict[str, Statistics])
 
 
@@ -78,125 +85,12 @@ class ProcessedData:
     speakers: dict[str, Statistics] = field(default_factory=dict)
 
 
-def _followed(path: Path) -> Path:
-    """Path without links; one that leads to itself stays."""
-    return Path(os.path.realpath(path))
-
-
-@contextmanager
-def whole_file(path: Path, *, through_link: bool = True) -> Iterator[Path]:
-    """Give a path to write to beside `path`; rename it to `path` at the end, remove it after an error.
-
-    Parameters
-    ----------
-    path : Path
-    through_link : bool
-        Whether what a link names is written, as somebody who names an output means it. In a record, which may come
-        from anywhere, the file takes the link's place.
-
-    Raises
-    ------
-    StageError
-        If the disk is full, the folder cannot be written to, or `path` is a device or a pipe.
-    """
-    path, partial = _followed(path) if through_link else _followed(path.parent) / path.name, None
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise StageError(f"{shown(path)} must be a file. It is a device or a pipe.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
-        partial.touch(exist_ok=False)  # with the rights that the user's umask leaves
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise StageError(f"{shown(path)} cannot be written ({error.strerror or error}). Nothing was changed.") from None
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
-
-
-def write_temporary(path: Path, content: bytes) -> None:
-    """Write a file in a temporary folder.
-
-    Raises
-    ------
-    StageError
-        If it cannot be written; where such folders lie is for the user to say.
-    """
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise StageError(
-            f"The temporary file {path} cannot be written ({error.strerror or error}). TMPDIR names another folder."
-        ) from None
-
-
-def write_text(path: Path, text: str, *, through_link: bool = True) -> None:
-    """Write a text file whole or not at all; `through_link` as of `whole_file`."""
-    with whole_file(path, through_link=through_link) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write plain values and arrays (as nested lists) as JSON, whole or not at all."""
-    import json_tricks
-
-    text = json_tricks.dumps(content, indent=2, primitives=True)
-    write_text(path, text + "\n")
-
-
 def read_json(path: Path) -> dict:
     """Read JSON with the standard library: json_tricks would import any module that a file names."""
     try:
         return json.loads(require(path, "a notebook before this one").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         raise StageError(f"{shown(path)} is damaged. Run the notebook that writes it again.") from None
-
-
-def write_csv(path: Path, table: "pd.DataFrame") -> None:
-    """Write a table without its index, whole or not at all; its text as `without_formulas` gives it."""
-    with whole_file(path) as partial:
-        without_formulas(table).to_csv(partial, index=False)
-
-
-def without_formulas(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Table with an apostrophe before each text that a spreadsheet would compute: `=…`, `+…`, `-…`, `@…`, tab, return.
-
-    Names of files and speakers come from anywhere. Numbers stay as they are, and `read_csv` takes the apostrophe away.
-    """
-    texts = [name for name, column in table.items() if column.dtype.kind == "O"]
-    return table.assign(**{name: table[name].map(as_text) for name in texts})
-
-
-def as_text(value: object) -> object:
-    """Cell of a CSV file with an apostrophe before a text that a spreadsheet would compute."""
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
-
-
-def read_csv(path: Path, **options: str) -> "pd.DataFrame":
-    """Read a table of text as it was before `write_csv`; `options` for pandas.
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    OSError
-        If it cannot be read.
-    """
-    import pandas as pd
-
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, **options)
-    return table.map(_as_it_was, na_action="ignore")  # a row may be short
-
-
-def _as_it_was(text: str) -> str:
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Write one array (.npy), whole or not at all."""
-    with whole_file(path) as partial, partial.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
 
 
 def read_array(path: Path, notebook: str) -> np.ndarray:
@@ -218,12 +112,6 @@ def require(path: Path, notebook: str) -> Path:
     if not path.is_file():
         raise StageError(f"{shown(path)} is not there yet. Run {notebook} first, with the same OUTPUT_DIR.")
     return path
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_processed(path: Path, data: ProcessedData) -> None:
@@ -268,7 +156,7 @@ def load_processed(path: Path) -> ProcessedData:
                 pooled=file["pooled"],
                 clips=_table(file, "clips."),
                 skipped=_table(file, "skipped."),
-                settings=AudioSettings.model_validate_json(str(file["settings"])),
+                settings=_SETTINGS.validate_json(str(file["settings"])),
                 fingerprint=str(file["fingerprint"]),
                 speakers=_SPEAKERS.validate_json(str(file["speakers"])),
             )
@@ -330,3 +218,56 @@ def to_labels(emotions: "pd.Series", classes: Sequence[str] | None = None) -> np
     """Place [shape=(n,)] of each emotion among `classes`; by default its label (`labels.all_labels`)."""
     classes = all_labels(emotions) if classes is None else classes
     return emotions.map({emotion: place for place, emotion in enumerate(classes)}).to_numpy(dtype=np.int64)
+
+
+def notebook_params(namespace: Mapping[str, Any], *, stage: str = "") -> Params:
+    """Parameters of a notebook: its variables (`globals()`) that are fields of `Params`.
+
+    What the notebook `stage` does not name, it takes from the notebooks before it; what none of them names keeps its
+    default. In a run, the run's parameters count whatever a notebook says, so that its record is true.
+
+    Raises
+    ------
+    ParameterError
+        If a value has the wrong type or range.
+    StageError
+        If what earlier notebooks decided is damaged, or does not fit together.
+    """
+    if RUN_VARIABLE in os.environ:
+        return Params.model_validate_json(Path(os.environ[RUN_VARIABLE]).read_bytes())
+    own = {name: namespace[name] for name in Params.model_fields if name in namespace}
+    place = make_params({name: value for name, value in own.items() if name == "OUTPUT_DIR"})
+    try:
+        return make_params(_before(stage, _read_decided(place)) | own)
+    except ParameterError as error:
+        if own.keys() & re.findall(r"`([A-Z0-9_]+)", str(error)):
+            raise
+        raise StageError(f"The notebooks before this one do not fit together: {error} Run them again.") from None
+
+
+def keep_params(stage: str, params: Params) -> None:
+    """Write down what the notebook `stage` decided, for those after it: what none before it had said."""
+    try:
+        decided = _read_decided(params)
+    except StageError:
+        decided = {}
+    before = _before(stage, decided)
+    given = params.model_dump(mode="json", include=params.model_fields_set - {"OUTPUT_DIR"})
+    own = {name: value for name, value in given.items() if name not in before or before[name] != value}
+    write_text(params.output_dir / HANDOVER_FILE, json.dumps(decided | {stage: own}, indent=1) + "\n")
+
+
+def _read_decided(params: Params) -> dict[str, dict[str, Any]]:
+    path = params.output_dir / HANDOVER_FILE
+    try:
+        return _DECIDED.validate_json(path.read_bytes()) if path.is_file() else {}
+    except ValidationError:
+        raise StageError(f"{shown(path)} is damaged. Run 01_preprocess again.") from None
+
+
+def _before(stage: str, decided: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the notebooks before `stage` decided; a later one may change what an earlier one said."""
+    values: dict[str, Any] = {}
+    for name in sorted(decided):
+        values |= decided[name] if name < stage else {}
+    return values

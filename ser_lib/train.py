@@ -11,8 +11,8 @@ import numpy as np
 
 from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import SerError, StageError
+from ser_lib.core.io import whole_file, write_json, write_text
 from ser_lib.core.progress import progress_bar
-from ser_lib.handover import keep_params
 from ser_lib.model.augment import augment
 from ser_lib.model.backends import load_onnx
 from ser_lib.model.bundle import save_bundle
@@ -28,7 +28,7 @@ from ser_lib.model.network import (
 )
 from ser_lib.model.onnx import export_onnx
 from ser_lib.params import Params
-from ser_lib.store import ProcessedData, load_sets, load_split, whole_file, write_json, write_text
+from ser_lib.store import ProcessedData, keep_params, load_sets, load_split
 
 _LARGEST_DIFFERENCE = 1e-4
 """Between probabilities by ONNX Runtime and by Keras."""

@@ -16,7 +16,7 @@ import soundfile
 from test_records import call
 from test_store import run_python
 
-from ser_lib.params import printable
+from ser_lib.core.text import printable
 
 REPO = Path(__file__).resolve().parent.parent
 PAGE = REPO / "docs" / "bad-input.md"

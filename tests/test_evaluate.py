@@ -13,6 +13,7 @@ from ser_lib.audio import clips as work
 from ser_lib.audio import degrade
 from ser_lib.audio.features import process_audio_file
 from ser_lib.audio.normalize import Statistics
+from ser_lib.core import io
 from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import AudioError, BundleError, RunError, StageError
 from ser_lib.core.labels import EMOTIONS
@@ -35,9 +36,9 @@ def stage(project):
     params, data = make_params({}), tiny_data()
     sets = np.array((["train"] * 6 + ["validation", "test"]) * 7)
     store.save_processed(params.processed_data_file, data)
-    store.write_csv(params.output_dir / "split.csv", data.clips.assign(set=sets))
-    store.write_array(params.output_dir / "x_test.npy", data.X[sets == "test"])
-    store.write_array(params.output_dir / "y_test.npy", store.one_hot(data.y[sets == "test"]))
+    io.write_csv(params.output_dir / "split.csv", data.clips.assign(set=sets))
+    io.write_array(params.output_dir / "x_test.npy", data.X[sets == "test"])
+    io.write_array(params.output_dir / "y_test.npy", store.one_hot(data.y[sets == "test"]))
     split = (params.output_dir / store.SPLIT_FILE).read_bytes()
     split_sha256 = hashlib.sha256(split).hexdigest()
     info = SimpleNamespace(
@@ -83,14 +84,14 @@ def test_predictions_file_is_as_promised(stage):
 
 
 def test_labels_of_another_test_set_are_refused(stage):
-    store.write_array(stage.params.output_dir / "y_test.npy", np.eye(7, dtype=np.float32)[::-1])
+    io.write_array(stage.params.output_dir / "y_test.npy", np.eye(7, dtype=np.float32)[::-1])
     with pytest.raises(BundleError, match=r"y_test\.npy.*Run 02_split again"):
         evaluate.evaluate_model(stage.bundle, stage.params)
     assert not (stage.params.output_dir / "metrics.json").exists()
 
 
 def test_features_of_another_test_set_are_refused(stage):
-    store.write_array(stage.params.output_dir / "x_test.npy", tiny_data(seed=2).X[7::8])
+    io.write_array(stage.params.output_dir / "x_test.npy", tiny_data(seed=2).X[7::8])
     with pytest.raises(BundleError, match=r"x_test\.npy.*Run 02_split again"):
         evaluate.evaluate_model(stage.bundle, stage.params)
 
@@ -265,11 +266,11 @@ def recorded(root, make_corpus):
     params = make_params({"CORPORA": ["TESS"], "DATASET_PATH": "corpus", "N_JOBS": 1, "BOOTSTRAP_SAMPLES": 100})
     data = preprocess_data(params)
     sets = data.clips["text"].map({"back": "train", "bar": "validation", "base": "test"})
-    store.write_csv(params.output_dir / "split.csv", data.clips[["clip"]].assign(set=sets))
+    io.write_csv(params.output_dir / "split.csv", data.clips[["clip"]].assign(set=sets))
     test = (sets == "test").to_numpy()
-    store.write_array(params.output_dir / "x_test.npy", data.X[test])
-    store.write_array(params.output_dir / "y_test.npy", np.eye(2, dtype=np.float32)[data.y[test] - 2])
-    split_sha256 = store.file_hash(params.output_dir / "split.csv")
+    io.write_array(params.output_dir / "x_test.npy", data.X[test])
+    io.write_array(params.output_dir / "y_test.npy", np.eye(2, dtype=np.float32)[data.y[test] - 2])
+    split_sha256 = io.file_hash(params.output_dir / "split.csv")
     info = SimpleNamespace(
         data_fingerprint=data.fingerprint, split_sha256=split_sha256, temperature=1.0, speakers={}, corpora=["TESS"],
         emotions=["sad", "angry"],

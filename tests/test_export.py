@@ -17,10 +17,10 @@ from test_store import run_python
 
 from ser_lib.audio.features import process_audio_file
 from ser_lib.core.errors import BundleError, StageError
+from ser_lib.core.io import file_hash
 from ser_lib.model import archive as export
 from ser_lib.model.bundle import load_bundle
 from ser_lib.predict import predict_emotion_from_file
-from ser_lib.store import file_hash
 
 RECORD = Path(__file__).resolve().parent.parent / "reports" / "demo"
 RATE = 24414

@@ -11,10 +11,10 @@ import pytest
 from test_records import write_record
 
 from ser_lib.core.errors import RunError, SerError, StageError
+from ser_lib.core.io import write_temporary
 from ser_lib.model import archive as export
 from ser_lib.params import make_params
 from ser_lib.records import notebook as notebooks
-from ser_lib.store import write_temporary
 
 FULL = Path("/dev/full")
 

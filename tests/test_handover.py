@@ -7,9 +7,9 @@ import pytest
 from test_runs import type_parameter
 
 from ser_lib.core.errors import ParameterError, StageError
-from ser_lib.handover import RUN_VARIABLE, keep_params, notebook_params
 from ser_lib.params import make_params
 from ser_lib.records import run as runs
+from ser_lib.store import RUN_VARIABLE, keep_params, notebook_params
 
 OUT = {"OUTPUT_DIR": "out"}
 

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from ser_lib.core.errors import ParameterError, SerError
-from ser_lib.params import Params, load_params, locate, make_params, project_root, resolve, shown
+from ser_lib.core.paths import locate, project_root, resolve, shown
+from ser_lib.params import Params, load_params, make_params
 
 REPO = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPO / "notebooks").glob("0[1-5]_*.ipynb"))

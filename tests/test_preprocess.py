@@ -15,8 +15,8 @@ from ser_lib.audio import clips as work
 from ser_lib.audio import features
 from ser_lib.audio import signal as audio
 from ser_lib.audio.features import process_audio_file
-from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import load_trimmed
+from ser_lib.core import io
 from ser_lib.core.errors import DatasetError, SerError, StageError
 from ser_lib.corpora import find_clips
 from ser_lib.params import make_params
@@ -116,7 +116,7 @@ def test_rows_are_the_features_of_the_files(params_for, demo_folder, tmp_path):
     data = preprocess_data(params)
     assert data.X.shape == (14, 1 + 12000 // 1024, 7)
     for row, file in zip(data.X, data.clips["file"], strict=True):
-        features = process_audio_file(tmp_path / "demo" / file, AudioSettings.from_params(params))
+        features = process_audio_file(tmp_path / "demo" / file, params.audio_settings)
         np.testing.assert_array_equal(row, features)
 
 
@@ -139,7 +139,7 @@ def test_clips_table(params, corpus):
         information = soundfile.info(corpus / row.file)
         assert int(row.sampling_rate) == information.samplerate == RATE
         assert float(row.seconds) == pytest.approx(information.duration, abs=1e-9)
-        trimmed = load_trimmed(corpus / row.file, AudioSettings.from_params(params))
+        trimmed = load_trimmed(corpus / row.file, params.audio_settings)
         assert float(row.trimmed_seconds) == pytest.approx(len(trimmed) / RATE, abs=1e-9)
         peak = np.abs(soundfile.read(corpus / row.file)[0]).max()
         assert float(row.peak_dbfs) == pytest.approx(20 * np.log10(peak), abs=1e-4)
@@ -615,7 +615,7 @@ def test_killed_writing_leaves_the_earlier_file(tmp_path, monkeypatch):
 
     file = tmp_path / "a.csv"
     file.write_text("earlier")
-    with pytest.raises(Killed), store.whole_file(file) as partial:
+    with pytest.raises(Killed), io.whole_file(file) as partial:
         partial.write_text("half")
         assert (file.read_text(), partial.parent) == ("earlier", tmp_path)
         raise Killed
@@ -626,7 +626,7 @@ def test_reader_of_the_earlier_file_keeps_it_whole(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("earlier")
     with file.open() as reader:
-        store.write_text(file, "later")
+        io.write_text(file, "later")
         assert reader.read() == "earlier"
     assert file.read_text() == "later"
 

@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from ser_lib.core import colab
+from ser_lib.core.io import file_hash
 from ser_lib.corpora import get_corpus
 from ser_lib.params import Params
 from ser_lib.records import run as runs
 from ser_lib.records.manifest import read_manifest
-from ser_lib.store import file_hash
 
 REPO = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPO / "notebooks").glob("*.ipynb"))

@@ -13,6 +13,7 @@ import pytest
 
 from ser_lib import store
 from ser_lib.audio.settings import AudioSettings
+from ser_lib.core import io
 from ser_lib.core.errors import StageError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.params import make_params
@@ -54,18 +55,18 @@ def run_python(code: str, *arguments: str, **environment: str) -> subprocess.Com
 def test_what_a_link_names_is_written_and_no_device(tmp_path):
     (tmp_path / "real.txt").write_text("old")
     (tmp_path / "link.txt").symlink_to("real.txt")
-    store.write_text(tmp_path / "link.txt", "new")
+    io.write_text(tmp_path / "link.txt", "new")
     assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "real.txt").read_text() == "new"
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StageError, match=r"pipe must be a file\. It is a device or a pipe\."):
-        store.write_text(tmp_path / "pipe", "x")
+        io.write_text(tmp_path / "pipe", "x")
     assert not (tmp_path / "pipe").is_file()
 
 
 def test_a_link_in_a_record_is_replaced_and_what_it_names_stays(tmp_path):
     (tmp_path / "real.txt").write_text("old")
     (tmp_path / "link.txt").symlink_to("real.txt")
-    store.write_text(tmp_path / "link.txt", "new", through_link=False)
+    io.write_text(tmp_path / "link.txt", "new", through_link=False)
     assert not (tmp_path / "link.txt").is_symlink() and (tmp_path / "link.txt").read_text() == "new"
     assert (tmp_path / "real.txt").read_text() == "old"
 
@@ -76,9 +77,9 @@ def test_file_has_the_rights_that_the_umask_leaves(tmp_path, umask):
     before = os.umask(umask)
     try:
         for name in ("new.txt", "there.txt"):
-            store.write_text(tmp_path / name, "x")
+            io.write_text(tmp_path / name, "x")
             assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask
-        store.write_array(tmp_path / "new.npy", np.zeros(3))
+        io.write_array(tmp_path / "new.npy", np.zeros(3))
         assert stat.S_IMODE((tmp_path / "new.npy").stat().st_mode) == 0o666 & ~umask
     finally:
         os.umask(before)
@@ -86,7 +87,7 @@ def test_file_has_the_rights_that_the_umask_leaves(tmp_path, umask):
 
 def test_file_appears_only_at_the_end(tmp_path):
     path = tmp_path / "new folder" / "file.txt"
-    with store.whole_file(path) as partial:
+    with io.whole_file(path) as partial:
         partial.write_text("whole")
         assert not path.exists()
         assert partial.parent == path.parent
@@ -97,7 +98,7 @@ def test_file_appears_only_at_the_end(tmp_path):
 def test_error_leaves_the_earlier_file_and_nothing_else(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("earlier")
-    with pytest.raises(ZeroDivisionError), store.whole_file(path) as partial:
+    with pytest.raises(ZeroDivisionError), io.whole_file(path) as partial:
         partial.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "earlier"
@@ -110,7 +111,7 @@ def test_kill_leaves_the_earlier_file(tmp_path):
     code = """
 import sys, time
 from pathlib import Path
-from ser_lib.store import whole_file
+from ser_lib.core.io import whole_file
 with whole_file(Path(sys.argv[1])) as partial:
     partial.write_text("half")
     print("writing", flush=True)
@@ -139,10 +140,10 @@ folder = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 for name, write, content in [
-    ("text", store.write_text, "x" * 10_000),
-    ("json", store.write_json, {{"x": np.zeros(10_000)}}),
-    ("csv", store.write_csv, pd.DataFrame({{"x": range(10_000)}})),
-    ("npy", store.write_array, np.zeros(10_000)),
+    ("text", io.write_text, "x" * 10_000),
+    ("json", io.write_json, {{"x": np.zeros(10_000)}}),
+    ("csv", io.write_csv, pd.DataFrame({{"x": range(10_000)}})),
+    ("npy", io.write_array, np.zeros(10_000)),
     ("npz", store.save_processed, tiny_data()),
 ]:
     try:
@@ -162,7 +163,7 @@ for name, write, content in [
 def test_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StageError, match=r"x\.txt cannot be written \(.+\)\. Nothing was changed\."):
-        store.write_text(tmp_path / "file" / "x.txt", "")
+        io.write_text(tmp_path / "file" / "x.txt", "")
 
 
 def test_processed_data_come_back_the_same(tmp_path):
@@ -221,7 +222,7 @@ def test_pickles_are_never_opened(tmp_path):
 
 def test_arrays_come_back_the_same_and_truncated_ones_are_damaged(tmp_path):
     array = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
-    store.write_array(tmp_path / "x.npy", array)
+    io.write_array(tmp_path / "x.npy", array)
     np.testing.assert_array_equal(store.read_array(tmp_path / "x.npy", "02_split"), array)
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-5])
     with pytest.raises(StageError, match=r"x\.npy is damaged\. Run 02_split again\."):
@@ -244,21 +245,21 @@ ODD = ["=1+1", "+1", "-x", "@a", "\tx", "'=x", "''-x", "'x", "x=1", "-5", "'", "
 
 def test_no_text_is_a_formula_to_a_spreadsheet_and_all_come_back(tmp_path):
     table = pd.DataFrame({"clip": ODD, "dB": np.linspace(-3, 3, len(ODD)), "n": range(-3, len(ODD) - 3)})
-    store.write_csv(tmp_path / "t.csv", table)
+    io.write_csv(tmp_path / "t.csv", table)
     with (tmp_path / "t.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["clip"][:1] for row in rows if row["clip"][:1] in set("=+-@\t\r")] == []
     assert [row["clip"] for row in rows[:2]] == ["'=1+1", "'+1"]
     assert [float(row["dB"]) for row in rows] == table["dB"].tolist()
     assert [row["n"] for row in rows] == [str(number) for number in table["n"]]
-    assert store.read_csv(tmp_path / "t.csv")["clip"].tolist() == ODD
+    assert io.read_csv(tmp_path / "t.csv")["clip"].tolist() == ODD
 
 
 def test_split_of_clips_with_odd_names_is_theirs(project):
     params, data = make_params({}), tiny_data()
     clips = data.clips.assign(clip=[f"{ODD[number % 9]}{number}" for number in range(len(data.clips))])
     sets = np.array((["train"] * 6 + ["validation", "test"]) * 7)
-    store.write_csv(params.output_dir / "split.csv", clips.assign(set=sets))
+    io.write_csv(params.output_dir / "split.csv", clips.assign(set=sets))
     assert store.load_split(params, clips).tolist() == sets.tolist()
 
 
@@ -266,7 +267,7 @@ def test_set_is_chosen_by_the_split(project):
     params, data = make_params({}), tiny_data()
     store.save_processed(params.processed_data_file, data)
     sets = np.array((["train"] * 6 + ["validation", "test"]) * 7)
-    store.write_csv(params.output_dir / "split.csv", data.clips.assign(set=sets))
+    io.write_csv(params.output_dir / "split.csv", data.clips.assign(set=sets))
     X, y, clips = store.load_sets(params)[1]["validation"]
     np.testing.assert_array_equal(X, data.X[6::8])
     assert y.tolist() == np.eye(7).tolist()
@@ -291,7 +292,7 @@ def test_split_of_other_clips_is_refused(project):
 
 
 def test_arrays_are_plain_lists_in_json(tmp_path):
-    store.write_json(tmp_path / "h.json", {"loss": np.array([1.5, 0.25]), "n": 3, "name": "ü"})
+    io.write_json(tmp_path / "h.json", {"loss": np.array([1.5, 0.25]), "n": 3, "name": "ü"})
     assert json.loads((tmp_path / "h.json").read_text()) == {"loss": [1.5, 0.25], "n": 3, "name": "ü"}
     assert store.read_json(tmp_path / "h.json")["loss"] == [1.5, 0.25]
 
@@ -310,5 +311,5 @@ def test_labels_and_one_hot_rows():
 
 def test_link_to_itself_gives_way_to_the_file(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
-    store.write_text(tmp_path / "loop", "there")
+    io.write_text(tmp_path / "loop", "there")
     assert (tmp_path / "loop").read_text() == "there"

@@ -15,7 +15,7 @@ from test_records import write_full_record, write_record
 from test_runs import SER
 
 from ser_lib.core.errors import BundleError
-from ser_lib.core.foreign import printable
+from ser_lib.core.text import printable
 from ser_lib.records.study import write_study
 
 EVIL = "x\x1b[31m\x1b]0;title\x07\x9b2J\x85\r\b\x7f\u202egnp.\u200b"

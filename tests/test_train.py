@@ -16,6 +16,7 @@ from test_store import run_python, tiny_data
 from ser_lib import store, train
 from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import StageError
+from ser_lib.core.io import write_csv, write_text
 from ser_lib.model.backends import load_onnx
 from ser_lib.model.bundle import load_bundle
 from ser_lib.model.network import build_model, feature_statistics, keras, load_model, predict_probabilities, save_model
@@ -35,7 +36,7 @@ def write_tiny_data(params):
     data = tiny_data()
     sets = np.array((["train"] * 5 + ["validation"] * 2 + ["test"]) * 7)
     store.save_processed(params.processed_data_file, data)
-    store.write_csv(params.output_dir / "split.csv", data.clips.assign(set=sets))
+    write_csv(params.output_dir / "split.csv", data.clips.assign(set=sets))
     return data, sets
 
 
@@ -383,7 +384,7 @@ print(digest(model))
 
 def test_same_seed_gives_the_same_files_in_a_fresh_process(trained, tmp_path):
     for name in ("processed_data.npz", "split.csv"):
-        store.write_text(tmp_path / "artifacts" / "interactive" / name, "")
+        write_text(tmp_path / "artifacts" / "interactive" / name, "")
         (tmp_path / "artifacts" / "interactive" / name).write_bytes((trained.folder / name).read_bytes())
     done = run_python(TRAIN_AGAIN, "0", SER_ROOT=str(tmp_path))
     assert done.stdout.split()[-1] == digest(trained.model), done.stderr

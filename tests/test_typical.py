@@ -9,11 +9,12 @@ import scipy.signal
 from test_project import REPO
 
 from ser_lib.audio.degrade import degrade
+from ser_lib.audio.measures import Measures
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import bandwidth, load_audio, peak_level
 from ser_lib.core.errors import AudioError
 from ser_lib.model.bundle import load_bundle
-from ser_lib.model.novelty import Measures, Typical, kinds_of, learn_typical, summarize_features
+from ser_lib.model.novelty import Typical, kinds_of, learn_typical, summarize_features
 
 RATE = 16000
 SETTINGS = AudioSettings(

@@ -13,10 +13,11 @@ from typing import TextIO
 from wcwidth import wcswidth
 
 from ser_lib._cli.common import STDIN
+from ser_lib.core.io import as_text
+from ser_lib.core.paths import from_here
 from ser_lib.core.terminal import write_data
+from ser_lib.core.text import printable
 from ser_lib.model.prediction import Answer, Prediction, answer_columns, answer_row
-from ser_lib.params import from_here, printable
-from ser_lib.store import as_text
 
 UNFINISHED = ".part"
 """What is added to the name of an output that is being written."""
@@ -31,7 +32,7 @@ def growing(where: str) -> Iterator[TextIO]:
     if where == STDIN:
         yield _StandardOutput()
         return
-    from ser_lib.store import write_text
+    from ser_lib.core.io import write_text
 
     path = from_here(where)
     part = unfinished(path)

@@ -18,8 +18,10 @@ from ser_lib._cli.export import export
 from ser_lib._cli.listen import listen
 from ser_lib._cli.predict import predict
 from ser_lib.core.errors import RunError, SerError
+from ser_lib.core.paths import locate, shown
 from ser_lib.core.terminal import guard_terminal
-from ser_lib.params import Params, locate, printable, read_values, shown
+from ser_lib.core.text import printable
+from ser_lib.params import Params, read_values
 from ser_lib.records.manifest import DONE
 
 if TYPE_CHECKING:

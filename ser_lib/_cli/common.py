@@ -10,8 +10,9 @@ import typer
 
 from ser_lib.audio.settings import Backend
 from ser_lib.core.errors import RunError
+from ser_lib.core.paths import from_here, locate, resolve
 from ser_lib.core.terminal import write_data
-from ser_lib.params import from_here, locate, printable, resolve
+from ser_lib.core.text import printable
 from ser_lib.store import BUNDLE_FILE
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ def _speakers(run: str, bundle: "Bundle") -> set[tuple[str, str]]:
     """Corpus and name of the speakers that trained the model, by the table of its own split, if that is there."""
     import csv
 
+    from ser_lib.core.io import file_hash
     from ser_lib.records.record import private_values, record_folder
-    from ser_lib.store import SPLIT_FILE, file_hash
+    from ser_lib.store import SPLIT_FILE
 
     private = private_values(run)
     own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
@@ -145,6 +147,6 @@ def write(where: str | None, writer: Callable) -> None:
 
 def write_table(table: "pd.DataFrame", to) -> None:
     """Write a table as CSV to standard output or a file, which appears whole or not at all."""
-    from ser_lib.store import without_formulas, write_csv
+    from ser_lib.core.io import without_formulas, write_csv
 
     write_data(without_formulas(table).to_csv(index=False)) if to is sys.stdout else write_csv(to, table)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ser_lib.core.errors import DatasetError
-from ser_lib.params import from_here, locate, project_root, shown
+from ser_lib.core.paths import from_here, locate, project_root, shown
 
 data_app = typer.Typer(help="List the corpora, get one, or check one.", no_args_is_help=True)
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ser_lib.core.errors import AudioError, ParameterError
-from ser_lib.params import printable, shown
+from ser_lib.core.paths import shown
+from ser_lib.core.text import printable
 
 
 def enrol(

@@ -7,7 +7,7 @@ import typer
 
 from ser_lib._cli.common import bundle_folder, which_run
 from ser_lib.core.errors import RunError
-from ser_lib.params import from_here, shown
+from ser_lib.core.paths import from_here, shown
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE
 
 
@@ -36,8 +36,8 @@ def export(
 
 def _parts(run: str) -> dict[str, Path]:
     """Files of a run's bundle by name; the Keras model, which a record lacks, only where the run was made here."""
+    from ser_lib.core.io import file_hash
     from ser_lib.model.bundle import read_bundle_info
-    from ser_lib.store import file_hash
 
     folders = [bundle_folder(run, backend) for backend in ("onnx", "keras")]
     if folders[0].is_file():

@@ -21,8 +21,9 @@ from ser_lib._cli.common import (
 )
 from ser_lib._cli.timeline import TIMELINE_HEAD, timeline_line
 from ser_lib.core.errors import AudioError
+from ser_lib.core.paths import from_here
+from ser_lib.core.text import printable
 from ser_lib.model.prediction import UNSURE_BELOW, damage_note
-from ser_lib.params import from_here, printable
 
 if TYPE_CHECKING:
     import numpy as np

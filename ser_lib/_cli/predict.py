@@ -23,8 +23,9 @@ from ser_lib._cli.common import (
 from ser_lib.audio.settings import Backend
 from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
+from ser_lib.core.paths import from_here
+from ser_lib.core.text import printable
 from ser_lib.model.prediction import UNSURE_BELOW
-from ser_lib.params import from_here, printable
 
 if TYPE_CHECKING:
     from ser_lib.model.bundle import Bundle
@@ -171,8 +172,8 @@ def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
 
     What is left out is told.
     """
+    from ser_lib.core.io import write_temporary
     from ser_lib.corpora.find import find_files, tell_left_out
-    from ser_lib.store import write_temporary
 
     files, left_out = [], []
     for path in paths:

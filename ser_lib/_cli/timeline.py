@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from ser_lib._cli.answers import growing
 from ser_lib._cli.common import STDIN
-from ser_lib.params import from_here, printable
+from ser_lib.core.paths import from_here
+from ser_lib.core.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ def _of(channel: str | None) -> str:
 
 def _add_rows(timeline: "pd.DataFrame", file: str, channel: str | None, run: str, to: TextIO, *, head: bool) -> None:
     """Write a timeline's rows, each with its file, its channel if any was asked for, and what is told of the file."""
-    from ser_lib.store import without_formulas
+    from ser_lib.core.io import without_formulas
 
     named = {"file": file} | ({} if channel is None else {"channel": channel})
     table = timeline.assign(**named, **timeline.attrs, model=run)

@@ -15,11 +15,11 @@ import numpy as np
 
 from ser_lib.audio.degrade import DEGRADE_VERSION, degrade
 from ser_lib.audio.features import analyse_trimmed, pool, stands_alone, to_features
+from ser_lib.audio.measures import Measures, measure_steps
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import load_audio, load_trimmed, trim_steps
 from ser_lib.core.cache import Cache, key_of
 from ser_lib.core.errors import AudioError
-from ser_lib.model.novelty import Measures, measure_steps
 
 PIPELINE_VERSION = 4
 """Raised whenever the same file and settings would give other features or measures."""

@@ -16,7 +16,7 @@ import scipy.sparse
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import finish_steps, load_audio, trim_steps
 from ser_lib.core.errors import ParameterError
-from ser_lib.params import locate
+from ser_lib.core.paths import locate
 
 _SMALLEST_POWER = 1e-10
 _DYNAMIC_RANGE = 80.0

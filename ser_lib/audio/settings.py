@@ -1,55 +1,59 @@
 """The settings of audio and features: decided once for training, stored with the model, repeated in prediction."""
 
+import re
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from ser_lib.params import Params
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Backend = Literal["onnx", "keras"]
 """What computes a prediction: ONNX Runtime, which starts in a moment, or Keras on TensorFlow."""
+_EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+_ADDED_LATER = {"cmn"}
+"""Settings that older models do not name; their defaults are what those models did."""
+
+
+def _read_exponent(value: Any) -> Any:
+    """Turn "1e-4" into a number: YAML 1.1, which papermill and PyYAML read, makes it a string."""
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_read_exponent)]
+"""A number that may be written with an exponent."""
 
 
 class AudioSettings(BaseModel):
-    """All that decides how a file becomes features; stored with the model, so that prediction repeats it."""
+    """All that decides how a file becomes features; stored with the model, so that prediction repeats it.
+
+    In capitals, the fields are parameters (`ser_lib.params.Params`): type, default, range and help stand here alone.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    sampling_rate: int = Field(ge=4000, le=192000)
-    frame_length: int = Field(ge=64, le=65536, multiple_of=2)
-    hop_length: int = Field(ge=16, le=65536)
-    features: Literal["mfcc", "logmel"]
-    n_mfcc: int = Field(ge=1, le=128)
-    n_mels: int = Field(ge=1, le=512)
-    mel_fmin: float = Field(ge=0)
-    mel_fmax: float | None = Field(default=None, gt=0)
-    trim_top_db: float = Field(gt=0, le=120)
-    denoise: bool
-    denoise_reference: bool
-    normalize_per_speaker: bool
-    cmn: bool = False
-    target_length: int | None = Field(default=None, ge=1, le=10_000_000)
-
-    @classmethod
-    def from_params(cls, params: Params) -> "AudioSettings":
-        """Settings that `params` ask for; `target_length` stays None if the corpus is to decide."""
-        return cls(
-            sampling_rate=params.SAMPLING_RATE,
-            frame_length=params.FRAME_LENGTH,
-            hop_length=params.HOP_LENGTH,
-            features=params.FEATURES,
-            n_mfcc=params.N_MFCC,
-            n_mels=params.N_MELS,
-            mel_fmin=params.MEL_FMIN,
-            mel_fmax=params.MEL_FMAX,
-            trim_top_db=params.TRIM_TOP_DB,
-            denoise=params.DENOISE,
-            denoise_reference=params.DENOISE_REFERENCE,
-            normalize_per_speaker=params.NORMALIZE_PER_SPEAKER,
-            cmn=params.CMN,
-            target_length=params.TARGET_LENGTH,
-        )
+    sampling_rate: int = Field(24414, ge=4000, le=192000, description="Hz; every clip is resampled to it")
+    frame_length: int = Field(2048, ge=64, le=65536, multiple_of=2, description="samples in one analysis frame; even")
+    hop_length: int = Field(512, ge=16, le=65536, description="samples from one frame to the next")
+    features: Literal["mfcc", "logmel"] = Field(
+        "mfcc", description="what a model sees: mfcc (with RMS and zero-crossing rate) or logmel"
+    )
+    n_mfcc: int = Field(13, ge=1, le=128, description="number of mel-frequency cepstral coefficients")
+    n_mels: int = Field(128, ge=1, le=512, description="bands of the mel spectrogram, of which MFCC are made too")
+    mel_fmin: Number = Field(0.0, ge=0, description="Hz; lower end of the lowest band")
+    mel_fmax: Number | None = Field(None, gt=0, description="Hz; upper end of the highest; null: half of SAMPLING_RATE")
+    trim_top_db: Number = Field(30.0, gt=0, le=120, description="dB below the loudest frame that count as silence")
+    denoise: bool = Field(True, description="reduce noise by spectral gating")
+    denoise_reference: bool = Field(
+        False, description="reduce noise after padding, by noisereduce's own defaults; twice as slow"
+    )
+    normalize_per_speaker: bool = Field(
+        False, description="standardise with each speaker's own statistics, of test speakers too"
+    )
+    cmn: bool = Field(False, description="take each mel band's mean over the clip out (cepstral mean normalisation)")
+    target_length: int | None = Field(
+        None, ge=64, le=10_000_000, description="samples per clip; null: the longest clip after trimming"
+    )
 
     @property
     def n_frames(self) -> int:
@@ -70,3 +74,14 @@ class AudioSettings(BaseModel):
         if self.features == "logmel":
             return [f"logmel_{i + 1}" for i in range(self.n_mels)]
         return ["rms", "zcr", *(f"mfcc_{i + 1}" for i in range(self.n_mfcc))]
+
+
+def _check_complete(settings: AudioSettings) -> AudioSettings:
+    missing = AudioSettings.model_fields.keys() - settings.model_fields_set - _ADDED_LATER
+    if missing:
+        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    return settings
+
+
+StoredSettings = Annotated[AudioSettings, AfterValidator(_check_complete)]
+"""Settings read from a file, which must name each of them: a default of today is not what a model was trained with."""

@@ -24,7 +24,7 @@ import numpy as np
 import platformdirs
 
 from ser_lib.core.errors import ParameterError
-from ser_lib.params import from_here
+from ser_lib.core.paths import from_here
 
 _PATIENCE = 30.0
 """Seconds to wait for another process that writes, once in a process."""

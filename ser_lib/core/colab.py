@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from ser_lib.params import project_root
+from ser_lib.core.paths import project_root
 
 REPOSITORY = "https://github.com/OWNER/ser_lib"
 TAG = "colab"

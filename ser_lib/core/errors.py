@@ -2,6 +2,8 @@
 
 import errno
 
+from ser_lib.core.text import printable
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of the errors of a disk that takes no more; they name no file where one that is open is written to."""
 
@@ -11,8 +13,6 @@ class SerError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Show one line in a notebook instead of a traceback (IPython's hook)."""
-        from ser_lib.core.foreign import printable  # which knows these errors
-
         return [f"{type(self).__name__}: {printable(str(self))}"]
 
 

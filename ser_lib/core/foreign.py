@@ -15,13 +15,12 @@ import yaml
 from pydantic import StringConstraints
 
 from ser_lib.core.errors import ParameterError
+from ser_lib.core.text import printable
 
 LARGEST_YAML = 50_000
 """Bytes that a parameter file may have; the largest of this project has a tenth of it."""
 LARGEST_JSON = 10_000_000
 """Bytes that a JSON file may have; the largest of this project has a thousandth of it."""
-LONGEST_QUOTED = 200
-"""Letters of a value that a message shows."""
 _DEEPEST = 10
 """Lists and mappings in one another that a parameter file may have; a parameter has two."""
 _T = TypeVar("_T")
@@ -38,20 +37,6 @@ _REFUSED = {
 """What is wrong with a value that stands without quotes, by the kind that it is to YAML 1.1."""
 _PLAIN = {"int": re.compile(r"[-+]?(0|[1-9][0-9_]{0,19})"), "float": re.compile(r"[^:]{1,100}")}
 """Numbers that are taken all the same: `010` is 8 to YAML 1.1, and `1:30` is 90."""
-
-
-def printable(text: str) -> str:
-    """`text` in one line, with what a terminal would not print as escapes."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
-def quoted(value: object) -> str:
-    """`value` as Python writes it, of a long one the beginning."""
-    try:
-        text = repr(value)
-    except ValueError:  # a number of thousands of digits
-        return "a number without end"
-    return text if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]}…"
 
 
 class ForeignError(ValueError):

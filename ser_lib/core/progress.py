@@ -13,8 +13,8 @@ from IPython import get_ipython
 from IPython.display import display
 from tqdm import tqdm
 
-from ser_lib.core.foreign import printable
 from ser_lib.core.terminal import below
+from ser_lib.core.text import printable
 
 FILE_VARIABLE = "SER_PROGRESS_FILE"
 """Environment variable: the file in which a kernel tells its runner how far it is."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from io import TextIOBase
 from typing import TextIO
 
-from ser_lib.core.foreign import printable
+from ser_lib.core.text import printable
 
 CLOSED = 1
 """Exit status where nobody reads on, as after `| head`."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ser_lib.core.errors import BundleError, SerError
-from ser_lib.params import shown
-from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE, whole_file, write_temporary
+from ser_lib.core.io import whole_file, write_temporary
+from ser_lib.core.paths import shown
+from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE
 
 CHECKSUMS_FILE = "SHA256SUMS"
 """Member that names every other one with its hash, as `sha256sum --check` reads it."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ser_lib.core.errors import BundleError
-from ser_lib.params import printable, shown
+from ser_lib.core.paths import shown
+from ser_lib.core.text import printable
 
 _BATCH = 64
 """Clips that ONNX Runtime predicts together, at most."""

@@ -13,25 +13,21 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ser_lib.audio.measures import Measures, measure_steps
 from ser_lib.audio.normalize import Statistics, find_statistics, normalize, restore
-from ser_lib.audio.settings import AudioSettings, Backend
+from ser_lib.audio.settings import Backend, StoredSettings
 from ser_lib.core.errors import AudioError, BundleError, ParameterError, StageError
 from ser_lib.core.foreign import read_json
+from ser_lib.core.io import file_hash, write_text
 from ser_lib.core.labels import in_order, is_emotion
+from ser_lib.core.paths import locate, shown
+from ser_lib.core.text import printable
 from ser_lib.model.backends import checked, first_line, load_keras, load_onnx, try_model
 from ser_lib.model.calibration import RANGE, calibrate
-from ser_lib.model.novelty import Measures, Typical, learn_typical, measure_steps
+from ser_lib.model.novelty import Typical, learn_typical
 from ser_lib.model.prediction import UNSURE_BELOW, Prediction, to_prediction
-from ser_lib.params import Params, locate, printable, shown
-from ser_lib.store import (
-    BUNDLE_FILE,
-    LICENCE_FILE,
-    SPLIT_FILE,
-    ProcessedData,
-    file_hash,
-    require,
-    write_text,
-)
+from ser_lib.params import Params
+from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, SPLIT_FILE, ProcessedData, require
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
 _MOST_CHANNELS = 64
@@ -53,7 +49,7 @@ class BundleInfo(BaseModel):
     keras_sha256: str
     emotions: list[str] = Field(min_length=2)
     features: list[str]
-    settings: AudioSettings
+    settings: StoredSettings
     temperature: float = Field(gt=RANGE[0] / 2, lt=RANGE[1] * 2)
     speakers: dict[str, Statistics] = Field(repr=False)
     typical: Typical = Field(repr=False)

@@ -5,11 +5,12 @@ distance is the root mean square of z-scores, over the mean of each feature, its
 deviation of its change from frame to frame; what 99 of 100 validation clips stay within is typical.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from ser_lib.audio.measures import Measures
 from ser_lib.audio.normalize import Statistics
 from ser_lib.audio.settings import AudioSettings
 
@@ -26,21 +27,6 @@ _BAND_SHARE = 0.8
 """Share of the typical band that a clip must fill."""
 _SMALLEST_DEVIATION = 0.01
 """Share of a feature's deviation within clips that any deviation between clips counts as, at least."""
-
-
-class Measures(NamedTuple):
-    """What is measured of a clip beside its features."""
-
-    sampling_rate: int
-    """Hz, of the file."""
-    n_samples: int
-    """Of the file."""
-    n_trimmed: int
-    """Samples that trimming leaves, at the common rate."""
-    peak_dbfs: float
-    """Level of the largest sample, before it was brought to full scale."""
-    bandwidth_hz: float
-    """Of what trimming leaves."""
 
 
 class Typical(BaseModel):
@@ -112,15 +98,6 @@ class Typical(BaseModel):
 def kinds_of(unlike: tuple[str, ...]) -> str:
     """What `Typical.find_unlike` names, without the details: `length`, `level`, `band`, `sound`."""
     return ", ".join(phrase.partition(":")[0] for phrase in unlike)
-
-
-def measure_steps(steps: dict[str, np.ndarray], sampling_rate: int, settings: AudioSettings) -> Measures:
-    """Measures of a signal from what `audio.trim_steps` made of it; `sampling_rate` (Hz) is its own."""
-    from ser_lib.audio.signal import bandwidth, peak_level  # librosa, which stored features do not need
-
-    decoded, trimmed = steps["decoded"], steps["trimmed"]
-    band = bandwidth(trimmed, settings.sampling_rate)
-    return Measures(sampling_rate, len(decoded), len(trimmed), peak_level(decoded), band)
 
 
 def summarize_features(features: np.ndarray, n_frames: int) -> np.ndarray:

@@ -7,7 +7,8 @@ import numpy as np
 
 from ser_lib.core.errors import BundleError
 from ser_lib.core.labels import shown_as
-from ser_lib.params import Params, printable
+from ser_lib.core.text import printable
+from ser_lib.params import Params
 
 UNSURE_BELOW: float = Params.model_fields["UNSURE_BELOW"].default
 """Confidence below which a prediction is unsure, unless another is asked for."""

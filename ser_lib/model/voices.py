@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ser_lib.audio.normalize import Statistics, speaker_statistics
 from ser_lib.core.errors import BundleError, ParameterError
 from ser_lib.core.foreign import read_json
+from ser_lib.core.io import write_text
+from ser_lib.core.paths import resolve, shown
 from ser_lib.model.bundle import Bundle
-from ser_lib.params import resolve, shown
-from ser_lib.store import write_text
 
 FEWEST_CLIPS = 20
 """Clips that a voice is enrolled with, at least."""

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from ser_lib.core.io import write_text
 from ser_lib.records.record import reports_folder
-from ser_lib.store import write_text
 
 _LIBRARIES = ("bleach", "jinja2", "matplotlib", "mistune", "nbconvert")
 _NOTES = TypeAdapter(dict[str, tuple[str, str]])

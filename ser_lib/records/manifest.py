@@ -14,9 +14,10 @@ from pydantic import BaseModel, Field, ValidationError
 from ser_lib import __version__
 from ser_lib.core.errors import RunError
 from ser_lib.core.foreign import ForeignError, Line, read_json
-from ser_lib.params import printable, project_root, shown
+from ser_lib.core.io import read_csv, write_text
+from ser_lib.core.paths import project_root, shown
+from ser_lib.core.text import printable
 from ser_lib.records.sources import git, library_hash
-from ser_lib.store import read_csv, write_text
 
 MANIFEST_FILE = "manifest.json"
 """Name of the manifest in a record."""

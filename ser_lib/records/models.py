@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from ser_lib.core.errors import RunError
 from ser_lib.core.foreign import read_json
-from ser_lib.params import shown
+from ser_lib.core.io import write_text
+from ser_lib.core.paths import shown
 from ser_lib.records.record import RUN_NAME, find_record, record_folder, reports_folder
-from ser_lib.store import BUNDLE_FILE, write_text
+from ser_lib.store import BUNDLE_FILE
 
 MODELS_FILE = "models.json"
 """Name of the list, in `reports/`."""

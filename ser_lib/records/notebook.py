@@ -18,13 +18,14 @@ from traitlets import Dict, Unicode
 from traitlets.config import Config
 
 from ser_lib.core.errors import DISK_FULL, ParameterError, RunError, SerError
+from ser_lib.core.io import write_text
+from ser_lib.core.paths import project_root, shown
 from ser_lib.core.progress import FILE_VARIABLE, stage_line
-from ser_lib.handover import RUN_VARIABLE
-from ser_lib.params import Params, project_root, shown
+from ser_lib.params import Params
 from ser_lib.records.leftovers import private_folder
 from ser_lib.records.redact import hide_in_notebook
 from ser_lib.records.sources import notebook_path
-from ser_lib.store import write_text
+from ser_lib.store import RUN_VARIABLE
 
 _PNG = "image/png"
 _INJECTED = "# What this run used, whatever the cell above says"

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import jinja2
 
+from ser_lib.core.io import write_text
 from ser_lib.core.labels import shown_as
 from ser_lib.corpora import CORPORA
 from ser_lib.records.manifest import read_manifest
 from ser_lib.records.record import Record, figure_text, interval_text
-from ser_lib.store import MODEL_CARD_FILE, write_text
+from ser_lib.store import MODEL_CARD_FILE
 
 
 def templates(*, escape: bool) -> jinja2.Environment:

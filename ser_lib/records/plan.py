@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ser_lib.core.errors import ParameterError, RunError
+from ser_lib.core.paths import resolve, shown
 from ser_lib.corpora import check_told, find_corpora
-from ser_lib.params import Params, make_params, read_values, resolve, shown
+from ser_lib.params import Params, make_params, read_values
 from ser_lib.records import run as runs
 from ser_lib.records.manifest import DONE, MANIFEST_FILE, check_plain, read_manifest
 from ser_lib.records.record import Record, private_values, record_folder

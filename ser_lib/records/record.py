@@ -15,11 +15,13 @@ from pydantic import TypeAdapter
 
 from ser_lib.core.errors import ParameterError, RunError
 from ser_lib.core.foreign import read_json
+from ser_lib.core.io import read_csv
 from ser_lib.core.labels import EMOTIONS
-from ser_lib.params import Params, from_here, project_root, read_values, resolve, shown
+from ser_lib.core.paths import from_here, project_root, resolve, shown
+from ser_lib.params import Params, read_values
 from ser_lib.records.manifest import MANIFEST_FILE, Manifest, check_plain, read_manifest
 from ser_lib.records.schema import HISTORY, LEAKAGE, METRICS
-from ser_lib.store import LEAKAGE_FILE, SETS, SPLIT_FILE, UNUSED, read_csv
+from ser_lib.store import LEAKAGE_FILE, SETS, SPLIT_FILE, UNUSED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ser_lib.params import Params, project_root, resolve, shown
+from ser_lib.core.paths import project_root, resolve, shown
+from ser_lib.params import Params
 
 PATH_PARAMETERS = ("DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE", "SPLIT_FILE", "EXAMPLE_AUDIO_FILE")
 """Parameters that may hold a path of the machine."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ser_lib.core.errors import RunError
-from ser_lib.core.foreign import printable
+from ser_lib.core.text import printable
 from ser_lib.records.manifest import DONE, Environment
 from ser_lib.records.record import Record, figure_text, private_values
 from ser_lib.records.redact import PATH_PARAMETERS

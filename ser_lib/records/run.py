@@ -20,8 +20,10 @@ from typing import Any
 import yaml
 
 from ser_lib.core.errors import ParameterError, RunError, StageError
+from ser_lib.core.io import file_hash, whole_file, write_text
+from ser_lib.core.paths import resolve, shown
 from ser_lib.corpora import check_label_map
-from ser_lib.params import Params, load_params, make_params, resolve, shown
+from ser_lib.params import Params, load_params, make_params
 from ser_lib.records.manifest import (
     DONE,
     MANIFEST_FILE,
@@ -39,16 +41,7 @@ from ser_lib.records.pages import write_model_card
 from ser_lib.records.record import RUN_NAME, record_folder, scratch_folder
 from ser_lib.records.redact import PATH_PARAMETERS, hide_value
 from ser_lib.records.sources import edited, notebook_hash
-from ser_lib.store import (
-    BUNDLE_FILE,
-    LEAKAGE_FILE,
-    LICENCE_FILE,
-    MODEL_CARD_FILE,
-    SPLIT_FILE,
-    file_hash,
-    whole_file,
-    write_text,
-)
+from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, LICENCE_FILE, MODEL_CARD_FILE, SPLIT_FILE
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 """The notebooks, in the order in which they run."""

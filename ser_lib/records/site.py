@@ -22,12 +22,13 @@ from nbconvert import HTMLExporter
 
 from ser_lib import plots
 from ser_lib.core.errors import RunError, StageError
-from ser_lib.params import shown
+from ser_lib.core.io import write_text
+from ser_lib.core.paths import shown
 from ser_lib.records.fresh import Pages, looks_of, noted_pages
 from ser_lib.records.pages import shared_with_training, templates
 from ser_lib.records.record import STUDY_FILE, Record, list_records, reports_folder
 from ser_lib.records.study import HEADINGS, StudyRecord, read_study, study_folders
-from ser_lib.store import MODEL_CARD_FILE, write_text
+from ser_lib.store import MODEL_CARD_FILE
 
 _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
 {% block html_head %}

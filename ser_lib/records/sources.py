@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 from ser_lib.core.errors import RunError
-from ser_lib.params import Params, printable, project_root, shown
+from ser_lib.core.paths import project_root, shown
+from ser_lib.core.text import printable
+from ser_lib.params import Params
 
 _LIBRARY = Path(__file__).resolve().parent.parent
 

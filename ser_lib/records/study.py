@@ -22,7 +22,8 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from ser_lib.core.errors import RunError, SerError
 from ser_lib.core.foreign import ForeignError, read_json
-from ser_lib.params import shown
+from ser_lib.core.io import write_text
+from ser_lib.core.paths import shown
 from ser_lib.records.manifest import DONE, MANIFEST_FILE, check_plain, now
 from ser_lib.records.record import (
     RUN_NAME,
@@ -33,7 +34,6 @@ from ser_lib.records.record import (
     record_folder,
     reports_folder,
 )
-from ser_lib.store import write_text
 
 TABLE_FILE = "table.md"
 """Name of a study's table as Markdown."""

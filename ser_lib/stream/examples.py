@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ser_lib.core.errors import StageError
+from ser_lib.core.io import read_csv
+from ser_lib.core.paths import resolve, shown
 from ser_lib.model.bundle import Bundle
-from ser_lib.params import Params, resolve, shown
-from ser_lib.store import read_csv, require
+from ser_lib.params import Params
+from ser_lib.store import require
 
 if TYPE_CHECKING:
     import pandas as pd

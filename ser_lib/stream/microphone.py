@@ -23,10 +23,10 @@ from ser_lib.audio.decode import despite_damage
 from ser_lib.audio.signal import average, check_rate, read_blocks
 from ser_lib.core.errors import AudioError, MicrophoneError
 from ser_lib.core.labels import shown_as
+from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle, to_channels, to_rate
 from ser_lib.model.novelty import kinds_of
 from ser_lib.model.prediction import Prediction
-from ser_lib.params import printable
 from ser_lib.stream.timeline import LOUD, SILENCE_DB, frame_levels, window_and_hop
 
 if TYPE_CHECKING:

@@ -24,11 +24,13 @@ from matplotlib.figure import Figure
 from ser_lib import plots
 from ser_lib.audio.signal import load_recording, prepare_signal, trim_bounds
 from ser_lib.core.errors import SerError, StageError
+from ser_lib.core.io import write_temporary
+from ser_lib.core.paths import locate
+from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.explain import occlude
 from ser_lib.model.prediction import UNSURE_BELOW
-from ser_lib.params import Params, locate, printable
-from ser_lib.store import write_temporary
+from ser_lib.params import Params
 from ser_lib.stream.examples import tested_files
 from ser_lib.stream.timeline import predict_timeline, read_envelope, summary_text
 

@@ -16,11 +16,12 @@ import numpy as np
 import soundfile
 
 from ser_lib.core.errors import AudioError, DatasetError
+from ser_lib.core.paths import shown
+from ser_lib.core.text import printable
 from ser_lib.corpora import CORPORA
 from ser_lib.corpora.base import Name
 from ser_lib.corpora.files.registry import Entry, Found, audio_below, identity, named_corpus, read_registry, scan
 from ser_lib.corpora.walk import why_not
-from ser_lib.params import printable, shown
 
 KINDS = ("missing", "extra", "duplicated", "resampled", "re-encoded", "truncated", "altered", "unusable")
 """What may be wrong with a file. `altered` is what no other word fits, `unusable` what holds no sound to use."""

@@ -22,11 +22,11 @@ import requests
 from tqdm import tqdm
 
 from ser_lib.core.errors import DatasetError
+from ser_lib.core.paths import shown
 from ser_lib.core.progress import progress_bar, write_line
 from ser_lib.corpora.base import Archive, Dataset, FilesOf
 from ser_lib.corpora.files.registry import Entry, identity, names_of, read_registry, scan
 from ser_lib.corpora.files.unpack import most_bytes, unpack
-from ser_lib.params import shown
 
 PAUSES = (1.0, 4.0, 15.0, 60.0)
 """Pauses (s) before a file is tried again; after as many failures in a row it is given up."""
