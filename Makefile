@@ -45,8 +45,8 @@ test-lowest: setup  ## run the tests with the lowest versions that pyproject.tom
 fuzz: setup  ## try a hundred times as many damaged files and bundles, others each time (an hour)
 	@SER_FUZZ=100 $(BIN)/pytest -n 2 --dist load tests/test_fuzz.py
 
-check: setup  ## check style, docstrings and formatting of code, tests and notebooks
-	@$(BIN)/ruff check && $(BIN)/ruff format --check
+check: setup  ## check style, docstrings, formatting, and which part imports which
+	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/lint-imports --no-logo --no-cache
 
 format: setup  ## mend what `check` can mend by itself
 	@$(BIN)/ruff check --fix && $(BIN)/ruff format

@@ -168,27 +168,6 @@ def test_names_that_are_not_there_are_found():
 # The library
 
 
-def imports(path):
-    """Modules of ser_lib that a file imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ser_lib":
-            names = [alias.name for alias in node.names] if node.module == "ser_lib" else [node.module.split(".")[1]]
-            found |= set(names)
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ser_lib.")}
-        assert not (isinstance(node, ast.ImportFrom) and node.level), f"relative import in {path}"
-    return found
-
-
-@each_module
-def test_arrows_point_down(path):
-    name = path.stem
-    # the command stands above the stages; everything else is a stage or an instrument
-    allowed = STAGES if name in ("cli", "cli_predict") else {name} & STAGES
-    assert not (imports(path) & STAGES) - allowed
-
-
 def test_stages_are_there():
     assert {path.stem for path in MODULES} >= STAGES
 
