@@ -6,6 +6,7 @@ A YAML file in `params/` overrides defaults, a later file or `-p NAME=VALUE` ove
 """
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,6 +27,16 @@ the spectrum; level."""
 _OTHER_OUTPUTS = ("bundle.json", "history.json", "leakage.json", "metrics.json")
 _CNN_BANDS = 16
 """Bands that four poolings by two leave one of."""
+_GROUPS = {
+    "CORPORA": "Data",
+    "SAMPLING_RATE": "Audio and features",
+    "SPLIT": "Split",
+    "STANDARDIZE": "Model and training",
+    "BOOTSTRAP_SAMPLES": "Evaluation",
+    "EXAMPLE_AUDIO_FILE": "Prediction",
+    "PROCESSED_DATA_FILE": "Names of files",
+}
+"""First parameter of each group → heading in the table of parameters."""
 FileName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
 
 
@@ -292,6 +303,15 @@ def unknown_parameter(name: str) -> str:
     near += difflib.get_close_matches(name.upper()[:LONGEST_QUOTED], Params.model_fields, n=1, cutoff=0.5)
     advice = f"Did you mean `{near[0]}`?" if near else "`ser params` lists them all."
     return f"`{printable(name)[:LONGEST_QUOTED]}` is not a parameter. {advice}"
+
+
+def parameter_table() -> str:
+    """Markdown table of every parameter with its default and meaning."""
+    lines = ["| parameter | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Params.model_fields.items():
+        lines += [f"| **{_GROUPS[name]}** | | |"] if name in _GROUPS else []
+        lines.append(f"| `{name}` | `{json.dumps(field.default)}` | {field.description} |")
+    return "\n".join(lines)
 
 
 def load_params(*files: str | Path, overrides: Iterable[str] = ()) -> Params:

@@ -18,6 +18,7 @@ from ser_lib.core.io import file_hash
 from ser_lib.corpora import get_corpus
 from ser_lib.params import Params
 from ser_lib.records import run as runs
+from ser_lib.records.documents import DOCUMENTS, fill
 from ser_lib.records.manifest import read_manifest
 
 REPO = Path(__file__).resolve().parent.parent
@@ -293,9 +294,35 @@ def test_top_level_files(name):
         assert yaml.safe_load((REPO / name).read_text())["version"] == project_table()["version"]
 
 
-@pytest.mark.parametrize("name", list(Params.model_fields))
-def test_readme_names_the_parameter(name):
-    assert f"`{name}`" in (REPO / "README.md").read_text()
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_tables_of_the_documents_are_those_of_the_records_and_the_parameters(name):
+    text = (REPO / name).read_text()
+    assert "<!-- end -->" in text
+    assert fill(text) == text  # if not: ser report
+
+
+def test_readme_is_short():
+    assert len((REPO / "README.md").read_text().splitlines()) <= 160
+
+
+@pytest.mark.parametrize("path", [*REPO.glob("*.md"), *(REPO / "docs").glob("*.md")], ids=lambda path: path.name)
+def test_what_a_document_names_is_there(path):
+    """Links to files, and modules in backticks, which may be shortened to the end of their path."""
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
+    assert [link for link in links if not (path.parent / link).exists()] == []
+    modules = [path for folder in ("ser_lib", "tests", "benchmarks") for path in (REPO / folder).rglob("*.py")]
+    files = [f"/{module.relative_to(REPO)}" for module in modules]
+    named = set(re.findall(r"`([\w/]+\.py)`", text)) - {"ser_lib/corpora/studio.py"}  # an example, written out there
+    assert [name for name in named if not any(file.endswith(f"/{name}") for file in files)] == []
+    missing = [
+        f"{stem}.{name}"
+        for stem, name in re.findall(r"`([a-z_]+)\.(\w+)`", text)
+        if (texts := [path.read_text() for path in modules if path.stem == stem])
+        and name not in ("csv", "json", "md", "npy", "npz", "py", "yaml")
+        and not any(re.search(rf"\b{name}\b", text) for text in texts)
+    ]
+    assert missing == []
 
 
 # The records that are part of the repository
@@ -366,13 +393,13 @@ def cells_of(line):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_readme_shows_the_figures_of_the_records(name):
+def test_results_show_the_figures_of_the_records(name):
     folder = REPO / "reports" / name
     rows = json.loads((folder / "study.json").read_text())["rows"]
     assert [run for runs_ in rows.values() for run in runs_] == STUDIES[name]
     table = [cells_of(line) for line in (folder / "table.md").read_text().splitlines() if line.startswith("|")]
     assert len(table) == 2 + 4 * len(rows)  # the network and three simple models in each row
-    shown = [cells_of(line) for line in (REPO / "README.md").read_text().splitlines() if line.startswith("|")]
+    shown = [cells_of(line) for line in (REPO / "docs" / "results.md").read_text().splitlines() if line[:1] == "|"]
     assert [line for line in table[2:] if line not in shown] == []
     for line, network in zip(table[2::4], rows.values(), strict=True):
         figures = [json.loads((REPO / "reports" / run / "metrics.json").read_text())["test"]["uar"] for run in network]

@@ -21,7 +21,7 @@ from ser_lib.core.errors import RunError, SerError
 from ser_lib.core.paths import locate, shown
 from ser_lib.core.terminal import guard_terminal
 from ser_lib.core.text import printable
-from ser_lib.params import Params, read_values
+from ser_lib.params import Params, parameter_table, read_values
 from ser_lib.records.manifest import DONE
 
 if TYPE_CHECKING:
@@ -216,13 +216,16 @@ def _summary(run: str) -> str:
 def report(
     every: Annotated[bool, typer.Option("--all", help="Write each page, also one that is up to date.")] = False,
 ) -> None:
-    """Bring the pages of all runs up to date; open reports/index.html."""
+    """Bring the pages of all runs up to date, and the tables in README.md and docs/; open reports/index.html."""
+    from ser_lib.records.documents import write_documents
     from ser_lib.records.site import build_site
 
     site = build_site(every=every)
     print(site)
     for line in site.left_out:
         print(f"Left out: {line}", file=sys.stderr)
+    for path in write_documents():
+        print(f"Tables written: {shown(path)}")
 
 
 @app.command()
@@ -332,8 +335,13 @@ app.command()(export)
 
 
 @app.command(name="params")
-def list_params() -> None:
+def list_params(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/parameters.md.")] = False,
+) -> None:
     """List every parameter with its default."""
+    if markdown:
+        print(parameter_table())
+        return
     for name, field in Params.model_fields.items():
         print(f"{name:<24} {json.dumps(field.default):<24} {field.description}")
 

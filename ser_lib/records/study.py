@@ -166,14 +166,17 @@ def widest_interval(found: Iterable[Mapping[str, Any]], metric: str) -> str:
 
 
 def to_markdown(record: StudyRecord) -> str:
-    """Table and notes as Markdown, in columns that are aligned in a terminal, too."""
-    rows = [HEADINGS, *record.lines]
-    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(HEADINGS))]
+    """Table and notes as Markdown."""
+    return "\n\n".join([markdown_table([HEADINGS, *record.lines]), *record.notes]) + "\n"
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first of which are the headings, in columns that are aligned in a terminal, too."""
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
-    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-    return "\n".join([*lines, *(f"\n{note}" for note in record.notes)]) + "\n"
+    return "\n".join([lines[0], "| " + " | ".join("-" * width for width in widths) + " |", *lines[1:]])
 
 
 def find_study(name: str) -> Study | None:

@@ -1,0 +1,107 @@
+"""Tables in the project's documents, written from the records and the parameters.
+
+A comment says where a table belongs, `<!-- end -->` where it ends; the text around them is anybody's:
+
+    <!-- table STUDY -->              the table of a study
+    <!-- overview STUDY+STUDY … -->   a line for each row of studies that have the same rows, a column for each network
+    <!-- parameters -->               the table of parameters
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ser_lib.core.errors import RunError
+from ser_lib.core.io import write_text
+from ser_lib.core.paths import resolve
+from ser_lib.params import parameter_table
+from ser_lib.records.record import record_folder
+from ser_lib.records.study import HEADINGS, StudyRecord, markdown_table, read_study
+
+DOCUMENTS = ("README.md", "docs/results.md", "docs/parameters.md")
+"""Documents that `ser report` looks at, if they are there."""
+_PLACE = re.compile(r"(<!-- (table|overview|parameters)((?: [\w+-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
+_Line = Sequence[str]
+
+
+def write_documents() -> list[Path]:
+    """Bring the tables in `DOCUMENTS` up to date, and return the documents that had to be changed."""
+    changed = []
+    for path in map(resolve, DOCUMENTS):
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if (filled := fill(text)) != text:
+            write_text(path, filled, through_link=False)
+            changed.append(path)
+    return changed
+
+
+def fill(text: str) -> str:
+    """Put the tables into a document; one whose study is missing or damaged stays as it is."""
+    return _PLACE.sub(_filled, text)
+
+
+def _filled(place: re.Match[str]) -> str:
+    start, kind, names, end = place.groups()
+    try:
+        return f"{start}\n{_table(kind, names.split())}\n{end}"
+    except RunError:
+        return place.group()
+
+
+def _table(kind: str, names: Sequence[str]) -> str:
+    if kind == "parameters":
+        return parameter_table()
+    if kind == "overview":
+        groups = [[_study(name) for name in group.split("+")] for group in names]
+        return _overview(groups)
+    studies = [_study(name) for name in names]
+    notes = [note for study in studies for note in study.notes[1:]]  # the first says how to read any study's table
+    return "\n\n".join([markdown_table([HEADINGS, *(line for study in studies for line in study.lines)]), *notes])
+
+
+def _study(name: str) -> StudyRecord:
+    return read_study(record_folder(name))
+
+
+def _overview(groups: Sequence[Sequence[StudyRecord]]) -> str:
+    """Table of groups of studies; those of a group measure one network each, on the same splits."""
+    rows: list[_Line] = []
+    headings: list[str] = []
+    for studies in groups:
+        by_study = [_lines_by_row(study) for study in studies]
+        for row in studies[0].rows:
+            networks = [lines[row][0] for lines in by_study]
+            simple = [line for lines in by_study for line in lines[row][1:]]
+            best, majority = max(simple, key=_uar), next(line for line in simple if line[1] == "majority")
+            headings = headings or ["test", *(line[1] for line in networks), "best simple model", "guessing"]
+            cells = [_with_corpus(studies[0], row), *map(_with_interval, networks)]
+            rows.append([*cells, f"{best[1]} {_with_interval(best)}", f"{_uar(majority):.3f}"])
+    return markdown_table([headings, *rows])
+
+
+def _lines_by_row(study: StudyRecord) -> dict[str, list[_Line]]:
+    """Lines of a study's table by its rows, the network first in each.
+
+    Raises
+    ------
+    RunError
+        If a row has no values, or no simple models to compare with.
+    """
+    lines = {row: [line for line in study.lines if line[0] == row and line[3]] for row in study.rows}
+    if bare := [row for row, found in lines.items() if "majority" not in [line[1] for line in found]]:
+        raise RunError(f"Each row of an overview must have simple models. Row {bare[0]} of {study.name} has none.")
+    return lines
+
+
+def _uar(line: _Line) -> float:
+    return float(line[3].split()[0])
+
+
+def _with_interval(line: _Line) -> str:
+    return f"{_uar(line):.3f} ({line[4]})"
+
+
+def _with_corpus(study: StudyRecord, row: str) -> str:
+    """Row with the corpus before it, unless it names that itself."""
+    corpus = ", ".join(study.rows[row][0].params["CORPORA"])
+    return row if corpus in row else f"{corpus}, {row}"
