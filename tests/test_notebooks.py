@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from ser_lib.params import Params
-from ser_lib.records.leftovers import remove_leftovers
-from ser_lib.records.notebook import execute_notebook, shrink_pictures
+from ser_lib.records.notebook import execute_notebook, remove_leftovers, shrink_pictures
 
 
 @pytest.fixture
@@ -44,9 +43,7 @@ def test_each_kernel_has_sockets_in_a_private_folder_of_its_own(project, tmp_pat
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    code = (
-        "from ser_lib.records import leftovers\nwith leftovers.private_folder() as at: print(at, flush=True); input()"
-    )
+    code = "from ser_lib.records import notebook\nwith notebook.private_folder() as at: print(at, flush=True); input()"
     command = [sys.executable, "-c", code]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}

@@ -9,7 +9,6 @@ import nbformat
 import pytest
 from test_records import call, write_full_record, write_record
 
-from ser_lib.records import fresh
 from ser_lib.records.compare import compare_runs
 from ser_lib.records.pages import write_model_card
 from ser_lib.records.record import find_record
@@ -207,7 +206,7 @@ def test_damaged_notes_are_no_notes(settled, content):
 
 
 def test_other_code_or_templates_write_every_page(settled, monkeypatch):
-    monkeypatch.setattr(fresh, "_maker", lambda: "another version")
+    monkeypatch.setattr("ser_lib.records.site._maker", lambda: "another version")
     assert build_site().n_written == 4
     assert build_site().n_written == 0
 

@@ -5,9 +5,9 @@ import yaml
 from test_records import write_record
 
 from ser_lib.core.errors import RunError
+from ser_lib.records.compare import environment_differences, hold_against, values_of
 from ser_lib.records.manifest import Environment
 from ser_lib.records.record import find_record
-from ser_lib.records.reproduce import environment_differences, hold_against, values_of
 
 
 def edit(root, name, change):

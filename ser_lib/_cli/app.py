@@ -251,9 +251,9 @@ def reproduce(
 ) -> None:
     """Run a record's parameters again and hold the new run against it; exit status 1 if they differ."""
     from ser_lib.records import run as runs
+    from ser_lib.records.compare import hold_against, values_of
     from ser_lib.records.plan import run_name
     from ser_lib.records.record import find_record
-    from ser_lib.records.reproduce import hold_against, values_of
 
     record = find_record(run)
     values = values_of(record) | read_values([], override or [])

@@ -1,13 +1,18 @@
-"""The manifest of a run: what ran, on what, with what, how long, and how it ended."""
+"""The manifest of a run: what ran, on what, with what, how long, how it ended; and no path of the machine in it."""
 
 import hashlib
+import json
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Iterator
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -15,14 +20,17 @@ from ser_lib import __version__
 from ser_lib.core.errors import RunError
 from ser_lib.core.foreign import ForeignError, Line, read_json
 from ser_lib.core.io import read_csv, write_text
-from ser_lib.core.paths import project_root, shown
+from ser_lib.core.paths import project_root, resolve, shown
 from ser_lib.core.text import printable
+from ser_lib.params import Params
 from ser_lib.records.sources import git, library_hash
 
 MANIFEST_FILE = "manifest.json"
 """Name of the manifest in a record."""
 DONE = "done"
 """State of a run whose five notebooks all succeeded."""
+PATH_PARAMETERS = ("DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE", "SPLIT_FILE", "EXAMPLE_AUDIO_FILE")
+"""Parameters that may hold a path of the machine."""
 
 
 class Environment(BaseModel):
@@ -207,3 +215,75 @@ def describe_corpus(clips_file: Path) -> Corpus:
     clips = read_csv(clips_file)
     lines = sorted(f"{clip} {sha256}\n" for clip, sha256 in zip(clips["clip"], clips["sha256"], strict=True))
     return Corpus(clips=len(lines), sha256=hashlib.sha256("".join(lines).encode()).hexdigest())
+
+
+def hide_paths(text: str, params: Params) -> str:
+    """Replace every path of this machine in `text`: the project's by a relative one, others by a word."""
+    return _hider(params)(text)
+
+
+def hide_in_notebook(notebook: dict, params: Params) -> dict:
+    """Hide paths in every text of a notebook; pictures are left alone."""
+    return _hide_everywhere(notebook, _hider(params))
+
+
+def _hide_everywhere(node: Any, hide: Callable[[str], str]) -> Any:
+    if isinstance(node, str):
+        return hide(node)
+    if isinstance(node, list):
+        return [_hide_everywhere(item, hide) for item in node]
+    if isinstance(node, dict):
+        return {key: item if key.startswith("image/") else _hide_everywhere(item, hide) for key, item in node.items()}
+    return node
+
+
+def _hider(params: Params) -> Callable[[str], str]:
+    """Make the function that hides paths: finding them asks the file system, and a notebook has many texts."""
+    hidden = _hidden_paths(params)
+    longest_first = "|".join(re.escape(path) for path in sorted(hidden, key=len, reverse=True))
+    pattern = re.compile(rf"(?<![\w.-])({longest_first})(?![\w-]|\.\w)")
+    elsewhere = _elsewhere()
+    return lambda text: elsewhere.sub(r"<path>/\1", pattern.sub(lambda found: hidden[found.group(1)], text))
+
+
+def _elsewhere() -> re.Pattern:
+    """Any other absolute path on this machine: one that begins with a folder of the root folder. Group: its name."""
+    tops = "|".join(re.escape(folder.name) for folder in Path("/").iterdir() if folder.is_dir())
+    return re.compile(rf"(?:(?<=file://)|(?<![\w.>/~]))/(?:{tops})(?:/[^\s/\"'<>:;,()]+)*/([^\s/\"'<>:;,()]+)")
+
+
+def _hidden_paths(params: Params) -> dict[str, str]:
+    """Each path that a record must not show, with what it shows instead."""
+    values = [getattr(params, name) for name in PATH_PARAMETERS]
+    hidden = {
+        form: hide_value(value) for value in values if value and _is_elsewhere(value) for form in _forms(Path(value))
+    }
+    for folder, word in (
+        (project_root(), "."),
+        (Path(sys.prefix), "<python>"),
+        (Path(sys.base_prefix), "<python>"),
+        (Path(tempfile.gettempdir()), "<tmp>"),
+        (Path.home(), "~"),
+    ):
+        hidden |= {form: word for form in _forms(folder) if form not in hidden}
+    return {path: word for path, word in hidden.items() if len(path) > 1}
+
+
+def _forms(path: Path) -> set[str]:
+    """Ways to write a path: as it is, without links, from the home folder, as tracebacks do, and escaped."""
+    forms = {path.expanduser(), path.expanduser().resolve()}
+    home = {f"~/{form.relative_to(Path.home())}" for form in forms if form.is_relative_to(Path.home())}
+    plain = {str(form) for form in forms} | (home - {"~/."})
+    return plain | {json.dumps(form)[1:-1] for form in plain}
+
+
+def _is_elsewhere(value: str) -> bool:
+    return not resolve(value).is_relative_to(project_root())
+
+
+def hide_value(value: str | None) -> str | None:
+    """Show a path parameter as the record may: relative ones as they are, others from the project or by name."""
+    if value is None:
+        return value
+    path = Path(value).expanduser()
+    return shown(path) if path.is_absolute() or _is_elsewhere(value) else value

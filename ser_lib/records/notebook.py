@@ -1,10 +1,15 @@
 """A stage's notebook through papermill, and the executed one into the record, whatever becomes of it."""
 
 import base64
+import fcntl
 import io
 import json
 import os
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +27,7 @@ from ser_lib.core.io import write_text
 from ser_lib.core.paths import project_root, shown
 from ser_lib.core.progress import FILE_VARIABLE, stage_line
 from ser_lib.params import Params
-from ser_lib.records.leftovers import private_folder
-from ser_lib.records.redact import hide_in_notebook
+from ser_lib.records.manifest import hide_in_notebook
 from ser_lib.records.sources import notebook_path
 from ser_lib.store import RUN_VARIABLE
 
@@ -31,6 +35,9 @@ _PNG = "image/png"
 _INJECTED = "# What this run used, whatever the cell above says"
 _SESSION = "JPY_SESSION_NAME"
 """Variable by which Jupyter tells a kernel that somebody looks at its notebook; a command in one hands it down."""
+_PREFIX = "ser-"
+_LOCK = "held.lock"
+"""File that a process locks while it uses its folder: the lock goes with the process, however it ends."""
 
 
 class LoggedKernelManager(AsyncKernelManager):
@@ -174,3 +181,33 @@ def shrink_pictures(notebook: dict) -> None:
         )
         if len(stream.getvalue()) < len(given):
             data[_PNG] = base64.b64encode(stream.getvalue()).decode() + "\n"
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Give a folder of its own in the temporary folder, which nobody else may read; remove it at the end."""
+    remove_leftovers()
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name:
+        new = Path(name) / "new"
+        with new.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            new.rename(Path(name) / _LOCK)  # so it is never there without being held
+            yield Path(name)
+
+
+def remove_leftovers() -> None:
+    """Remove the folders of processes of this user that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if _is_left(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_left(folder: Path) -> bool:
+    try:
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            return False
+        with (folder / _LOCK).open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -15,7 +15,7 @@ from ser_lib.store import MODEL_CARD_FILE
 def templates(*, escape: bool) -> jinja2.Environment:
     """Jinja2's environment over `ser_lib/templates`; `escape` for pages, whose values must not become markup."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ser_lib.records.record"),
+        loader=jinja2.PackageLoader("ser_lib.records"),
         autoescape=escape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

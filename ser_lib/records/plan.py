@@ -16,9 +16,8 @@ from ser_lib.core.paths import resolve, shown
 from ser_lib.corpora import check_told, find_corpora
 from ser_lib.params import Params, make_params, read_values
 from ser_lib.records import run as runs
-from ser_lib.records.manifest import DONE, MANIFEST_FILE, check_plain, read_manifest
+from ser_lib.records.manifest import DONE, MANIFEST_FILE, PATH_PARAMETERS, check_plain, hide_value, read_manifest
 from ser_lib.records.record import Record, private_values, record_folder
-from ser_lib.records.redact import PATH_PARAMETERS, hide_value
 from ser_lib.records.study import find_study
 
 NEW, STOPPED = "new", "stopped"

@@ -27,11 +27,13 @@ from ser_lib.params import Params, load_params, make_params
 from ser_lib.records.manifest import (
     DONE,
     MANIFEST_FILE,
+    PATH_PARAMETERS,
     Manifest,
     Stage,
     check_plain,
     describe_corpus,
     describe_environment,
+    hide_value,
     now,
     read_manifest,
     write_manifest,
@@ -39,7 +41,6 @@ from ser_lib.records.manifest import (
 from ser_lib.records.notebook import execute_notebook
 from ser_lib.records.pages import write_model_card
 from ser_lib.records.record import RUN_NAME, record_folder, scratch_folder
-from ser_lib.records.redact import PATH_PARAMETERS, hide_value
 from ser_lib.records.sources import edited, notebook_hash
 from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, LICENCE_FILE, MODEL_CARD_FILE, SPLIT_FILE
 

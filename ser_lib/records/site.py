@@ -1,30 +1,38 @@
 """Records → a static site in `reports/`: a table of all runs, a page for each, each notebook as HTML.
 
 The pages need no network and no server: styles, scripts and pictures are in them.
+
+`reports/.pages.json` notes what each page was made from, so that only pages of what has changed are written. It lies
+beside the records and not in them, since a record may come with pages of its own. Files are told by size, time of
+modification and time of change. No copy keeps the last one, and whatever touches a file renews it: a record that is
+replaced by another with the sizes and dates of the first is noticed, and so is a page that was edited.
 """
 
 import functools
+import hashlib
 import io
-import re
+import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-import bleach
 import jinja2
 import matplotlib.pyplot as plt
 import mistune
 import nbformat
+import nh3
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from nbconvert import HTMLExporter
+from pydantic import TypeAdapter, ValidationError
 
 from ser_lib import plots
 from ser_lib.core.errors import RunError, StageError
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
-from ser_lib.records.fresh import Pages, looks_of, noted_pages
 from ser_lib.records.pages import shared_with_training, templates
 from ser_lib.records.record import STUDY_FILE, Record, list_records, reports_folder
 from ser_lib.records.study import HEADINGS, StudyRecord, read_study, study_folders
@@ -50,19 +58,20 @@ _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 """
 """nbconvert's page without the scripts that it loads from the web; whatever a notebook holds, nothing runs or loads."""
-_STYLE = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS = set(
     "h1 h2 h3 h4 h5 h6 p div span pre code blockquote ul ol li em strong b i sub sup a br hr img "
     "table caption thead tbody tfoot tr th td".split()
 )
 _ATTRIBUTES = {
-    "*": ["class", "id", "title"],
-    "a": ["href"],
-    "img": ["src", "alt"],
-    "th": ["colspan"],
-    "td": ["colspan"],
+    "*": {"class", "id", "title"},
+    "a": {"href"},
+    "img": {"src", "alt"},
+    "th": {"colspan"},
+    "td": {"colspan"},
 }
 _PROTOCOLS = {"http", "https", "mailto", "data"}
+_LIBRARIES = ("jinja2", "matplotlib", "mistune", "nbconvert", "nh3")
+_NOTES = TypeAdapter(dict[str, tuple[str, str]])
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class _Desk:
     """What writes pages, and the names of the runs and studies of which one was written."""
 
     templating: jinja2.Environment
-    pages: Pages
+    pages: "Pages"
     written: set[str]
 
     def write(self, page: Path, made_from: str, render: Callable[[], str]) -> None:
@@ -194,7 +203,7 @@ def _exporter() -> HTMLExporter:
 
 def _clean(html: str) -> str:
     """Leave text, tables, links and pictures of a cell's HTML; nbconvert's own filter drops headings, too."""
-    return bleach.clean(_STYLE.sub("", str(html)), tags=_TAGS, attributes=_ATTRIBUTES, protocols=_PROTOCOLS, strip=True)
+    return nh3.clean(str(html), tags=_TAGS, attributes=_ATTRIBUTES, url_schemes=_PROTOCOLS, link_rel=None)
 
 
 def _provenance(record: Record) -> dict[str, object]:
@@ -239,3 +248,71 @@ def write_comparison_page(comparison: object, name: str) -> str:
     html = templates(escape=True).get_template("compare.html").render(comparison=comparison)
     write_text(path, html, through_link=False)
     return shown(path)
+
+
+class Pages:
+    """Notes on pages: what they were made from, and their files as they were written."""
+
+    def __init__(self, noted: dict[str, tuple[str, str]]) -> None:
+        self._before, self.noted = noted, {}
+
+    def is_fresh(self, page: Path, made_from: str) -> bool:
+        """Tell whether a page is the one that was written, from the same as now; then it stays noted."""
+        now = (made_from, looks_of([page]))
+        if self._before.get(_name(page)) != now:
+            return False
+        self.noted[_name(page)] = now
+        return True
+
+    def note(self, page: Path, made_from: str) -> None:
+        """Note a page that has just been written."""
+        self.noted[_name(page)] = (made_from, looks_of([page]))
+
+
+@contextmanager
+def noted_pages(*, every: bool = False) -> Iterator[Pages]:
+    """Give the notes, and write them at the end; `every`: as if there were none, so that each page is written."""
+    path = reports_folder() / ".pages.json"
+    pages = Pages({} if every else _read(path))
+    try:
+        yield pages
+    finally:
+        content = {"": (_maker(), ""), **dict(sorted(pages.noted.items()))}
+        write_text(path, json.dumps(content, indent=1) + "\n", through_link=False)
+
+
+def _read(path: Path) -> dict[str, tuple[str, str]]:
+    """Notes of the same code and libraries; none where there are none, or damaged ones: pages are then written anew."""
+    if path.is_symlink() or not path.is_file():
+        return {}
+    try:
+        noted = _NOTES.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return {}
+    return noted if noted.pop("", ("", ""))[0] == _maker() else {}
+
+
+def looks_of(files: Iterable[Path], *more: object) -> str:
+    """Digest of how files look from outside, and of `more` plain values."""
+    looks: list[object] = list(more)
+    for file in sorted(files):
+        try:
+            status = file.lstat()
+        except OSError:
+            looks.append([file.name])
+        else:
+            looks.append([file.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns])
+    return hashlib.sha256(json.dumps(looks).encode()).hexdigest()
+
+
+@functools.cache
+def _maker() -> str:
+    """Digest of what makes the pages: this package's code and templates, and the libraries."""
+    package = Path(__file__).parent.parent
+    sources = sorted(file for kind in ("*.py", "templates/**/*.*") for file in package.rglob(kind))
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources]
+    return hashlib.sha256(json.dumps([digests, [version(name) for name in _LIBRARIES]]).encode()).hexdigest()
+
+
+def _name(page: Path) -> str:
+    return f"{page.parent.name}/{page.name}"
