@@ -10,7 +10,7 @@ STAMP := .venv/.complete
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup all test test-all test-lowest fuzz check format bench lab notebooks lock clean
+.PHONY: help setup all test test-all test-lowest fuzz check format bench lab docs notebooks lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ bench: setup  ## measure speed against the usual way (on data/TESS, or else the 
 lab: setup  ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks --KernelManager.transport=ipc --LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly
+
+docs: setup  ## write the API pages into build/docs
+	@$(BIN)/python docs/api.py build/docs && echo "build/docs/index.html"
 
 notebooks: setup  ## write the Colab cell of ser_lib/core/colab.py into every notebook
 	@$(BIN)/python -m ser_lib.core.colab && $(BIN)/ruff format --quiet notebooks

@@ -2,6 +2,16 @@
 
 import os
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
+    from ser_lib.audio.features import process_audio_file as process_audio_file
+    from ser_lib.evaluate import evaluate_model as evaluate_model
+    from ser_lib.model.bundle import load_bundle as load_bundle
+    from ser_lib.params import load_params as load_params
+    from ser_lib.plots import plot_history as plot_history
+    from ser_lib.predict import predict_emotion_from_file as predict_emotion_from_file
+    from ser_lib.preprocess import preprocess_data as preprocess_data
 
 # ONNX Runtime reads this once, when it is first imported: otherwise it looks its maker's host up for every process, and
 # keeps an id of the machine and a queue of events. Every module of ours comes after this line, children inherit it.
@@ -27,8 +37,9 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import a public function when it is first used (PEP 562)."""
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ser_lib' has no attribute {name!r}")
-    return getattr(import_module(f"ser_lib.{_PUBLIC[name]}"), name)
+    found = globals()[name] = getattr(import_module(f"ser_lib.{_PUBLIC[name]}"), name)
+    return found

@@ -57,6 +57,16 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
     ------
     BundleError
         If the saved test set is not that of the split, or the model was trained on others.
+
+    Examples
+    --------
+    Of what `ser_lib.train.train_model` made:
+
+    >>> from ser_lib import evaluate_model, load_bundle, load_params
+    >>> params = load_params("params/demo.yaml", overrides=["OUTPUT_DIR=artifacts/example", "EPOCHS=1"])
+    >>> metrics, predictions = evaluate_model(load_bundle(params.output_dir), params)
+    >>> metrics["test"]["n_clips"] == len(predictions)
+    True
     """
     data, sets = load_sets(params)
     X_expected, y_expected, clips = sets["test"]

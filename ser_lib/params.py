@@ -323,6 +323,13 @@ def load_params(*files: str | Path, overrides: Iterable[str] = ()) -> Params:
     ------
     ParameterError
         If a file is missing or no flat YAML mapping, or a parameter is refused.
+
+    Examples
+    --------
+    >>> from ser_lib import load_params
+    >>> params = load_params("params/demo.yaml", overrides=["EPOCHS=5"])
+    >>> params.CORPORA, params.EPOCHS, params.SPLIT
+    (['DEMO'], 5, 'random')
     """
     return make_params(read_values(files, overrides))
 

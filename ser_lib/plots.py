@@ -120,7 +120,15 @@ def plot_split(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def plot_history(history: Mapping[str, list[float]], *, axes: np.ndarray | None = None) -> np.ndarray:
-    """Loss and accuracy of training and validation over the epochs, on two Axes [shape=(2,)]."""
+    """Loss and accuracy of training and validation over the epochs, on two Axes [shape=(2,)].
+
+    Examples
+    --------
+    >>> from ser_lib import plot_history
+    >>> history = {"loss": [1.2, 0.7], "val_loss": [1.3, 0.9], "accuracy": [0.5, 0.8], "val_accuracy": [0.4, 0.7]}
+    >>> len(plot_history(history))
+    2
+    """
     axes = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")[1] if axes is None else axes
     epochs = np.arange(1, len(history["loss"]) + 1)
     for ax, metric, unit in zip(axes, ("loss", "accuracy"), ("cross-entropy (nats)", "accuracy"), strict=True):

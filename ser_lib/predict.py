@@ -36,6 +36,16 @@ def predict_emotion_from_file(
     ------
     AudioError
         If the file cannot be used; the message names it and the reason.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import soundfile
+    >>> from ser_lib import load_bundle, predict_emotion_from_file
+    >>> soundfile.write("tone.wav", 0.5 * np.sin(2 * np.pi * 220 * np.arange(16000) / 16000), 16000)
+    >>> prediction = predict_emotion_from_file("tone.wav", load_bundle("reports/demo"))
+    >>> prediction.confidence == prediction.probabilities[prediction.emotion]
+    True
     """
     path = Path(path)
     try:

@@ -36,6 +36,14 @@ def preprocess_data(params: Params) -> ProcessedData:
         If the corpus is missing or empty, or more than `MAX_SKIPPED` of its clips cannot be used.
     ParameterError
         If `NORMALIZE_PER_SPEAKER` is asked for, and the speakers of some clips are unknown.
+
+    Examples
+    --------
+    >>> from ser_lib import load_params, preprocess_data
+    >>> params = load_params("params/demo.yaml", overrides=["OUTPUT_DIR=artifacts/example", "EPOCHS=1"])
+    >>> data = preprocess_data(params)
+    >>> data.X.shape == (len(data.clips), data.settings.n_frames, len(data.settings.feature_names))
+    True
     """
     settings = params.audio_settings
     clips, left_out = find_corpora(params.corpus_folders, params.LABEL_MAP)

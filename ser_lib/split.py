@@ -67,6 +67,18 @@ def split_data(data: ProcessedData, params: Params) -> pd.DataFrame:
     ParameterError
         If `TEST_SPEAKERS`, `TEST_CORPORA`, `N_FOLDS`, `FOLD` or `SPLIT_FILE` do not fit the corpus, or `SPLIT` needs
         speakers or texts that are unknown.
+
+    Examples
+    --------
+    Of what `ser_lib.preprocess_data` made:
+
+    >>> from ser_lib import load_params
+    >>> from ser_lib.split import split_data
+    >>> from ser_lib.store import load_processed
+    >>> params = load_params("params/demo.yaml", overrides=["OUTPUT_DIR=artifacts/example", "EPOCHS=1"])
+    >>> table = split_data(load_processed(params.processed_data_file), params)
+    >>> sorted(table["set"].unique())
+    ['test', 'train', 'validation']
     """
     params.check_test_corpora()
     clips = data.clips

@@ -53,6 +53,18 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     StageError
         If an earlier notebook's files are missing, or the network cannot be exported, or ONNX Runtime does not compute
         what Keras computes; both is tried before training, too.
+
+    Examples
+    --------
+    Of what `ser_lib.preprocess_data` and `ser_lib.split.split_data` made:
+
+    >>> from ser_lib import load_params
+    >>> from ser_lib.train import train_model
+    >>> params = load_params("params/demo.yaml", overrides=["OUTPUT_DIR=artifacts/example", "EPOCHS=1"])
+    >>> model, history = train_model(params)  # doctest: +ELLIPSIS
+    ONNX Runtime and Keras agree on the features of ... test clips within ...
+    >>> len(history["val_accuracy"])
+    1
     """
     data, sets = load_sets(params)
     X_train, y_train, _ = sets["train"]

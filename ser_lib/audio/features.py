@@ -188,6 +188,16 @@ def extract_features(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     np.ndarray [shape=(n_frames, n_features)], float32
         Columns for `mfcc`: RMS (share of full scale), zero-crossing rate (share of the frame's samples), MFCC.
         For `logmel`: power in each mel band in dB above the clip's mean; with `cmn`, above the band's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ser_lib.audio.features import extract_features
+    >>> from ser_lib.audio.settings import AudioSettings
+    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(24414, dtype=np.float32) / 24414)
+    >>> rms, zcr = extract_features(tone, AudioSettings(target_length=24414))[24, :2]
+    >>> round(float(rms), 3), round(float(zcr), 3)  # 1 / sqrt(2) of full scale; two crossings in each of 1,000 periods
+    (0.707, 0.082)
     """
     return to_features(analyse(signal, settings), settings)
 
@@ -201,6 +211,15 @@ def process_signal(signal: np.ndarray, sampling_rate: int, settings: AudioSettin
     ------
     AudioError
         If it cannot be used; the message is the reason.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ser_lib.audio.features import process_signal
+    >>> from ser_lib.audio.settings import AudioSettings
+    >>> tone = 0.5 * np.sin(2 * np.pi * 220 * np.arange(16000, dtype=np.float32) / 16000)
+    >>> process_signal(tone, 16000, AudioSettings(target_length=24414, features="logmel")).shape
+    (48, 128)
     """
     trimmed = trim_steps(signal, sampling_rate, settings)["trimmed"]
     return to_features(analyse_trimmed(trimmed, settings), settings)
@@ -219,5 +238,15 @@ def process_audio_file(path: str | Path, settings: AudioSettings) -> np.ndarray:
     ------
     AudioError
         If the file cannot be used; the message is the reason.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import soundfile
+    >>> from ser_lib import process_audio_file
+    >>> from ser_lib.audio.settings import AudioSettings
+    >>> soundfile.write("tone.wav", 0.5 * np.sin(2 * np.pi * 220 * np.arange(16000) / 16000), 16000)
+    >>> process_audio_file("tone.wav", AudioSettings(target_length=24414)).shape
+    (48, 15)
     """
     return process_signal(*load_audio(locate(path)), settings)

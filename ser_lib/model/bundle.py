@@ -159,6 +159,15 @@ class Bundle:
         ------
         AudioError
             If the signal cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from ser_lib import load_bundle
+        >>> tone = 0.5 * np.sin(2 * np.pi * 220 * np.arange(16000) / 16000)
+        >>> prediction = load_bundle("reports/demo").predict(tone, 16000)
+        >>> prediction.confidence == max(prediction.probabilities.values())
+        True
         """
         from ser_lib.audio.channels import ChannelLevels
         from ser_lib.audio.signal import to_mono
@@ -281,6 +290,13 @@ def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
         If there is no bundle yet, or it lacks the backend's model: a record holds the ONNX one alone.
     BundleError
         If it is damaged, or the model does not fit the settings.
+
+    Examples
+    --------
+    >>> from ser_lib import load_bundle
+    >>> bundle = load_bundle("reports/demo")
+    >>> bundle.info.corpora, len(bundle.info.emotions)
+    (['DEMO'], 7)
     """
     path = locate(path)
     if path.suffix == ".zip" and not path.exists():
