@@ -263,6 +263,34 @@ def test_model_that_is_right_about_zeros_alone_is_one_line(exported, nodes, valu
     assert "\n" not in str(caught.value)
 
 
+def doubling(times):
+    return [("Shape", ["x"], ["c0"])] + [("Concat", 2 * [f"c{i}"], [f"c{i + 1}"], {"axis": 0}) for i in range(times)]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "sizes", "message"),
+    [
+        (doubling(31), (), "at most 10,000 numbers"),
+        ([("ConstantOfShape", ["w1"], ["c"]), ("AveragePool", ["c"], ["p"], {"kernel_shape": [1_000_000]})],
+         [(1, 1, 8_000_000)], "at most 2,000,000,000 multiplications"),
+        ([("ConstantOfShape", ["w1"], ["c"]), ("MaxPool", ["c"], ["p"], {"kernel_shape": [2000, 2000]})],
+         [(1, 1, 4500, 4500)], "at most 2,000,000,000 multiplications"),
+        ([("ConstantOfShape", ["w1"], ["c"]), ("ConstantOfShape", ["w2"], ["k"]), ("Conv", ["c", "k"], ["p"])],
+         [(1, 1, 8_000_000), (1, 1, 4_000_000)], "at most 2,000,000,000 multiplications"),
+        ([("ConstantOfShape", ["w1"], ["c"]), ("ConstantOfShape", ["w2"], ["k"]), ("MatMul", ["c", "k"], ["p"])],
+         [(1000, 9000), (9000, 1000)], "at most 2,000,000,000 multiplications"),
+        ([("ConstantOfShape", ["w1"], ["c"]), ("Einsum", ["c", "c"], ["p"], {"equation": "ia,ib->i"})],
+         [(300, 4000)], "usual kinds, not Einsum"),
+    ],
+)  # fmt: skip
+def test_small_model_that_asks_for_much_work_is_refused_before_any_is_done(exported, nodes, sizes, message):
+    model = model_of(MEAN, TO_LOGITS, SOFTMAX, *nodes, values=(WEIGHTS, *map(np.array, sizes)))
+    rewritten(exported, lambda members: with_model(members, model))
+    with pytest.raises(BundleError, match=message) as caught:
+        load_bundle(exported)
+    assert "\n" not in str(caught.value)
+
+
 def test_plain_model_of_the_right_shape_is_taken(exported):
     model = model_of(MEAN, TO_LOGITS, SOFTMAX, values=(WEIGHTS,))
     bundle = load_bundle(rewritten(exported, lambda members: with_model(members, model)))

@@ -15,7 +15,20 @@ _LARGEST_GRAPH = 200_000
 """Bytes that all of a file but its weights may have; the largest model of this project has a fortieth of it."""
 _LARGEST_OPTION = 1_000_000
 """Size of a whole number that an option of a node may have: some say how many outputs to make room for."""
+MOST_OPERATIONS = 2_000_000_000
+"""Multiplications that a model may need for one clip: about a second. This project's networks need a tenth of it."""
+_LONGEST_SHAPE = 10_000
+"""Whole numbers that a tensor made of shapes may hold: inference computes them all."""
+_OPERATORS = frozenset(
+    "Abs Add AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv Div Dropout Elu Erf "
+    "Exp Expand Flatten GRU Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid Identity LSTM "
+    "LayerNormalization LeakyRelu Log MatMul Max MaxPool Min Mul Neg Pad Pow RNN Range ReduceMax ReduceMean "
+    "ReduceSum Relu Reshape Selu Shape Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile "
+    "Transpose Unsqueeze Where".split()
+)
+"""Operators of networks of this kind, all of which cost what `_operations` says; Einsum or Loop cost what they like."""
 _TOO_LARGE = f"all but its weights must have at most {_LARGEST_GRAPH:,} bytes"
+_UNKNOWN = "the size of each of its layers must be known"
 _DOMAINS = {"", "ai.onnx"}
 """Names of ONNX's own set of nodes."""
 _PLAIN = {
@@ -47,12 +60,10 @@ def count_numbers(content: bytes) -> int:
     (taken,) = model.graph.input
     taken.type.tensor_type.shape.dim[0].dim_value = 1  # one clip
     del model.graph.value_info[:]  # what the file itself says of its layers
+    _check_concatenated(model.graph, _shapes(onnx.shape_inference.infer_shapes(model).graph))
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    sizes = {weights.name: math.prod(weights.dims) for weights in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        kind = value.type.tensor_type
-        if kind.HasField("shape") and all(length.HasField("dim_value") for length in kind.shape.dim):
-            sizes[value.name] = math.prod(length.dim_value for length in kind.shape.dim)
+    shapes = _shapes(graph)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     for node in graph.node:
         for name in node.output:
             if name and name not in sizes:
@@ -60,7 +71,50 @@ def count_numbers(content: bytes) -> int:
     computed = sum(sizes[name] for node in graph.node for name in node.output if name)
     if computed > MOST_NUMBERS:
         raise ValueError(f"its layers must have at most {MOST_NUMBERS:,} numbers for a clip")
+    if sum(_operations(node, shapes, sizes) for node in graph.node) > MOST_OPERATIONS:
+        raise ValueError(f"it must need at most {MOST_OPERATIONS:,} multiplications for a clip")
     return computed
+
+
+def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors of a graph that are known."""
+    shapes = {weights.name: tuple(weights.dims) for weights in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and all(length.HasField("dim_value") for length in kind.shape.dim):
+            shapes[value.name] = tuple(length.dim_value for length in kind.shape.dim)
+    return shapes
+
+
+def _check_concatenated(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Refuse a chain of `Concat` that doubles a list of lengths until inference, which computes it, has no memory."""
+    lengths = {name: shape[0] for name, shape in shapes.items() if len(shape) == 1}
+    for node in graph.node:
+        given = [lengths.get(name, 1) for name in node.input]
+        longest = sum(given) if node.op_type == "Concat" else max(given, default=1)
+        for name in node.output:
+            lengths.setdefault(name, longest)
+            if name not in shapes and lengths[name] > _LONGEST_SHAPE:
+                raise ValueError(_UNKNOWN)
+        if node.op_type == "Concat" and len(shapes.get(node.output[0], ())) == 1 and longest > _LONGEST_SHAPE:
+            raise ValueError(f"a list of lengths must have at most {_LONGEST_SHAPE:,} numbers")
+
+
+def _operations(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], sizes: dict[str, int]) -> int:
+    """Multiplications, or the like, that a node needs at most."""
+    made = sum(sizes[name] for name in node.output if name)
+    given = [sizes[name] for name in node.input if name]
+    if node.op_type == "Conv":
+        return made * math.prod(shapes.get(node.input[1], (given[1],))[1:] or (1,))
+    if node.op_type in ("MaxPool", "AveragePool"):
+        (kernel,) = (attribute.ints for attribute in node.attribute if attribute.name == "kernel_shape")
+        return made * math.prod(kernel)
+    if node.op_type in ("MatMul", "Gemm"):
+        rows = shapes.get(node.input[0], (given[0],))
+        return made * (max(rows[-2:], default=1) if node.op_type == "Gemm" else (rows or (1,))[-1])
+    if node.op_type in ("LSTM", "GRU", "RNN"):
+        return shapes.get(node.input[0], (given[0],))[0] * (given[1] + given[2])
+    return made + sum(given)
 
 
 def _check_plain(model: onnx.ModelProto) -> None:
@@ -73,6 +127,9 @@ def _check_plain(model: onnx.ModelProto) -> None:
     domains = {node.domain for node in graph.node} - _DOMAINS
     if domains:
         raise ValueError(f"its nodes must be of ONNX's own set, not of {', '.join(sorted(domains))}")
+    kinds = {node.op_type for node in graph.node} - _OPERATORS
+    if kinds:
+        raise ValueError(f"its nodes must be of a network's usual kinds, not {', '.join(sorted(kinds))}")
     if graph.sparse_initializer or any(not _is_plain(attribute) for attribute in attributes):
         raise ValueError("its nodes and weights must be plain arrays and numbers up to a million, none of them sparse")
     for tensor in (*graph.initializer, *(attribute.t for attribute in attributes if attribute.HasField("t"))):
@@ -100,7 +157,7 @@ def _bound(kind: str, sizes: list[int]) -> int:
         return sizes[0]
     if kind == "MatMul":
         return sizes[0] * sizes[1]
-    raise ValueError("the size of each of its layers must be known")
+    raise ValueError(_UNKNOWN)
 
 
 def _check_size(model: memoryview) -> None:
