@@ -139,6 +139,19 @@ def test_cache_that_is_locked_as_it_is_opened_is_waited_for_once(cache, lock, ca
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_what_keeps_a_cache_from_being_used_is_told(cache, lock, tmp_path):
+    assert "cannot be used (database is locked)" in cache.problem()
+    lock.execute("COMMIT")
+    assert cache.problem() is None
+    lock.execute("BEGIN IMMEDIATE")  # nothing of ours holds it
+    (tmp_path / "file").write_text("x")
+    assert "(Not a directory)" in Cache(tmp_path / "file" / "folder", 1).problem()
+    other = Cache(tmp_path / "other", 1)
+    other.folder.mkdir()
+    (other.folder / "clips.sqlite").write_bytes(b"no database" * 500)
+    assert "is damaged: it is made anew" in other.problem()
+
+
 def test_damaged_file_that_cannot_be_removed_fails_nothing(cache, monkeypatch):
     def refuse(path, **_options):
         raise PermissionError(13, "Permission denied", str(path))

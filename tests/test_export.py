@@ -90,7 +90,7 @@ def test_file_that_is_there_stays_unless_forced(here, exported, monkeypatch, cap
 def test_run_without_its_model_is_not_exported(here, monkeypatch, capsys):
     (here / "reports" / "one" / "model.onnx").write_bytes(b"another")
     status, _, err = call(monkeypatch, capsys, "export", "one", str(here / "x.zip"))
-    assert status == 1 and "has no such model.onnx" in err
+    assert status == 1 and "The model.onnx of one is another, or was changed." in err
     assert not (here / "x.zip").exists()
 
 

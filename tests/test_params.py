@@ -1,4 +1,5 @@
 import math
+import os
 from pathlib import Path
 
 import nbformat
@@ -577,3 +578,9 @@ def test_what_is_named_is_looked_for_in_the_current_folder_and_then_in_the_proje
     assert load_params("mine.yaml").EPOCHS == 5
     assert locate("nowhere") == root / "nowhere"
     assert resolve("both.yaml") == root / "both.yaml"  # what a parameter says means the same everywhere
+
+
+def test_pipe_for_a_parameter_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "p.yaml")
+    with pytest.raises(ParameterError, match=r"p\.yaml cannot be read \(it must be a file\)"):
+        load_params(tmp_path / "p.yaml")

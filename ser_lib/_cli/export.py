@@ -51,5 +51,7 @@ def _parts(run: str) -> dict[str, Path]:
         if right:
             parts[name] = right[0]
     if info.onnx not in parts:
-        raise RunError(f"A bundle must have the model that its {BUNDLE_FILE} names. {run} has no such {info.onnx}.")
+        wrong = any((folder / info.onnx).is_file() for folder in folders)
+        state = f"The {info.onnx} of {run} is another, or was changed" if wrong else f"{run} has no {info.onnx}"
+        raise RunError(f"A bundle must have the model that its {BUNDLE_FILE} names. {state}.")
     return parts

@@ -100,6 +100,26 @@ class Cache:
             size -= bytes_of_it
         self._try(lambda connection: connection.executescript("PRAGMA incremental_vacuum"))  # execute(): one page
 
+    def problem(self) -> str | None:
+        """Say in a sentence why nothing will be kept; None if the file can be written. Nobody is waited for."""
+        path = self._path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file():
+                raise OSError("it is no file")
+            with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("PRAGMA schema_version")
+        except sqlite3.OperationalError as error:
+            reason = str(error)
+        except OSError as error:
+            reason = error.strerror or str(error)
+        except sqlite3.Error:
+            return f"The cache {path} is damaged: it is made anew, and all clips are computed again."
+        else:
+            return None
+        return f"The cache {path} cannot be used ({reason}): clips are computed again. SER_CACHE names another folder."
+
     @property
     def _path(self) -> Path:
         return self.folder / "clips.sqlite"

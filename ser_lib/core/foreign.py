@@ -51,8 +51,10 @@ def read_file(path: Path, largest: int) -> bytes:
     OSError
         If it is not there, or may not be read.
     ForeignError
-        If it has more than `largest` bytes.
+        If it has more than `largest` bytes, or is no file: a pipe would be waited for.
     """
+    if path.exists() and not path.is_file():
+        raise ForeignError("it must be a file")
     with path.open("rb") as file:
         content = file.read(largest + 1)
     if len(content) > largest:
@@ -151,8 +153,6 @@ def read_json(path: Path, validate: Callable[[bytes], _T], *, finite: bool = Fal
     ForeignError
         If it is large or no file, names a key twice, or `finite` is asked for and a number is not.
     """
-    if path.exists() and not path.is_file():
-        raise ForeignError("it must be a file")  # a pipe would be waited for
     content = read_file(path, LARGEST_JSON)
     value = validate(content)  # refuses what is deep, which json would not
     numbers = {"parse_float": _finite, "parse_constant": _finite} if finite else {}

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import ParameterError, RunError, StageError
 from ser_lib.core.io import file_hash, whole_file, write_text
 from ser_lib.core.paths import resolve, shown
@@ -205,6 +206,8 @@ def execute_run(run: Run) -> None:
         _remove_results(run, STAGES[len(done) :])
         manifest.environment = describe_environment()
         _tell_edited(STAGES[len(done) :])
+        if problem := open_cache().problem():
+            print(f"warning: {problem}", file=sys.stderr, flush=True)
         for stage in STAGES[len(done) :]:
             _execute_stage(run, stage, manifest)
         _end(run, manifest, DONE)

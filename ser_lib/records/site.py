@@ -85,7 +85,8 @@ class Site:
 
     def __str__(self) -> str:
         """One line."""
-        more = f", which names {len(self.left_out)} that is left out" if self.left_out else ""
+        verb = "is" if len(self.left_out) == 1 else "are"
+        more = f", which names {len(self.left_out)} that {verb} left out" if self.left_out else ""
         return f"Pages: {self.n_written} of {self.n_pages} written, {shown(self.first)}{more}"
 
 
