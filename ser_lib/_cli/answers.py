@@ -7,12 +7,12 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import TextIO
 
-from wcwidth import wcswidth
-
 from ser_lib._cli.common import STDIN
+from ser_lib._cli.tables import column_widths, format_row
 from ser_lib.core.io import as_text
 from ser_lib.core.paths import from_here
 from ser_lib.core.terminal import write_data
@@ -119,12 +119,10 @@ class Lines:
     def __init__(self, names: list[str], emotions: list[str], *, several: bool, channel: bool, unsure: bool) -> None:
         self._several, self._channel, self._head_is_due = several, channel, True
         headlines = [f"unsure, perhaps {emotion}" if unsure else emotion for emotion in emotions]
-        self._head = ["file", *(["channel"] if channel else []), "emotion", "confidence", *emotions]
-        longest = [names, *([["right"]] if channel else []), headlines, ["100.0%"], *([["100.0%"]] * len(emotions))]
-        self._widths = [
-            max(wcswidth(printable(cell)) for cell in [title, *cells])
-            for title, cells in zip(self._head, longest, strict=True)
-        ]
+        columns = [["file", *names], *([["channel", "right"]] if channel else []), ["emotion", *headlines]]
+        columns += [[title, "100.0%"] for title in ("confidence", *emotions)]
+        self._head = [column[0] for column in columns]
+        self._widths = column_widths(zip_longest(*columns, fillvalue=""))
         self._noted: list[Answer] = []
 
     def add(self, answer: Answer) -> None:
@@ -139,18 +137,13 @@ class Lines:
         if self._head_is_due:
             self._print(self._head)
             self._head_is_due = False
-        named = [printable(answer.file), *([answer.channel] if self._channel else [])]
-        shares = [f"{share:.1%}" for share in one.probabilities.values()]
-        self._print([*named, one.headline, f"{one.confidence:.1%}", *shares])
+        named = [answer.file, *([answer.channel] if self._channel else [])]
+        self._print(
+            [*named, one.headline, *(f"{value:.1%}" for value in (one.confidence, *one.probabilities.values()))]
+        )
 
     def _print(self, cells: list[str]) -> None:
-        left = 3 if self._channel else 2  # words to the left, numbers to the right
-        spaces = [" " * (width - wcswidth(cell)) for cell, width in zip(cells, self._widths, strict=True)]
-        aligned = [
-            cell + space if place < left else space + cell
-            for place, (cell, space) in enumerate(zip(cells, spaces, strict=True))
-        ]
-        print("  ".join(aligned), flush=True)
+        print(format_row(cells, self._widths, n_left=3 if self._channel else 2), flush=True)
 
     def end(self) -> None:
         """Of several files, name those of which something must be known; a single answer tells it itself."""

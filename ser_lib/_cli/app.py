@@ -17,6 +17,7 @@ from ser_lib._cli.enrol import enrol
 from ser_lib._cli.export import export
 from ser_lib._cli.listen import listen
 from ser_lib._cli.predict import predict
+from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import RunError, SerError
 from ser_lib.core.paths import locate, shown
 from ser_lib.core.terminal import guard_terminal
@@ -284,10 +285,7 @@ def list_runs(context: typer.Context) -> None:
             rows.append((record.name, record.state, record.started, *figures, mark))
         except (SerError, TypeError, ValueError):
             rows.append((record.name, "damaged", record.started, "", "", mark))
-    rows.insert(0, ("run", "state", "started (UTC)", "test accuracy", "test UAR", ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table([("run", "state", "started (UTC)", "test accuracy", "test UAR", ""), *rows])
 
 
 @runs_app.command(name="default")
@@ -342,8 +340,8 @@ def list_params(
     if markdown:
         print(parameter_table())
         return
-    for name, field in Params.model_fields.items():
-        print(f"{name:<24} {json.dumps(field.default):<24} {field.description}")
+    fields = Params.model_fields.items()
+    print_table([(name, json.dumps(field.default), field.description or "") for name, field in fields])
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import DatasetError
 from ser_lib.core.paths import from_here, locate, project_root, shown
 
@@ -20,9 +21,7 @@ def list_corpora() -> None:
 
     rows = [("corpus", "language", "speakers", "hours", "size", "licence", "how to get it", "there already")]
     rows += [_row(corpus) for corpus in CORPORA.values()]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(rows)
 
 
 def _row(corpus: ModuleType) -> tuple[str, ...]:
