@@ -145,25 +145,25 @@ def plot_confusion_matrix(
     matrix: np.ndarray,
     *,
     emotions: Sequence[str] = EMOTIONS,
-    shares: bool = False,
+    normalize: bool = False,
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
     """Heatmap of counts [shape=(n_classes, n_classes)] of `emotions`: true ones in rows, predicted ones in columns.
 
-    With `shares`, each row is divided by its sum. Emotions without a clip that nothing was taken for are left out.
+    With `normalize`, each row is divided by its sum. Emotions without a clip that nothing was taken for are left out.
     """
     ax = ax or plt.subplots(figsize=(5.4, 4.6), layout="constrained")[1]
     matrix = np.asarray(matrix)
     shown = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)) if matrix.any() else np.arange(len(matrix))
     names = [shown_as(emotions[label]) for label in shown]
     values = matrix[np.ix_(shown, shown)]
-    if shares:
+    if normalize:
         values = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
     sns.heatmap(
-        values, annot=True, fmt=".2f" if shares else "d", cmap="Blues", square=True, ax=ax, vmin=0,
-        vmax=1 if shares else None, xticklabels=names, yticklabels=names,
-        cbar_kws={"label": "share of the true emotion's clips" if shares else "clips"},
+        values, annot=True, fmt=".2f" if normalize else "d", cmap="Blues", square=True, ax=ax, vmin=0,
+        vmax=1 if normalize else None, xticklabels=names, yticklabels=names,
+        cbar_kws={"label": "share of the true emotion's clips" if normalize else "clips"},
     )  # fmt: skip
     ax.set(xlabel="predicted emotion", ylabel="true emotion", title=title)
     ax.tick_params(axis="x", rotation=45)
@@ -173,8 +173,7 @@ def plot_confusion_matrix(
 
 def plot_accuracy_per_class(per_class: Mapping[str, float], *, ax: Axes | None = None) -> Axes:
     """Share of each emotion's clips that were recognised."""
-    shown = {shown_as(emotion): share for emotion, share in per_class.items()}
-    ax = _plot_shares(shown, ax)
+    ax = _plot_fractions({shown_as(emotion): recall for emotion, recall in per_class.items()}, ax)
     ax.set(ylabel="emotion", xlabel="share recognised")
     return ax
 
@@ -208,7 +207,7 @@ def plot_reliability(bins: Mapping[str, np.ndarray], *, title: str = "", ax: Axe
 
 def plot_robustness(uars: Mapping[str, float], *, chance: float, ax: Axes | None = None) -> Axes:
     """UAR under each condition, beside that of a guess."""
-    ax = _plot_shares(uars, ax)
+    ax = _plot_fractions(uars, ax)
     ax.axvline(chance, color="grey", linestyle="--", linewidth=1, label="guessing")
     ax.set(xlabel="UAR", ylabel="condition")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
@@ -217,7 +216,7 @@ def plot_robustness(uars: Mapping[str, float], *, chance: float, ax: Axes | None
 
 def plot_probabilities(probabilities: Mapping[str, float], *, title: str = "", ax: Axes | None = None) -> Axes:
     """Probability of each emotion for one file."""
-    ax = _plot_shares(probabilities, ax)
+    ax = _plot_fractions(probabilities, ax)
     ax.set(ylabel="emotion", xlabel="probability", title=title)
     return ax
 
@@ -274,10 +273,10 @@ def plot_timeline(
     return axes
 
 
-def _plot_shares(shares: Mapping[str, float], ax: Axes | None) -> Axes:
+def _plot_fractions(fractions: Mapping[str, float], ax: Axes | None) -> Axes:
     ax = ax or plt.subplots(figsize=(7, 2.8), layout="constrained")[1]
-    bars = ax.barh(list(shares), list(shares.values()))
-    ax.bar_label(bars, labels=[f"{share:.1%}" for share in shares.values()], padding=3)
+    bars = ax.barh(list(fractions), list(fractions.values()))
+    ax.bar_label(bars, labels=[f"{fraction:.1%}" for fraction in fractions.values()], padding=3)
     ax.set_xlim(0, 1.12)
     ax.set_xticks(np.linspace(0, 1, 6))
     ax.invert_yaxis()

@@ -17,7 +17,7 @@ from ser_lib.audio.twins import find_recordings
 from ser_lib.core.cache import Cache, open_cache
 from ser_lib.core.errors import AudioError, DatasetError, StageError
 from ser_lib.core.io import write_csv
-from ser_lib.corpora import Clip, Skipped, check_told, find_corpora, tell_reasons
+from ser_lib.corpora import Clip, Skipped, check_known, find_corpora, format_reasons
 from ser_lib.corpora.kinds import named_audio
 from ser_lib.params import Params
 from ser_lib.store import ProcessedData, keep_params, load_processed, save_processed, to_labels
@@ -48,7 +48,7 @@ def preprocess_data(params: Params) -> ProcessedData:
     settings = params.audio_settings
     clips, left_out = find_corpora(params.corpus_folders, params.LABEL_MAP)
     if params.NORMALIZE_PER_SPEAKER:
-        check_told(pd.DataFrame(clips), ["speaker"], "`NORMALIZE_PER_SPEAKER`")
+        check_known(pd.DataFrame(clips), ["speaker"], "`NORMALIZE_PER_SPEAKER`")
     fingerprint = _fingerprint(clips, settings)
     stored = _load_again(params, clips, fingerprint)
     data = stored or _process_all(clips, settings, fingerprint, params)
@@ -191,6 +191,6 @@ def _check_skipped(faults: list[Skipped], n_usable: int, max_skipped: float) -> 
     if share > max_skipped:
         raise DatasetError(
             f"At most {max_skipped:.1%} of the clips may be unusable (`MAX_SKIPPED`). "
-            f"Got {len(faults)} of {len(faults) + n_usable} ({share:.1%}): {tell_reasons(faults)}; skipped.csv names "
+            f"Got {len(faults)} of {len(faults) + n_usable} ({share:.1%}): {format_reasons(faults)}; skipped.csv names "
             f"them all. Mend them, or raise MAX_SKIPPED."
         )

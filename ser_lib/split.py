@@ -32,7 +32,7 @@ from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.io import read_csv, write_array, write_csv, write_json
 from ser_lib.core.labels import EMOTIONS, all_labels, in_order
 from ser_lib.core.paths import resolve, shown
-from ser_lib.corpora import check_told
+from ser_lib.corpora import check_known
 from ser_lib.params import Params
 from ser_lib.scoring.leakage import leakage, recordings, shared
 from ser_lib.store import LEAKAGE_FILE, SETS, SPLIT_FILE, UNUSED, ProcessedData, keep_params, one_hot, to_labels
@@ -84,7 +84,7 @@ def split_data(data: ProcessedData, params: Params) -> pd.DataFrame:
     clips = data.clips
     given = read_split_file(params.SPLIT_FILE, clips) if params.SPLIT_FILE else None
     needed = [] if params.SPLIT == "corpus" else [one for one in ("speaker", "text") if one in PROMISES[params.SPLIT]]
-    check_told(clips if given is None else clips[given != UNUSED], needed, f"`SPLIT: {params.SPLIT}`")
+    check_known(clips if given is None else clips[given != UNUSED], needed, f"`SPLIT: {params.SPLIT}`")
     sets = assign_sets(clips, params) if given is None else given
     table = clips.assign(set=sets)
     _check_emotions(table)

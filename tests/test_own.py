@@ -10,16 +10,16 @@ import soundfile
 
 from ser_lib.core.errors import ParameterError
 from ser_lib.core.labels import EMOTIONS
-from ser_lib.corpora import find_clips, find_corpora, tell_reasons
+from ser_lib.corpora import find_clips, find_corpora, format_reasons
 from ser_lib.corpora.files.registry import REGISTRIES
-from ser_lib.corpora.find import find_files, tell_left_out
+from ser_lib.corpora.find import find_files, format_left_out
 from ser_lib.corpora.kinds import may_be_audio
 from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
 from ser_lib.records.plan import find_speakers
 from ser_lib.records.schema import LEAKAGE, METRICS
 from ser_lib.scoring import metrics, summary
-from ser_lib.scoring.leakage import leakage, leakage_table, read_leakage
+from ser_lib.scoring.leakage import describe_leakage, leakage, leakage_table
 from ser_lib.split import split_data
 from ser_lib.store import in_order, load_sets
 
@@ -70,7 +70,7 @@ def test_nobody_is_told_of_speakers_and_texts_that_nobody_knows(root, voices):
     assert stored["test"]["speaker"] is None and stored["test"]["text"] is None
     assert LEAKAGE.validate_python(stored)["test"].speaker is None
     assert leakage_table(stored).loc["test", ["same speaker", "same text"]].tolist() == ["unknown", "unknown"]
-    said = read_leakage(stored)
+    said = describe_leakage(stored)
     assert "0 (0.0%) share the very recording with a training clip." in said
     assert "voices that the model may or may not know and texts that it may or may not know" in said
     assert said.endswith("Unknown: speakers and texts; clips.csv can tell them.")
@@ -141,7 +141,7 @@ def test_unknown_ones_are_neither_equal_nor_different():
     assert found["validation"]["speaker"] is None
     assert found["validation"]["text"] == {"clips": 0, "share": 0.0}
     assert leakage_table(found).loc["test", "same text"] == "1 (100.0% of 1 that are told)"
-    said = read_leakage(found)
+    said = describe_leakage(found)
     assert "voices that the model may or may not know and texts that it knows as far as is told." in said
     assert "Of 1 test clips and 1 training clips the speaker is unknown." in said
 
@@ -160,7 +160,7 @@ def test_scope_of_unknown_voices():
         "speakers": None, "texts": None, "known": {"speakers": None, "texts": None},
         "unknown": {"speakers": 30, "texts": 30}, "bootstrap": {"cluster": "clip", "clusters": 6, "samples": 100},
     }  # fmt: skip
-    said = summary.tell_scope(results)
+    said = summary.describe_scope(results)
     assert "Who speaks in it is unknown: the intervals say nothing of any other." in said
     assert said.endswith("How many of its speakers and texts training has met is unknown.")
     METRICS.validate_python(results)
@@ -170,7 +170,7 @@ def test_texts_that_are_not_told_are_no_mistakes_of_one_text():
     import pandas as pd
 
     table = pd.DataFrame({"text": ["", "", "a"], "true": ["sad"] * 3, "predicted": ["sad", "ps", "ps"]})
-    assert summary.tell_texts(table) == "1 of 1 texts have a mistake. The text of 2 of 3 test clips is unknown."
+    assert summary.describe_texts(table) == "1 of 1 texts have a mistake. The text of 2 of 3 test clips is unknown."
     assert summary.accuracy_table(table, "text")["text"].tolist() == ["a", "unknown"]
 
 
@@ -241,7 +241,7 @@ def test_left_out_is_told_in_a_line(tmp_path):
         (tmp_path / name).write_text("x")
     (path,), left_out = find_files(str(tmp_path))
     assert path.name == "a.wav"
-    assert tell_left_out(left_out) == "3 files left out: 2 .txt, 1 .jpg"
+    assert format_left_out(left_out) == "3 files left out: 2 .txt, 1 .jpg"
 
 
 # Emotions of one's own
@@ -271,7 +271,7 @@ def test_unknown_emotion_says_how_to_add_it(voices):
 def test_each_unknown_emotion_is_named_with_its_own_count(voices):
     folder = voices("happy/1.wav", "high/1.wav", "high/2.wav", "low/1.wav")
     _, skipped = find_clips("OWN", folder)
-    told = tell_reasons(skipped)
+    told = format_reasons(skipped)
     assert "high/1.wav and 1 more: unknown emotion 'high'" in told and "low/1.wav: unknown emotion 'low'" in told
 
 

@@ -129,7 +129,7 @@ def test_heatmap_annotations_are_the_matrix():
 def test_confusion_in_shares_of_each_row():
     matrix = np.zeros((7, 7), dtype=int)
     matrix[0, :2], matrix[6, 6] = (3, 1), 5
-    ax = plots.plot_confusion_matrix(matrix, shares=True)
+    ax = plots.plot_confusion_matrix(matrix, normalize=True)
     names = ["neutral", "happy", "surprised"]  # nothing is happy, but one clip was taken for it
     assert [tick.get_text() for tick in ax.get_xticklabels()] == names
     assert [float(text.get_text()) for text in ax.texts] == [0.75, 0.25, 0, 0, 0, 0, 0, 0, 1]

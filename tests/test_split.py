@@ -13,7 +13,7 @@ from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.errors import DatasetError, ParameterError, SerError, StageError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.params import make_params
-from ser_lib.scoring.leakage import leakage, leakage_table, read_leakage
+from ser_lib.scoring.leakage import describe_leakage, leakage, leakage_table
 from ser_lib.split import assign_sets, read_split_file, split_clips, split_data
 from ser_lib.store import ProcessedData, load_sets, load_split, save_processed
 
@@ -685,7 +685,7 @@ def test_leakage_counted_by_hand(six):
         "clips": "4", "same speaker": "1 (25.0%)", "same text": "2 (50.0%)", "same audio": "1 (25.0%)"
     }  # fmt: skip
     assert list(shown.index) == ["test", "validation"]
-    assert read_leakage(found) == (
+    assert describe_leakage(found) == (
         "Of 4 test clips, 1 (25.0%) share the speaker, 2 (50.0%) the text and 1 (25.0%) the very recording with a "
         "training clip. The test figures speak of voices that the model knows in part and texts that it knows in part. "
         "Some are training clips, be it in another format: their share is known by heart."
@@ -703,7 +703,7 @@ def test_leakage_counted_by_hand(six):
     ids=["random", "text", "speaker", "speaker_text"],
 )
 def test_sentence_says_what_the_split_of_tess_tests(tess_clips, values, sentence):
-    assert read_leakage(leakage(tess_clips.assign(set=sets_of(tess_clips, **values)))).endswith(sentence)
+    assert describe_leakage(leakage(tess_clips.assign(set=sets_of(tess_clips, **values)))).endswith(sentence)
 
 
 def test_leakage_is_stored_beside_the_split(params):

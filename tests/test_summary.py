@@ -55,7 +55,7 @@ def test_what_not_all_have_is_left_out():
     ],
 )
 def test_intervals_say_what_they_do_not_cover(speakers, who):
-    told = summary.tell_scope(
+    told = summary.describe_scope(
         {
             "speakers": speakers, "texts": 30, "known": {"speakers": 1, "texts": 20},
             "bootstrap": {"cluster": "speaker and text", "clusters": 50, "samples": 2000},
@@ -79,12 +79,12 @@ def test_intervals_say_what_they_do_not_cover(speakers, who):
 )
 def test_the_best_is_named(uar, lead, words):
     baselines = {"majority": {"uar": 0.14, "lead": [0.9, 1]}, "svm": {"uar": 0.7, "lead": lead}}
-    assert words in summary.tell_best({"uar": uar}, baselines)
+    assert words in summary.describe_best({"uar": uar}, baselines)
 
 
 def test_what_was_not_asked_for_is_said():
-    assert "BASELINES" in summary.tell_best({"uar": 0.5}, {})
-    assert "ROBUSTNESS" in summary.tell_robustness({"uar": 0.5}, {})
+    assert "BASELINES" in summary.describe_best({"uar": 0.5}, {})
+    assert "ROBUSTNESS" in summary.describe_robustness({"uar": 0.5}, {})
     assert list(summary.robustness_table({"accuracy": 0.5, "uar": 0.4}, {}).index) == ["as recorded"]
 
 
@@ -97,7 +97,7 @@ def test_what_was_not_asked_for_is_said():
 )
 def test_calibration_is_told(temperature, before, after, words):
     sets = {"test": {"ece_uncalibrated": before, "ece": after}, "validation": {"n_clips": 7}}
-    told = summary.tell_calibration(sets | {"temperature": temperature})
+    told = summary.describe_calibration(sets | {"temperature": temperature})
     assert words in told
     assert told.startswith("On the validation set (7 clips) the network is ")
     assert told.endswith(f"{before:.3f} before, {after:.3f} after.")
@@ -106,7 +106,7 @@ def test_calibration_is_told(temperature, before, after, words):
 @pytest.mark.parametrize(("temperature", "at_end"), [(20, True), (0.05, True), (3, False), (0.5, False)])
 def test_temperature_at_the_end_of_its_range_is_told(temperature, at_end):
     sets = {"test": {"ece_uncalibrated": 0.2, "ece": 0.1}, "validation": {"n_clips": 7}}
-    told = summary.tell_calibration(sets | {"temperature": temperature})
+    told = summary.describe_calibration(sets | {"temperature": temperature})
     assert ("the end of the range that is looked among (0.05 to 20)" in told) == at_end
 
 
@@ -130,7 +130,7 @@ def test_worst_condition_is_told():
         "mp3": {"accuracy": 0.8, "uar": 0.7, "unusable": 2},
     }
     test = {"uar": 0.9, "accuracy": 0.95, "per_class": {"sad": 1.0, "ps": 0.8}}
-    told = summary.tell_robustness(test, robustness)
+    told = summary.describe_robustness(test, robustness)
     assert "UAR as recorded: 0.900. It is lowest with noise (0.200) and highest with gain (0.850)" in told
     assert "guessing gives 0.500. 3 clips could not be used" in told
     table = summary.robustness_table(test, robustness)

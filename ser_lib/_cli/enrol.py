@@ -25,7 +25,7 @@ def enrol(
     """
     from ser_lib._cli.common import load_run, which_run
     from ser_lib.audio.signal import load_audio
-    from ser_lib.corpora.find import find_files, tell_left_out
+    from ser_lib.corpora.find import find_files, format_left_out
     from ser_lib.model.voices import FEWEST_CLIPS, check_name, measure_voice, save_voice
 
     name = check_name(name or Path(os.path.realpath(folder)).name)
@@ -46,7 +46,7 @@ def enrol(
             f"A voice needs at least {FEWEST_CLIPS} clips. {folder} has {len(signals)} that can be used.{first}"
         )
     if left_out:
-        print(printable(tell_left_out(left_out)), file=sys.stderr)
+        print(printable(format_left_out(left_out)), file=sys.stderr)
     print(*faults, sep="\n", end="\n" if faults else "")
     path = save_voice(name, measure_voice(signals, bundle), len(signals), bundle)
     if bundle.info.settings.cmn:

@@ -173,7 +173,7 @@ def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
     What is left out is told.
     """
     from ser_lib.core.io import write_temporary
-    from ser_lib.corpora.find import find_files, tell_left_out
+    from ser_lib.corpora.find import find_files, format_left_out
 
     files, left_out = [], []
     for path in paths:
@@ -185,7 +185,7 @@ def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
             files += [(file, str(file)) for file in found]
             left_out += others
     if left_out:
-        print(printable(tell_left_out(left_out)), file=sys.stderr)
+        print(printable(format_left_out(left_out)), file=sys.stderr)
     return files
 
 

@@ -149,7 +149,7 @@ def find_corpora(folders: Mapping[str, Path], label_map: LabelMap) -> tuple[list
     return sorted(clips.values(), key=lambda clip: clip.clip), skipped
 
 
-def check_told(clips: "pd.DataFrame", things: Sequence[str], what: str) -> None:
+def check_known(clips: "pd.DataFrame", things: Sequence[str], what: str) -> None:
     """Refuse clips whose speaker or text is unknown, where `what` needs it.
 
     Parameters
@@ -230,7 +230,7 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
     skipped += _left_out(corpus, folder, others, is_listed=names is not None)
     if not clips:
         found = (
-            f"none of its {sum(one.files for one in skipped)} files is one ({tell_reasons(skipped)})"
+            f"none of its {sum(one.files for one in skipped)} files is one ({format_reasons(skipped)})"
             if skipped
             else f"it has no {' or '.join(ending[1:] for ending in suffixes(corpus))} files"
         )
@@ -271,7 +271,7 @@ def _counterpart(said: Name, corpus: ModuleType, label_map: LabelMap) -> str | N
     )
 
 
-def tell_reasons(skipped: Sequence[Skipped]) -> str:
+def format_reasons(skipped: Sequence[Skipped]) -> str:
     """The most frequent kinds of reasons for which files are left out: one file, how many more, and its reason.
 
     Of one kind are reasons that differ in numbers and paths alone.

@@ -4,7 +4,7 @@ import glob
 import re
 from pathlib import Path
 
-from ser_lib.corpora.kinds import may_be_audio, tell_kinds
+from ser_lib.corpora.kinds import format_kinds, may_be_audio
 
 _PATTERN = re.compile(r"[*?\[]")
 
@@ -53,6 +53,6 @@ def _fitting(pattern: Path) -> tuple[list[Path], list[Path]]:
     return list(dict.fromkeys(audio)), list(dict.fromkeys(left_out))
 
 
-def tell_left_out(left_out: list[Path]) -> str:
+def format_left_out(left_out: list[Path]) -> str:
     """Say in a line how many files were left out, and of what kinds."""
-    return f"{len(left_out):,} file{'' if len(left_out) == 1 else 's'} left out: {tell_kinds(left_out)}"
+    return f"{len(left_out):,} file{'' if len(left_out) == 1 else 's'} left out: {format_kinds(left_out)}"

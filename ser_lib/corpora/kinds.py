@@ -39,7 +39,7 @@ def may_be_audio(path: Path, *, look: bool = True) -> bool:
     return not _named_other(path) and not (look and path.is_file() and _is_text(path))
 
 
-def tell_kinds(paths: Iterable[PurePath]) -> str:
+def format_kinds(paths: Iterable[PurePath]) -> str:
     """Count files by their suffixes, the most frequent first: `2 .txt, 1 .jpg`."""
     counts = Counter(suffix_of(path) for path in paths).most_common()
     told = [f"{count:,} {suffix}" for suffix, count in counts[:_SHOWN_KINDS]]

@@ -44,6 +44,6 @@ def write_model_card(folder: Path) -> None:
 
 def shared_with_training(record: Record) -> str:
     """Say what the test set has in common with training, in a sentence; nothing of a record that does not tell."""
-    from ser_lib.scoring.leakage import read_leakage  # pandas
+    from ser_lib.scoring.leakage import describe_leakage  # pandas
 
-    return read_leakage(record.leakage) if "test" in record.leakage else ""
+    return describe_leakage(record.leakage) if "test" in record.leakage else ""

@@ -13,7 +13,7 @@ from typing import Any
 
 from ser_lib.core.errors import ParameterError, RunError
 from ser_lib.core.paths import resolve, shown
-from ser_lib.corpora import check_told, find_corpora
+from ser_lib.corpora import check_known, find_corpora
 from ser_lib.params import Params, make_params, read_values
 from ser_lib.records import run as runs
 from ser_lib.records.manifest import DONE, MANIFEST_FILE, PATH_PARAMETERS, check_plain, hide_value, read_manifest
@@ -215,7 +215,7 @@ def find_speakers(params: Params, things: Sequence[str] = ("speaker",), what: st
     import pandas as pd
 
     clips, _ = find_corpora(params.corpus_folders, params.LABEL_MAP)
-    check_told(pd.DataFrame(clips), things, what)
+    check_known(pd.DataFrame(clips), things, what)
     return sorted({clip.speaker for clip in clips})
 
 

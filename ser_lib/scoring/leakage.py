@@ -76,7 +76,7 @@ def leakage_table(found: dict[str, dict]) -> pd.DataFrame:
     ).T
 
 
-def read_leakage(found: dict[str, dict]) -> str:
+def describe_leakage(found: dict[str, dict]) -> str:
     """Say in words what the test set has in common with training, and so what a test accuracy speaks of."""
     test = found["test"]
     things = {"speaker": "the speaker", "text": "the text", "audio": "the very recording"}
@@ -91,7 +91,7 @@ def read_leakage(found: dict[str, dict]) -> str:
     return (
         f"Of {test['clips']} test clips, {' and '.join(filter(None, (', '.join(counts[:-1]), counts[-1])))} "
         f"with a training clip. The test figures speak of voices that the model {voices} and texts that it {texts}."
-        f"{copies}{_tell_unknown(test)}"
+        f"{copies}{_describe_unknown(test)}"
     )
 
 
@@ -111,7 +111,7 @@ def _known(row: dict | None) -> str:
     return {0: "has never heard", 1: "knows"}.get(row["share"], "knows in part")
 
 
-def _tell_unknown(test: dict) -> str:
+def _describe_unknown(test: dict) -> str:
     """Say whose speaker and text nobody has told."""
     none = [thing for thing in ("speaker", "text") if test[thing] is None]
     said = f" Unknown: {' and '.join(f'{thing}s' for thing in none)}; clips.csv can tell them." if none else ""

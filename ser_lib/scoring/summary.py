@@ -30,7 +30,7 @@ def headline_table(results: Mapping[str, Mapping]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").dropna(axis="columns")
 
 
-def tell_scope(results: Mapping) -> str:
+def describe_scope(results: Mapping) -> str:
     """Say what the intervals of `evaluate_model`'s metrics cover, and what they do not."""
     drawn, n = results["bootstrap"], results["speakers"]
     what = {"clip": "clips", "speaker and text": "pairs of speaker and text"}[drawn["cluster"]]
@@ -38,11 +38,11 @@ def tell_scope(results: Mapping) -> str:
     other = {1: "another voice", 2: "a third"}.get(n, "any other")
     return (
         f"Intervals: 95 % of {drawn['samples']:,} resamples of the test set's {drawn['clusters']} {what}. "
-        f"{who.get(n, f'It has {n} speakers')}: the intervals say nothing of {other}. {_tell_met(results)}"
+        f"{who.get(n, f'It has {n} speakers')}: the intervals say nothing of {other}. {_describe_known(results)}"
     )
 
 
-def _tell_met(results: Mapping) -> str:
+def _describe_known(results: Mapping) -> str:
     """Say how much of the test set training has met, and what of that nobody knows."""
     known, untold = results["known"], results.get("unknown", {})
     shown = {"speakers": "test speakers", "texts": "texts"}
@@ -58,7 +58,7 @@ def _tell_met(results: Mapping) -> str:
     return " ".join(said)
 
 
-def tell_best(model: Mapping, baselines: Mapping[str, Mapping]) -> str:
+def describe_best(model: Mapping, baselines: Mapping[str, Mapping]) -> str:
     """Say whether the model is better than the best baseline, and whether this test set can tell."""
     if not baselines:
         return "Baselines were not asked for (BASELINES)."
@@ -76,7 +76,7 @@ def tell_best(model: Mapping, baselines: Mapping[str, Mapping]) -> str:
     )
 
 
-def tell_calibration(results: Mapping) -> str:
+def describe_calibration(results: Mapping) -> str:
     """Say what temperature scaling did to the calibration error on the test set."""
     before, after, temperature = results["test"]["ece_uncalibrated"], results["test"]["ece"], results["temperature"]
     n_clips = results["validation"]["n_clips"]
@@ -90,7 +90,7 @@ def tell_calibration(results: Mapping) -> str:
     )
 
 
-def tell_robustness(test: Mapping, robustness: Mapping[str, Mapping]) -> str:
+def describe_robustness(test: Mapping, robustness: Mapping[str, Mapping]) -> str:
     """Say which condition costs most and which least."""
     if not robustness:
         return "Robustness was not asked for (ROBUSTNESS)."
@@ -151,7 +151,7 @@ def accuracy_table(predictions: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.replace({column: {"": UNKNOWN}})
 
 
-def tell_texts(predictions: pd.DataFrame) -> str:
+def describe_texts(predictions: pd.DataFrame) -> str:
     """Say of how many texts there is a mistake; of clips whose text is not told, that it is unknown."""
     told = predictions[predictions["text"] != ""]
     mistaken = told.loc[told["true"] != told["predicted"], "text"].nunique()
