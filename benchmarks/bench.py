@@ -27,7 +27,7 @@ import psutil
 from ser_lib.audio.features import process_audio_file
 from ser_lib.core.io import write_text
 from ser_lib.core.labels import EMOTIONS
-from ser_lib.corpora import find_clips
+from ser_lib.corpora.clips import find_clips
 from ser_lib.model.bundle import load_bundle, save_bundle
 from ser_lib.params import Params
 from ser_lib.predict import predict_emotion_from_file

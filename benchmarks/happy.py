@@ -15,7 +15,7 @@ from ser_lib import plots
 from ser_lib.audio.signal import load_audio, trim_steps
 from ser_lib.core.labels import EMOTIONS, shown_as
 from ser_lib.core.paths import project_root
-from ser_lib.corpora import Clip, find_clips
+from ser_lib.corpora.clips import Clip, find_clips
 from ser_lib.params import Params
 
 FOLDER = Path("data/TESS")

@@ -8,7 +8,6 @@ the largest resident memory of the process that makes it.
 """
 
 import argparse
-import itertools
 import resource
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import numpy as np
 import soundfile
 
 from ser_lib.audio.signal import load_audio, resample
-from ser_lib.corpora import audio_files, get_corpus
+from ser_lib.corpora.audio_files import find_files
 
 RATE = 24414
 RUNS = ("tess_random_s0", "tess_robust_random_s0")
@@ -28,7 +27,7 @@ RUNS = ("tess_random_s0", "tess_robust_random_s0")
 
 def write_recording(path: Path, corpus: Path, minutes: float) -> None:
     """Write clips of a corpus one after the other, a second of silence after each, until there is enough."""
-    files = itertools.islice(audio_files(get_corpus("TESS"), corpus), 60)
+    files = find_files(str(corpus))[0][:60]
     clips = [resample(*load_audio(file), target_rate=RATE) for file in files]
     seconds = 0.0
     with soundfile.SoundFile(path, "w", RATE, 1) as file:

@@ -17,7 +17,7 @@ import numpy as np
 from ser_lib import load_bundle
 from ser_lib.audio.degrade import degrade
 from ser_lib.audio.signal import load_audio
-from ser_lib.corpora import Clip, find_corpora
+from ser_lib.corpora.clips import Clip, find_corpora
 from ser_lib.model.bundle import Bundle
 
 RUNS = ("tess_random_s0", "tess_robust_random_s0", "tess_oaf_yaf_s0", "tess_robust_oaf_yaf_s0", "emodb_fold0_s0")

@@ -13,9 +13,10 @@ import pytest
 
 from ser_lib.core.errors import DatasetError, ParameterError, SerError
 from ser_lib.core.labels import EMOTIONS
-from ser_lib.corpora import demo, emodb, find_clips, get_corpus
+from ser_lib.corpora import demo, emodb, get_corpus
 from ser_lib.corpora import tess as tess_corpus
 from ser_lib.corpora.base import Dataset, Name
+from ser_lib.corpora.clips import find_clips
 
 REPO = Path(__file__).resolve().parent.parent
 MANIFEST = REPO.parent / "shared" / "corpora" / "manifest.json"

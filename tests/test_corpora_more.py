@@ -14,8 +14,9 @@ from ser_lib import corpora
 from ser_lib.audio.signal import load_audio
 from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.labels import EMOTIONS
-from ser_lib.corpora import CORPORA, Skipped, crema_d, find_clips, find_corpora, own, ravdess, savee
+from ser_lib.corpora import CORPORA, crema_d, own, ravdess, savee
 from ser_lib.corpora.base import Archive, FilesOf, Name
+from ser_lib.corpora.clips import Skipped, find_clips, find_corpora
 
 REPO = Path(__file__).resolve().parent.parent
 REGISTRIES = REPO / "ser_lib" / "corpora" / "registries"

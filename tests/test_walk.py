@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ser_lib.core.errors import DatasetError
-from ser_lib.corpora import find as files
-from ser_lib.corpora import find_clips
+from ser_lib.corpora import audio_files as files
+from ser_lib.corpora.clips import find_clips
 from ser_lib.corpora.files import check, registry
 
 LEAVES = "it is a link that leads out of the folder; put what it leads to in its place"

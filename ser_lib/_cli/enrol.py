@@ -25,7 +25,7 @@ def enrol(
     """
     from ser_lib._cli.common import load_run, which_run
     from ser_lib.audio.signal import load_audio
-    from ser_lib.corpora.find import find_files, format_left_out
+    from ser_lib.corpora.audio_files import find_files, format_left_out
     from ser_lib.model.voices import FEWEST_CLIPS, check_name, measure_voice, save_voice
 
     name = check_name(name or Path(os.path.realpath(folder)).name)

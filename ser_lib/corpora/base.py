@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 UNKNOWN = ""
-"""Speaker or text that nobody has told: neither equal to another unknown one nor different from it."""
+"""Speaker or text that is unknown: neither equal to another unknown one nor different from it."""
 
 
 class Name(NamedTuple):
-    """What a file's path says: `emotion` is the corpus's own word; `take` tells clips of one text apart.
+    """What a file's path says: `emotion` is the corpus's own word; `take` distinguishes clips of one text.
 
     Speaker and text may be `UNKNOWN`.
     """

@@ -13,7 +13,7 @@ from typing import Any
 
 from ser_lib.core.errors import ParameterError, RunError
 from ser_lib.core.paths import resolve, shown
-from ser_lib.corpora import check_known, find_corpora
+from ser_lib.corpora.clips import check_known, find_corpora
 from ser_lib.params import Params, make_params, read_values
 from ser_lib.records import run as runs
 from ser_lib.records.manifest import DONE, MANIFEST_FILE, PATH_PARAMETERS, check_plain, hide_value, read_manifest

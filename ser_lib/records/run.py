@@ -23,7 +23,7 @@ from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import ParameterError, RunError, StageError
 from ser_lib.core.io import file_hash, whole_file, write_text
 from ser_lib.core.paths import resolve, shown
-from ser_lib.corpora import check_label_map
+from ser_lib.corpora.clips import check_label_map
 from ser_lib.params import Params, load_params, make_params
 from ser_lib.records.manifest import (
     DONE,

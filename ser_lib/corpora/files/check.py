@@ -1,6 +1,6 @@
 """Tell whether a folder is the corpus that it should be: every file there, whole, unaltered, and once.
 
-Every file is hashed. Only those that are not what the corpus's list says are decoded, to tell what became of them.
+Every file is hashed. Only those that are not what the corpus's list says are decoded, to find out what became of them.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from ser_lib.core.errors import AudioError, DatasetError
 from ser_lib.core.paths import shown
 from ser_lib.core.text import printable
 from ser_lib.corpora import CORPORA
+from ser_lib.corpora.audio_files import why_not
 from ser_lib.corpora.base import Name
 from ser_lib.corpora.files.registry import Entry, Found, audio_below, identity, named_corpus, read_registry, scan
-from ser_lib.corpora.walk import why_not
 
 KINDS = ("missing", "extra", "duplicated", "resampled", "re-encoded", "truncated", "altered", "unusable")
 """What may be wrong with a file. `altered` is what no other word fits, `unusable` what holds no sound to use."""
@@ -111,9 +111,9 @@ def check_folder(folder: Path, name: str | None = None) -> Report:
         n_listed=len(entries),
         n_right=len({one.name for one in found if one.right}),
         n_found=len(found),
-        clips=_said(corpus, list(clips.values()))
+        clips=_names(corpus, list(clips.values()))
         if table is None
-        else [said for file, said in table.items() if not absent.get(file)],
+        else [name for file, name in table.items() if not absent.get(file)],
         problems=sorted(problems, key=lambda problem: (KINDS.index(problem.kind), problem.file)),
     )
 
@@ -124,7 +124,7 @@ def guess_corpus(folder: Path) -> ModuleType:
     Raises
     ------
     DatasetError
-        If the names do not tell.
+        If the names do not show which it is.
     """
     files = [PurePath(file) for file in audio_below(folder)]
     own = [corpus for corpus in CORPORA.values() if hasattr(corpus, "read_table")]
@@ -154,13 +154,13 @@ def _clips(corpus: ModuleType, found: list[Found]) -> dict[Hashable, Found]:
     return clips
 
 
-def _said(corpus: ModuleType, clips: list[Found]) -> list[Name]:
-    """What the names say of the clips."""
-    said = []
+def _names(corpus: ModuleType, clips: list[Found]) -> list[Name]:
+    """What the names of the clips' files say, as far as they follow the corpus's rule."""
+    names = []
     for one in clips:
         with contextlib.suppress(ValueError):
-            said.append(corpus.read_name(PurePath(one.name or one.file)))
-    return said
+            names.append(corpus.read_name(PurePath(one.name or one.file)))
+    return names
 
 
 def _examine(
@@ -169,12 +169,12 @@ def _examine(
     """What is wrong with the files that are there."""
     standing = set(clips.values())
     suspects = [one for one in found if not (one.right and one in standing)]
-    heard = {one.file: _Audio(reason=one.reason) if one.reason else _listen(folder / one.file) for one in suspects}
-    firsts = _right_contents(folder, found, suspects, standing, {audio.length for audio in heard.values()})
+    decoded = {one.file: _Audio(reason=one.reason) if one.reason else _decode(folder / one.file) for one in suspects}
+    firsts = _right_contents(folder, found, suspects, standing, {audio.length for audio in decoded.values()})
     names = {entry.sha256: name for name, entry in entries.items()}
     problems = []
     for one in suspects:
-        audio, twin, same = heard[one.file], None, ""
+        audio, twin, same = decoded[one.file], None, ""
         for content, what in ((one.sha256, "the same bytes"), (audio.digest, "the same audio")):
             if content and twin is None and content in firsts:
                 twin, same = firsts[content], what
@@ -198,7 +198,7 @@ def _examine(
     return problems
 
 
-def _listen(path: Path) -> _Audio:
+def _decode(path: Path) -> _Audio:
     from ser_lib.audio.signal import load_audio  # only needed where something is wrong
 
     try:
@@ -222,7 +222,7 @@ def _right_contents(
         except (soundfile.LibsndfileError, UnicodeError):
             continue
         if as_long:
-            audio = _listen(folder / one.file)
+            audio = _decode(folder / one.file)
             contents |= {audio.digest: one} if audio.digest else {}
     return contents
 
@@ -268,16 +268,16 @@ def _announced_bytes(path: Path) -> int:
 
 def verdict(report: Report) -> str:
     """One line: whether all is right, or how much of what is not."""
-    place = f"{report.corpus} in {shown(report.folder)}"
+    where = f"{report.corpus} in {shown(report.folder)}"
     counts = Counter(problem.kind for problem in report.problems)
     wrong = ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind])
     if report.n_listed:
         if report.is_whole:
-            return f"{place}: all {report.n_listed:,} files are there, whole and unaltered{wrong and f'; {wrong}'}."
-        return f"{place}: {wrong}; {report.n_right:,} of {report.n_listed:,} files are whole and unaltered."
+            return f"{where}: all {report.n_listed:,} files are there, whole and unaltered{wrong and f'; {wrong}'}."
+        return f"{where}: {wrong}; {report.n_right:,} of {report.n_listed:,} files are whole and unaltered."
     if not wrong:
-        return f"{place}: {report.n_found:,} files, all of them audio and none twice. No list of its files is known."
-    return f"{place}: {wrong}, of {report.n_found:,} files. No list of its files is known."
+        return f"{where}: {report.n_found:,} files, all of them audio and none twice. No list of its files is known."
+    return f"{where}: {wrong}, of {report.n_found:,} files. No list of its files is known."
 
 
 def describe(report: Report, *, every: bool = False) -> str:

@@ -45,11 +45,11 @@ _CHUNK = 1 << 13
 _MOST_LISTING = 50_000_000
 """Bytes that a list of a dataset's files may have; that of TESS has about 3 million."""
 _MOST_REDIRECT = 1 << 16
-"""Bytes that come with the address of another place, which are read so that the connection can be used again."""
+"""Bytes of a redirect that are read so that the connection can be used again."""
 
 _T = TypeVar("_T")
-_Tell = Callable[[int, int], None]
-"""Is told how much of a file is there, and how much that will be (bytes)."""
+_Progress = Callable[[int, int], None]
+"""Takes how much of a file has come, and how much it will be (bytes)."""
 
 
 class _TroubleError(Exception):
@@ -60,8 +60,8 @@ class _TroubleError(Exception):
         self.pause = pause
 
 
-class _EndlessError(DatasetError):
-    """There comes more than there may be."""
+class _TooLargeError(DatasetError):
+    """A server sends more than a file may have."""
 
 
 class _StoppedError(Exception):
@@ -71,12 +71,16 @@ class _StoppedError(Exception):
 class _Job(NamedTuple):
     """A file to fetch: where it goes below the folder, from where, its hash as pooch writes it, its size (bytes)."""
 
-    place: str
+    target: str
     url: str
     hash: str | None
     bytes: int
     most: int
     """As many bytes as it may have."""
+
+
+def _job(target: str, url: str, entry: Entry) -> _Job:
+    return _Job(target, url, f"sha256:{entry.sha256}", entry.bytes, entry.bytes)
 
 
 class _Remote(NamedTuple):
@@ -88,7 +92,7 @@ class _Remote(NamedTuple):
 
 
 def fetch_corpus(corpus: ModuleType, folder: Path) -> int:
-    """Bring `folder` to hold the whole corpus, and tell how many files it had to fetch.
+    """Bring `folder` to hold the whole corpus, and return how many files were fetched.
 
     A file is there if one below `folder` has its name and its hash, however the folders are called. One that has the
     name and another content is replaced.
@@ -105,46 +109,43 @@ def fetch_corpus(corpus: ModuleType, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         found = scan(corpus, folder, entries)
         there = {one.name for one in found if one.right}
-        places = {name: name for name in entries if name not in there}
+        targets = {name: name for name in entries if name not in there}
         for one in reversed(found):
-            if one.name in places and _same_ending(one.file, one.name):
-                places[one.name] = one.file
-        if places:
-            _fetch(corpus, folder, places, entries)
-        return len(places)
+            if one.name in targets and _same_ending(one.file, one.name):
+                targets[one.name] = one.file
+        if targets:
+            _fetch(corpus, folder, targets, entries)
+        return len(targets)
 
 
-def _fetch(corpus: ModuleType, folder: Path, places: dict[str, str], entries: dict[str, Entry]) -> None:
-    """Fetch the files that `places` names to where it puts them, as the corpus's `DOWNLOAD` says."""
+def _fetch(corpus: ModuleType, folder: Path, targets: dict[str, str], entries: dict[str, Entry]) -> None:
+    """Fetch the files that `targets` names to where it puts them, as the corpus's `DOWNLOAD` says."""
     source, fetcher = corpus.DOWNLOAD, _Fetcher(folder)
     with fetcher.session:
         if isinstance(source, Archive):
-            _fetch_archive(corpus, source, fetcher, places, entries)
+            _fetch_archive(corpus, source, fetcher, targets, entries)
             return
-        urls = _urls_below(source, places) if isinstance(source, FilesOf) else {}
-        if isinstance(source, Dataset):
-            urls = _urls_in_dataset(corpus, source, fetcher, {name: entries[name] for name in places})
-        fetcher.fetch_all(
-            [
-                _Job(places[name], url, f"sha256:{entry.sha256}", entry.bytes, entry.bytes)
-                for name, url, entry in ((name, url, entries[name]) for name, url in urls.items())
-            ]
-        )
-    lacking = [name for name in places if name not in urls]
+        wanted = {name: entries[name] for name in targets}
+        if isinstance(source, FilesOf):
+            urls = {name: source.url + quote(name) for name in wanted}
+        else:
+            urls = _urls_in_dataset(corpus, source, fetcher, wanted)
+        fetcher.fetch_all([_job(targets[name], url, wanted[name]) for name, url in urls.items()])
+    lacking = [name for name in targets if name not in urls]
     if lacking:
         more = f" and {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
         raise DatasetError(f"The archive at {source.doi} must hold every file of {corpus.NAME}: no {lacking[0]}{more}.")
 
 
 def _fetch_archive(
-    corpus: ModuleType, source: Archive, fetcher: "_Fetcher", places: dict[str, str], entries: dict[str, Entry]
+    corpus: ModuleType, source: Archive, fetcher: "_Fetcher", targets: dict[str, str], entries: dict[str, Entry]
 ) -> None:
     """Fetch a zip file, unpack what is missing, and remove it unless the disk was full."""
     archive = fetcher.folder / f".{PurePosixPath(urlsplit(source.url).path).name}"
     most = source.bytes or most_bytes(entries)
     fetcher.fetch_one(_Job(archive.name, source.url, source.hash, source.bytes or 0, most))
     try:
-        unpack(archive, fetcher.folder, places, entries, partial(identity, corpus))
+        unpack(archive, fetcher.folder, targets, entries, partial(identity, corpus))
     except DatasetError:
         archive.unlink()
         raise
@@ -153,10 +154,6 @@ def _fetch_archive(
 
 def _same_ending(file: str, name: str) -> bool:
     return PurePosixPath(file).suffix.lower() == PurePosixPath(name).suffix.lower()
-
-
-def _urls_below(source: FilesOf, names: dict[str, str]) -> dict[str, str]:
-    return {name: source.url + quote(name) for name in names}
 
 
 def _urls_in_dataset(
@@ -213,12 +210,12 @@ class _Fetcher:
         self.session.headers.update(HEADERS)
         self.session.hooks["response"].append(_cut_redirect)
         self.stop = threading.Event()
-        pooch.get_logger().setLevel("WARNING")  # it would tell of every file
+        pooch.get_logger().setLevel("WARNING")  # it would report every file
 
     def fetch_all(self, jobs: list[_Job]) -> None:
         """Fetch every file; the first that fails ends it."""
         pool = ThreadPoolExecutor(AT_ONCE)
-        for parent in {(self.folder / job.place).parent for job in jobs}:
+        for parent in {(self.folder / job.target).parent for job in jobs}:
             parent.mkdir(parents=True, exist_ok=True)
         try:
             with self._bar(sum(job.bytes for job in jobs)) as bar:
@@ -234,11 +231,11 @@ class _Fetcher:
         """Fetch one large file."""
         with self._bar(job.bytes) as bar:
 
-            def tell(position: int, total: int) -> None:
+            def progress(position: int, total: int) -> None:
                 bar.total = total
                 bar.update(position - bar.n)
 
-            self._fetch(job, tell)
+            self._fetch(job, progress)
 
     def persist(self, attempt: Callable[[], _T], what: str, far: Callable[[], int] = lambda: 0) -> _T:
         """Result of `attempt`, which is tried again while that may help; `far`: how far it is by now."""
@@ -264,31 +261,33 @@ class _Fetcher:
         bar.refresh()
         return bar
 
-    def _fetch(self, job: _Job, tell: _Tell = lambda position, total: None) -> None:
+    def _fetch(self, job: _Job, progress: _Progress = lambda position, total: None) -> None:
         """Have pooch fetch one file, unless it is there already."""
-        path = self.folder / job.place
+        path = self.folder / job.target
         if path.exists() and not path.is_file():
             raise DatasetError(f"{shown(path)} must be a file. It is a folder, a device or a pipe. Remove it first.")
         part = path.with_name(f".{path.name.lstrip('.')}.part")
-        keeper = pooch.create(path=self.folder, base_url="", registry={job.place: job.hash}, urls={job.place: job.url})
+        keeper = pooch.create(
+            path=self.folder, base_url="", registry={job.target: job.hash}, urls={job.target: job.url}
+        )
         try:
-            keeper.fetch(job.place, downloader=partial(self._download, part, tell, job.most))
+            keeper.fetch(job.target, downloader=partial(self._download, part, progress, job.most))
         except ValueError as error:
-            raise DatasetError(f"{job.place} is not what it should be. {error}") from None
+            raise DatasetError(f"{job.target} is not what it should be. {error}") from None
 
-    def _download(self, part: Path, tell: _Tell, most: int, url: str, output_file: str, _pooch: object) -> None:
+    def _download(self, part: Path, progress: _Progress, most: int, url: str, output_file: str, _pooch: object) -> None:
         """Fetch `url` into `part`, from where that broke off, and hand it to pooch."""
         try:
-            self.persist(partial(self._go_on, part, tell, most, url), url, partial(_size, part))
+            self.persist(partial(self._go_on, part, progress, most, url), url, partial(_size, part))
             part.replace(output_file)
-        except _EndlessError:
+        except _TooLargeError:
             part.unlink(missing_ok=True)
             raise
         finally:
             if not _size(part):
                 part.unlink(missing_ok=True)
 
-    def _go_on(self, part: Path, tell: _Tell, most: int, url: str) -> None:
+    def _go_on(self, part: Path, progress: _Progress, most: int, url: str) -> None:
         """Ask for what `part` lacks; a server that only gives the whole begins anew."""
         there = _size(part)
         headers = {"Range": f"bytes={there}-"} if there else {}
@@ -306,7 +305,7 @@ class _Fetcher:
                         raise _StoppedError
                     file.write(chunk)
                     position += len(chunk)
-                    tell(position, max(position, total))
+                    progress(position, max(position, total))
         if position < total:
             raise _TroubleError("the connection breaks off")
 
@@ -328,13 +327,13 @@ def _chunks(answer: requests.Response, most: int, position: int = 0) -> Iterator
     ------
     DatasetError
         If it is packed, since a little of it could then be anything.
-    _EndlessError
+    _TooLargeError
         If there are more than `most` bytes.
     """
     packing = answer.headers.get("Content-Encoding", "identity")
     if packing.lower() != "identity":
         raise DatasetError(f"{answer.url} must be sent as it is, as was asked for. It is packed ({packing!r}).")
-    too_much = _EndlessError(f"{answer.url} must give at most {most:,} bytes. It gives more, and was not kept.")
+    too_much = _TooLargeError(f"{answer.url} must give at most {most:,} bytes. It gives more, and was not kept.")
     if position + _announced(answer) > most:
         raise too_much
     for chunk in answer.iter_content(_CHUNK):

@@ -11,8 +11,7 @@ from ser_lib.core.errors import DatasetError
 from ser_lib.core.io import file_hash
 from ser_lib.core.progress import progress_bar
 from ser_lib.corpora import CORPORA, suffixes
-from ser_lib.corpora.kinds import AUDIO
-from ser_lib.corpora.walk import SEARCHED, walk
+from ser_lib.corpora.audio_files import AUDIO, SEARCHED, walk
 
 REGISTRIES = Path(__file__).parents[1] / "registries"
 """Folder of the lists, one for each corpus whose files are known."""

@@ -25,17 +25,17 @@ def most_bytes(entries: dict[str, Entry]) -> int:
 def unpack(
     archive: Path,
     folder: Path,
-    places: dict[str, str],
+    targets: dict[str, str],
     entries: dict[str, Entry],
     identity: Callable[[PurePath], Hashable],
 ) -> None:
-    """Unpack the files that `places` names to where below `folder` it puts them.
+    """Unpack the files that `targets` names to where below `folder` it puts them.
 
     Nothing is unpacked from an archive with a member that would leave the folder, or far larger than the corpus.
 
     Parameters
     ----------
-    places : dict
+    targets : dict
         Name in the corpus's list → path below `folder`.
     entries : dict
         The corpus's list.
@@ -52,7 +52,7 @@ def unpack(
         with zipfile.ZipFile(archive) as file:
             members = [member for member in file.infolist() if not member.is_dir()]
             _refuse_danger(members, most_bytes(entries))
-            wrong = [_unpack_one(file, *task, folder) for task in _tasks(members, places, entries, identity)]
+            wrong = [_unpack_one(file, *task, folder) for task in _tasks(members, targets, entries, identity)]
     except _DAMAGE as error:
         raise DatasetError(f"The archive must be a whole zip file; it is not: {error}. Fetch it again.") from None
     wrong = [text for text in wrong if text]
@@ -77,11 +77,11 @@ def _refuse_danger(members: list[zipfile.ZipInfo], limit: int) -> None:
 
 def _tasks(
     members: list[zipfile.ZipInfo],
-    places: dict[str, str],
+    targets: dict[str, str],
     entries: dict[str, Entry],
     identity: Callable[[PurePath], Hashable],
 ) -> list[tuple]:
-    """Name, member (None if the archive has none), place and entry of each file that is wanted."""
+    """Name, member (None if the archive has none), target and entry of each file that is wanted."""
 
     def kind(path: PurePosixPath) -> tuple:
         return identity(path), path.suffix.lower()
@@ -90,13 +90,13 @@ def _tasks(
     by_kind = {kind(path): member for path, member in paths if not path.name.startswith(".")}
     by_path = {str(path): member for path, member in paths}
     return [
-        (name, by_path.get(name) or by_kind.get(kind(PurePosixPath(name))), place, entries[name])
-        for name, place in places.items()
+        (name, by_path.get(name) or by_kind.get(kind(PurePosixPath(name))), target, entries[name])
+        for name, target in targets.items()
     ]
 
 
 def _unpack_one(
-    file: zipfile.ZipFile, name: str, member: zipfile.ZipInfo | None, place: str, entry: Entry, folder: Path
+    file: zipfile.ZipFile, name: str, member: zipfile.ZipInfo | None, target: str, entry: Entry, folder: Path
 ) -> str:
     """Unpack one file if it is right; otherwise say what is wrong with it."""
     if member is None:
@@ -107,7 +107,7 @@ def _unpack_one(
     digest = hashlib.sha256(content).hexdigest()
     if digest != entry.sha256:
         return f"{name} is not what it should be: expected SHA-256 {entry.sha256}, got {digest}."
-    path = folder / place
+    path = folder / target
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

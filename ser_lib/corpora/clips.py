@@ -1,0 +1,286 @@
+"""The clips of a corpus: which files are clips, what is said in them and by whom, and why others are left out."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePath
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ser_lib.core.errors import DatasetError, ParameterError
+from ser_lib.core.io import file_hash
+from ser_lib.core.labels import EMOTIONS
+from ser_lib.corpora import get_corpus, own, suffixes
+from ser_lib.corpora.audio_files import SEARCHED, Seen, named_audio, sort_files, suffix_of, why_not
+from ser_lib.corpora.base import UNKNOWN, Name, NotUsedError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN_REASONS = 3
+"""Kinds of reasons that a message gives an example of."""
+
+LabelMap = Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording: where it lies, what its name says, and the SHA-256 of the file.
+
+    `speaker` and `text` are empty where they are unknown.
+    """
+
+    clip: str
+    corpus: str
+    speaker: str
+    emotion: str
+    text: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or folder that is left out.
+
+    A second copy, an emotion that is none of the seven, or what a corpus holds beside what is used, is no `fault`. Of
+    files that are no audio, one stands for all of its kind, which are so many `files`.
+    """
+
+    file: str
+    reason: str
+    fault: bool = True
+    files: int = 1
+
+
+def check_label_map(names: Sequence[str], label_map: LabelMap) -> None:
+    """Refuse a map that names an emotion which none of the corpora has, or adds one of the seven by another word.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such corpus or emotion.
+    """
+    modules = [get_corpus(name) for name in names]
+    for emotion in label_map.values():
+        if emotion not in EMOTIONS and own.EMOTIONS.get(emotion):
+            raise ParameterError(
+                f"`LABEL_MAP` must call each of the seven emotions by its own name, here {own.EMOTIONS[emotion]}. "
+                f"Got {emotion!r}."
+            )
+    if any(hasattr(module, "read_table") for module in modules):
+        return  # its emotions are what its owner calls them
+    known = {emotion for module in modules for emotion in module.EMOTIONS}
+    unknown = [emotion for emotion in label_map if emotion not in known]
+    if unknown:
+        raise ParameterError(
+            f"`LABEL_MAP` must map emotions of {', '.join(names)}: {', '.join(sorted(known))}. Got {unknown[0]!r}."
+        )
+
+
+def find_corpora(folders: Mapping[str, Path], label_map: LabelMap) -> tuple[list[Clip], list[Skipped]]:
+    """Find the clips of one corpus or of several, each content once.
+
+    With several, speakers and texts carry their corpus's name (`TESS/OAF`), and `file` begins with the folder's name.
+
+    Parameters
+    ----------
+    folders : mapping
+        Name → folder of each corpus.
+    label_map : mapping
+        Emotions of the corpora → one of the seven or a new one, or None to leave them out; other than the corpora's
+        own maps say.
+
+    Raises
+    ------
+    DatasetError
+        If a folder is missing or holds no clip of its corpus.
+    ParameterError
+        If there is no such corpus, or `label_map` names an emotion that none of them has.
+    """
+    check_label_map(list(folders), label_map)
+    found = {name: find_clips(name, folder, label_map) for name, folder in folders.items()}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    clips: dict[str, Clip] = {}
+    skipped = []
+    for name, (own_clips, own_skipped) in found.items():
+        parent = folders[name].name
+        skipped += [replace(one, file=f"{parent}/{one.file}") for one in own_skipped]
+        for clip in own_clips:
+            file = f"{parent}/{clip.file}"
+            if clip.sha256 in clips:
+                skipped.append(Skipped(file, f"same content as {clips[clip.sha256].file}", fault=False))
+            else:
+                whose, what = _within(name, clip.speaker), _within(name, clip.text)
+                clips[clip.sha256] = replace(clip, file=file, speaker=whose, text=what)
+    return sorted(clips.values(), key=lambda clip: clip.clip), skipped
+
+
+def check_known(clips: "pd.DataFrame", things: Sequence[str], what: str) -> None:
+    """Refuse clips whose speaker or text is unknown, where `what` needs it.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+    things : sequence of str
+        `speaker`, `text`: what is needed.
+    what : str
+        Parameter or command that needs it, as the message names it.
+
+    Raises
+    ------
+    ParameterError
+    """
+    for thing in things:
+        unknown = clips["clip"][clips[thing] == ""]
+        if len(unknown):
+            raise ParameterError(
+                f"{what} needs the {thing} of every clip. That of {len(unknown)} of {len(clips)} is unknown, such as "
+                f"{unknown.iloc[0]}. Give it in the column {thing} of clips.csv (docs/corpora.md shows how), or do "
+                f"without {what}."
+            )
+
+
+def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tuple[list[Clip], list[Skipped]]:
+    """Find the clips of the corpus `name` wherever they lie below `folder`, each content once.
+
+    Clips are in the order of their ids, so neither the folders' names nor the file system's order matter.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is missing or holds no clip of the corpus.
+    """
+    corpus = get_corpus(name)
+    if not folder.is_dir():
+        if folder.exists() or not hasattr(corpus, "make"):
+            raise DatasetError(f"`DATASET_PATH` must be the folder of {name}; {folder} is none. {corpus.WHERE}")
+        corpus.make(folder)
+    names = corpus.read_table(folder) if hasattr(corpus, "read_table") else None
+    files, others = sort_files(folder, partial(_is_audio, corpus))
+    if names is not None:
+        listed = {folder / file for file in names} | {folder / own.TABLE}
+        others = [one for one in (*files, *others) if one.path not in listed and not one.is_folder]
+        files = [Seen(path, why_not(path, folder)) for path in (folder / file for file in names)]
+    clips: dict[str, Clip] = {}
+    first_with: dict[str, str] = {}
+    skipped = []
+    for one in files:
+        file = one.path.relative_to(folder).as_posix()
+        try:
+            parsed = _read_name(corpus, one, file, names, label_map or {})
+            emotion = _counterpart(parsed, corpus, label_map or {})
+            clip = Clip(
+                _clip_id(name, parsed), name, parsed.speaker, emotion or "", parsed.text, file, file_hash(one.path)
+            )
+        except (ValueError, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            skipped.append(Skipped(_printable(file), reason, fault=not isinstance(error, NotUsedError)))
+            continue
+        if clip.sha256 in first_with:
+            skipped.append(Skipped(file, f"same content as {first_with[clip.sha256]}", fault=False))
+        elif emotion is not None and clip.clip in clips:
+            skipped.append(Skipped(file, f"another recording of the clip in {clips[clip.clip].file}"))
+        else:
+            first_with[clip.sha256] = file
+            if emotion is None:
+                reason = f"{parsed.emotion} has no counterpart among the seven emotions"
+                skipped.append(Skipped(file, reason, fault=False))
+            else:
+                clips[clip.clip] = clip
+    skipped += _left_out(corpus, folder, others, is_listed=names is not None)
+    if not clips:
+        raise DatasetError(_no_clips(corpus, folder, skipped))
+    return sorted(clips.values(), key=lambda clip: clip.clip), skipped
+
+
+def _is_audio(corpus: ModuleType, one: Seen) -> bool:
+    if hasattr(corpus, "is_audio"):
+        return corpus.is_audio(one.path, look=not one.reason)
+    return one.path.suffix.lower() in suffixes(corpus)
+
+
+def _read_name(corpus: ModuleType, one: Seen, file: str, names: Mapping[str, Name] | None, label_map: LabelMap) -> Name:
+    """What a file's path below the folder says, or else the table; where folders name emotions, `label_map`'s too."""
+    if file != _printable(file):
+        raise ValueError("its name holds characters that cannot be printed")
+    if one.reason:
+        raise (NotUsedError if one.reason == SEARCHED else ValueError)(one.reason)
+    if names is not None:
+        return names[file]
+    return corpus.read_name(PurePath(file), label_map) if corpus is own else corpus.read_name(PurePath(file))
+
+
+def _counterpart(parsed: Name, corpus: ModuleType, label_map: LabelMap) -> str | None:
+    """Which emotion the corpus's own word stands for; None where it is left out.
+
+    Raises
+    ------
+    ValueError
+        If nothing says so.
+    """
+    for known in (label_map, corpus.EMOTIONS):
+        if parsed.emotion in known:
+            return known[parsed.emotion]
+    names = ", ".join(dict.fromkeys([*EMOTIONS, *corpus.EMOTIONS]))
+    raise ValueError(
+        f"unknown emotion {parsed.emotion!r}; known: {names}. LABEL_MAP can map it to one of them, or add it: "
+        f"LABEL_MAP: {{{parsed.emotion!r}: {parsed.emotion!r}}}"
+    )
+
+
+def _clip_id(corpus: str, parsed: Name) -> str:
+    parts = (parsed.text, parsed.emotion, parsed.take) if parsed.text else (parsed.take, parsed.emotion)
+    return f"{corpus}/{'_'.join(filter(None, (parsed.speaker, *parts)))}"
+
+
+def _within(corpus: str, name: str) -> str:
+    """Name of a speaker or a text among several corpora."""
+    return f"{corpus}/{name}" if name else UNKNOWN
+
+
+def _left_out(corpus: ModuleType, folder: Path, others: Sequence[Seen], *, is_listed: bool) -> list[Skipped]:
+    """What lies beside the clips, one file for all of a kind; `is_listed`: whether a table names the clips."""
+    kinds: dict[str, list[str]] = {}
+    for one in others:
+        if named_audio(one.path) and is_listed:
+            reason = "audio that clips.csv does not list"
+        elif named_audio(one.path):
+            reason = f"audio, but {corpus.NAME} is {' and '.join(suffixes(corpus))} files"
+        else:
+            reason = "not audio"
+        file = _printable(one.path.relative_to(folder).as_posix())
+        kinds.setdefault(f"{reason} ({suffix_of(one.path)})", []).append(file)
+    return [Skipped(files[0], reason, fault=False, files=len(files)) for reason, files in kinds.items()]
+
+
+def _no_clips(corpus: ModuleType, folder: Path, skipped: Sequence[Skipped]) -> str:
+    n_files = sum(one.files for one in skipped)
+    found = f"it has no {' or '.join(ending[1:] for ending in suffixes(corpus))} files"
+    found = f"none of its {n_files} files is one ({format_reasons(skipped)})" if skipped else found
+    return f"`DATASET_PATH` must hold clips of {corpus.NAME}; in {folder} {found}. {corpus.WHERE}"
+
+
+def format_reasons(skipped: Sequence[Skipped]) -> str:
+    """The most frequent kinds of reasons for which files are left out: one file, how many more, and its reason.
+
+    Of one kind are reasons that differ in numbers and paths alone.
+    """
+    kinds: dict[str, list[Skipped]] = {}
+    for one in skipped:
+        kinds.setdefault(re.sub(r"\S*[\d/]\S*", "", one.reason), []).append(one)
+    counted = [(some[0], sum(one.files for one in some)) for some in kinds.values()]
+    most = sorted(counted, key=lambda counts: counts[1], reverse=True)
+    shown = [
+        f"{first.file}{f' and {count - 1:,} more' if count > 1 else ''}: {first.reason}"
+        for first, count in most[:_SHOWN_REASONS]
+    ]
+    rest = sum(count for _, count in most[_SHOWN_REASONS:])
+    return "; ".join([*shown, f"{rest:,} for other reasons"] if rest else shown)
+
+
+def _printable(file: str) -> str:
+    is_plain = file.isprintable() and file == file.encode("utf-8", "replace").decode()
+    return file if is_plain else ascii(file)[1:-1]
