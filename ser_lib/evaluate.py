@@ -46,8 +46,8 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
     metrics : dict
         `validation` and `test`, each with what `metrics.evaluate` gives, `intervals` of the headlines and
         `ece_uncalibrated`; `temperature`; `speakers` and `texts` of the test set, and how many of them are `known`
-        from training, None where nobody has told; `unknown`: of how many clips of both sets nobody has told, where
-        there are such; `bootstrap`: what was drawn; `emotions`: the model's classes, in the order of the confusion
+        from training, None where that is unknown; `unknown`: of how many clips of both sets it is, where there are
+        such; `bootstrap`: what was drawn; `emotions`: the model's classes, in the order of the confusion
         matrices; `corpora`: clips, accuracy and UAR of each corpus in the test set.
     predictions : pd.DataFrame
         One row per test clip: clip, corpus, speaker, text, true, predicted and a probability `p_<emotion>` for each
@@ -114,8 +114,10 @@ def _describe(train: pd.DataFrame, test: pd.DataFrame, params: Params) -> dict:
     tested, learnt = ({name: {*clips[one]} - {""} for name, one in columns.items()} for clips in (test, train))
     unknown = {name: int(sum((clips[one] == "").sum() for clips in (test, train))) for name, one in columns.items()}
     return {
-        **{name: len(told) or None for name, told in tested.items()},
-        "known": {name: len(told & learnt[name]) if told and learnt[name] else None for name, told in tested.items()},
+        **{name: len(values) or None for name, values in tested.items()},
+        "known": {
+            name: len(values & learnt[name]) if values and learnt[name] else None for name, values in tested.items()
+        },
         **({"unknown": unknown} if any(unknown.values()) else {}),
         "bootstrap": {"cluster": kind, "clusters": int(clusters.max()) + 1, "samples": params.BOOTSTRAP_SAMPLES},
     }
@@ -126,17 +128,20 @@ def _by_corpus(predictions: pd.DataFrame, emotions: Sequence[str]) -> dict[str, 
     found = {}
     for corpus, rows in predictions.groupby("corpus"):
         y_true, y_pred = (to_labels(rows[name], emotions) for name in ("true", "predicted"))
-        figures = {"accuracy": metrics.accuracy(y_true, y_pred), "uar": metrics.uar(y_true, y_pred)}
-        found[str(corpus)] = {"n_clips": len(rows)} | figures
+        found[str(corpus)] = {"n_clips": len(rows)} | _accuracy_and_uar(y_true, y_pred)
     return found
+
+
+def _accuracy_and_uar(y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
+    return {"accuracy": metrics.accuracy(y_true, y_pred), "uar": metrics.uar(y_true, y_pred)}
 
 
 def prediction_table(clips: pd.DataFrame, probabilities: np.ndarray, emotions: Sequence[str]) -> pd.DataFrame:
     """Predictions beside the truth, probabilities [shape=(n, n_classes)] of `emotions` rounded to six digits."""
     table = clips[["clip", "corpus", "speaker", "text"]].assign(true=clips["emotion"])
-    table["predicted"] = [emotions[place] for place in probabilities.argmax(axis=1)]
+    table["predicted"] = [emotions[label] for label in probabilities.argmax(axis=1)]
     rounded = probabilities.astype(np.float64).round(6)
-    return table.assign(**{f"p_{emotion}": rounded[:, place] for place, emotion in enumerate(emotions)})
+    return table.assign(**{f"p_{emotion}": rounded[:, index] for index, emotion in enumerate(emotions)})
 
 
 def evaluate_calibration(bundle: Bundle, params: Params) -> dict[str, dict[str, np.ndarray]]:
@@ -239,8 +244,7 @@ def _evaluate_degraded(bundle: Bundle, clips: pd.DataFrame, found: Iterable[np.n
     if usable:
         y_pred[usable] = bundle.probabilities(np.array(X)).argmax(axis=1)
     y_true = to_labels(clips["emotion"], bundle.info.emotions)
-    figures = {"accuracy": metrics.accuracy(y_true, y_pred), "uar": metrics.uar(y_true, y_pred)}
-    return figures | {"unusable": len(clips) - len(usable)}
+    return _accuracy_and_uar(y_true, y_pred) | {"unusable": len(clips) - len(usable)}
 
 
 def _add(params: Params, **results: dict) -> None:

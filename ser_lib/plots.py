@@ -66,7 +66,7 @@ def plot_rms_and_zcr(features: np.ndarray, settings: AudioSettings, *, ax: Axes 
     """RMS and zero-crossing rate of every frame; `features` [shape=(n_frames, 2 + n_mfcc)]."""
     ax = ax or plt.subplots(figsize=(10, 2))[1]
     times = np.arange(len(features)) * settings.hop_length / settings.sampling_rate
-    ax.plot(times, features[:, 0], label="RMS (share of full scale)")
+    ax.plot(times, features[:, 0], label="RMS (fraction of full scale)")
     ax.plot(times, features[:, 1], label="zero-crossing rate (per sample)")
     ax.set(xlabel="time (s)", ylabel="value", xlim=(0, times[-1]))
     ax.legend(loc="upper right")
@@ -163,7 +163,7 @@ def plot_confusion_matrix(
     sns.heatmap(
         values, annot=True, fmt=".2f" if normalize else "d", cmap="Blues", square=True, ax=ax, vmin=0,
         vmax=1 if normalize else None, xticklabels=names, yticklabels=names,
-        cbar_kws={"label": "share of the true emotion's clips" if normalize else "clips"},
+        cbar_kws={"label": "fraction of the true emotion's clips" if normalize else "clips"},
     )  # fmt: skip
     ax.set(xlabel="predicted emotion", ylabel="true emotion", title=title)
     ax.tick_params(axis="x", rotation=45)
@@ -172,9 +172,9 @@ def plot_confusion_matrix(
 
 
 def plot_accuracy_per_class(per_class: Mapping[str, float], *, ax: Axes | None = None) -> Axes:
-    """Share of each emotion's clips that were recognised."""
+    """Fraction of each emotion's clips that were recognised (its recall)."""
     ax = _plot_fractions({shown_as(emotion): recall for emotion, recall in per_class.items()}, ax)
-    ax.set(ylabel="emotion", xlabel="share recognised")
+    ax.set(ylabel="emotion", xlabel="recall")
     return ax
 
 
@@ -187,7 +187,7 @@ def plot_headlines(results: Mapping[str, Mapping], *, ax: Axes | None = None) ->
         low, high = np.array([one["intervals"][metric] for one in results.values()]).T
         errors = np.maximum([values - low, high - values], 0)
         ax.errorbar(values, rows + offset, xerr=errors, fmt="o", capsize=3, label=label)
-    ax.set(xlabel="share, with 95 % interval", xlim=(-0.02, 1.02), yticks=rows, yticklabels=list(results))
+    ax.set(xlabel="fraction, with 95 % interval", xlim=(-0.02, 1.02), yticks=rows, yticklabels=list(results))
     ax.set_ylim(len(results) - 0.5, -0.5)
     ax.legend(title=None, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return ax
@@ -200,7 +200,7 @@ def plot_reliability(bins: Mapping[str, np.ndarray], *, title: str = "", ax: Axe
     clips, confidence, accuracy = (bins[name][filled] for name in ("clips", "confidence", "accuracy"))
     ax.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="as sure as right")
     ax.scatter(confidence, accuracy, s=20 + 280 * clips / clips.sum(), alpha=0.7, label="clips of one bin")
-    ax.set(xlabel="confidence (probability)", ylabel="share right", xlim=(0, 1.05), ylim=(-0.05, 1.05), title=title)
+    ax.set(xlabel="confidence (probability)", ylabel="accuracy", xlim=(0, 1.05), ylim=(-0.05, 1.05), title=title)
     ax.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False)
     return ax
 

@@ -29,7 +29,7 @@ def predict_emotion_from_file(
 
     A relative path is looked for in the current folder, then in the project.
     `speaker` names one of the voices in training to a model with `NORMALIZE_PER_SPEAKER`; see `Bundle.hear`. `channel`
-    is `left`, `right` or a number from 1 on; without it the mean of all channels is heard. Of a damaged file what can
+    is `left`, `right` or a number from 1 on; without it the mean of all channels is used. Of a damaged file what can
     be decoded is.
 
     Raises
@@ -49,9 +49,9 @@ def predict_emotion_from_file(
     """
     path = Path(path)
     try:
-        heard = load_recording(locate(path), channel=channel)
-        answer = bundle.answer(path.name, heard.signal, heard.sampling_rate, speaker=speaker, unsure_below=unsure_below)
-        return replace(answer, damaged_after=heard.damaged_after, channels_differ=heard.channels_differ)
+        clip = load_recording(locate(path), channel=channel)
+        answer = bundle.answer(path.name, clip.signal, clip.sampling_rate, speaker=speaker, unsure_below=unsure_below)
+        return replace(answer, damaged_after=clip.damaged_after, channels_differ=clip.channels_differ)
     except AudioError as error:
         raise AudioError(f"{path.name} cannot be used: {error}.") from None
     except OSError as error:

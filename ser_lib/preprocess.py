@@ -11,14 +11,14 @@ import pandas as pd
 from ser_lib.audio import clips as work
 from ser_lib.audio.measures import Measures
 from ser_lib.audio.normalize import normalize, speaker_statistics
-from ser_lib.audio.parallel import each as _each
+from ser_lib.audio.parallel import each
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.twins import find_recordings
 from ser_lib.core.cache import Cache, open_cache
 from ser_lib.core.errors import AudioError, DatasetError, StageError
 from ser_lib.core.io import write_csv
-from ser_lib.corpora import Clip, Skipped, check_known, find_corpora, format_reasons
-from ser_lib.corpora.kinds import named_audio
+from ser_lib.corpora.audio_files import named_audio
+from ser_lib.corpora.clips import Clip, Skipped, check_known, find_corpora, format_reasons
 from ser_lib.params import Params
 from ser_lib.store import ProcessedData, keep_params, load_processed, save_processed, to_labels
 
@@ -101,7 +101,7 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
     paths = [params.dataset_path / clip.file for clip in clips]
     tasks = [(path, clip.sha256, settings, cache) for path, clip in zip(paths, clips, strict=True)]
     keys = [work.measures_key(clip.sha256, settings) for clip in clips]
-    measured = list(_each(work.measure, tasks, keys, cache, params.N_JOBS, "Processing"))
+    measured = list(each(work.measure, tasks, keys, cache, params.N_JOBS, "Processing"))
     usable = [number for number, measures in enumerate(measured) if not _failed(measures)]
     longest = max((measured[number].n_trimmed for number in usable), default=1)
     settings = settings.model_copy(update={"target_length": settings.target_length or longest})
@@ -110,7 +110,7 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
     keys = [work.analysis_key(sha256, settings, n_samples) for _, sha256, _, _, n_samples in tasks]
     X = np.empty((len(usable), settings.n_frames, len(settings.feature_names)), dtype=np.float32)
     rows, pooled = [], []
-    results = _each(work.features, tasks, keys, cache, params.N_JOBS, "Collecting")
+    results = each(work.features, tasks, keys, cache, params.N_JOBS, "Collecting")
     for number, result in zip(usable, results, strict=True):
         if _failed(result):
             measured[number] = result
@@ -138,7 +138,7 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
 def _with_recordings(
     table: pd.DataFrame, pooled: np.ndarray, folder: Path, settings: AudioSettings, cache: Cache
 ) -> pd.DataFrame:
-    """Tell of each clip which recording it holds, if two hold the same."""
+    """Add the column recording, which is equal where two clips hold the same recording, if any do."""
     paths, seconds = [folder / file for file in table["file"]], table["trimmed_seconds"].to_numpy()
     key = work.recordings_key(list(table["sha256"]), settings)
     first = cache.read(key)
@@ -153,7 +153,7 @@ def _with_recordings(
 
 
 def _normalize_speakers(data: ProcessedData) -> ProcessedData:
-    """Take each speaker's own mean and deviation out of the features and out of the pooled ones."""
+    """Standardise the features, and the pooled ones, with each speaker's own mean and standard deviation."""
     settings, speakers = data.settings, data.clips["speaker"].to_numpy(dtype=str)
     n_sound = np.array(settings.sound_frames_of(data.clips["trimmed_seconds"]))
     known = speaker_statistics(data.X, n_sound, speakers)
@@ -187,10 +187,10 @@ def _skipped_table(skipped: list[Skipped]) -> pd.DataFrame:
 
 
 def _check_skipped(faults: list[Skipped], n_usable: int, max_skipped: float) -> None:
-    share = len(faults) / (len(faults) + n_usable)
-    if share > max_skipped:
+    fraction = len(faults) / (len(faults) + n_usable)
+    if fraction > max_skipped:
         raise DatasetError(
             f"At most {max_skipped:.1%} of the clips may be unusable (`MAX_SKIPPED`). "
-            f"Got {len(faults)} of {len(faults) + n_usable} ({share:.1%}): {format_reasons(faults)}; skipped.csv names "
-            f"them all. Mend them, or raise MAX_SKIPPED."
+            f"Got {len(faults)} of {len(faults) + n_usable} ({fraction:.1%}): {format_reasons(faults)}; skipped.csv "
+            f"names them all. Mend them, or raise MAX_SKIPPED."
         )

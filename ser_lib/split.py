@@ -4,8 +4,8 @@ Conventions
 -----------
 `SPLIT` says what the sets do not share (`PROMISES`):
 
-- `random`: nothing is promised. Every emotion has the same share of every set.
-- `text`: no text is in two sets. The fractions are shares of the texts.
+- `random`: nothing is promised. Every emotion makes up the same fraction of every set.
+- `text`: no text is in two sets. The fractions are of the texts.
 - `speaker`: `TEST_SPEAKERS` are the test set, whole.
 - `speaker_text`: the test set is the part of `TEST_SPEAKERS` with `TEST_FRACTION` of their texts. Training and
   validation have neither their voices nor these texts; clips of the one but not the other are `unused`.
@@ -16,7 +16,7 @@ Conventions
 Where the test set goes by speaker or corpus, validation is `VALIDATION_FRACTION` of what the training speakers say.
 With 20 texts or more (TESS has 200), no text is in training and validation both, so the epoch is not chosen on words
 known by heart. With fewer (EMO-DB has 10), a text held out would be a tenth of what there is to learn from, and
-validation would hang on one or two sentences: there it is drawn at random with the same share of every emotion.
+validation would hang on one or two sentences: there it is drawn at random, stratified by emotion.
 
 A recording that is there twice, byte for byte or in another format, is split once; its other copies are `unused`. Only
 a `SPLIT_FILE` can place copies in two sets.
@@ -32,7 +32,7 @@ from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.io import read_csv, write_array, write_csv, write_json
 from ser_lib.core.labels import EMOTIONS, all_labels, in_order
 from ser_lib.core.paths import resolve, shown
-from ser_lib.corpora import check_known
+from ser_lib.corpora.clips import check_known
 from ser_lib.params import Params
 from ser_lib.scoring.leakage import leakage, recordings, shared
 from ser_lib.store import LEAKAGE_FILE, SETS, SPLIT_FILE, UNUSED, ProcessedData, keep_params, one_hot, to_labels
@@ -136,13 +136,13 @@ def split_clips(
     seed: int,
     emotions: Sequence[str] = EMOTIONS,
 ) -> np.ndarray:
-    """Assign each clip to a set at random, with the same share of every emotion in each set.
+    """Assign each clip to a set at random, stratified by emotion.
 
     Parameters
     ----------
     labels : np.ndarray [shape=(n_clips,)]
     validation_fraction, test_fraction : float
-        Shares of all clips; training gets the rest.
+        Of all clips; training gets the rest.
     seed : int
     emotions : sequence of str, by label
 
@@ -162,8 +162,8 @@ def split_clips(
     everyone = np.arange(len(labels))
     try:
         rest, test = train_test_split(everyone, test_size=test_fraction, stratify=labels, random_state=seed)
-        share = validation_fraction / (1 - test_fraction)
-        _, validation = train_test_split(rest, test_size=share, stratify=labels[rest], random_state=seed)
+        fraction = validation_fraction / (1 - test_fraction)
+        _, validation = train_test_split(rest, test_size=fraction, stratify=labels[rest], random_state=seed)
     except ValueError:
         raise DatasetError(_too_few(labels, emotions, validation_fraction, test_fraction)) from None
     sets[test], sets[validation] = "test", "validation"
@@ -195,7 +195,9 @@ def _by_chance(clips: pd.DataFrame, params: Params) -> np.ndarray:
 def _by_text(clips: pd.DataFrame, params: Params) -> np.ndarray:
     texts = clips["text"].to_numpy(dtype=str)
     n_texts = len(np.unique(texts))
-    n_test, n_validation = (_count(share, n_texts) for share in (params.TEST_FRACTION, params.VALIDATION_FRACTION))
+    n_test, n_validation = (
+        _count(fraction, n_texts) for fraction in (params.TEST_FRACTION, params.VALIDATION_FRACTION)
+    )
     if n_texts <= n_test + n_validation:
         raise DatasetError(
             f"`SPLIT: text` needs texts of its own for each set. Got {n_texts}, of which {n_test} would go to test and "
@@ -208,9 +210,9 @@ def _by_text(clips: pd.DataFrame, params: Params) -> np.ndarray:
     return sets
 
 
-def _count(share: float, n: int) -> int:
-    """Whole number nearest to a share of `n`, at least one; not all, if there are two or more."""
-    return max(1, min(round(share * n), n - 1))
+def _count(fraction: float, n: int) -> int:
+    """Whole number nearest to a fraction of `n`, at least one; not all, if there are two or more."""
+    return max(1, min(round(fraction * n), n - 1))
 
 
 def _hold_out(texts: np.ndarray, n_held: int, seed: int) -> np.ndarray:
@@ -235,7 +237,7 @@ def _by_speaker_and_text(clips: pd.DataFrame, params: Params) -> np.ndarray:
 
 
 def _of_test_speakers(clips: pd.DataFrame, params: Params) -> np.ndarray:
-    """Tell of each clip whether one of `TEST_SPEAKERS` says it."""
+    """Which clips one of `TEST_SPEAKERS` speaks."""
     known = sorted(set(clips["speaker"]))
     unknown = [speaker for speaker in params.TEST_SPEAKERS if speaker not in known]
     if unknown:
@@ -350,10 +352,8 @@ def _read_clips_and_sets(path: str) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
         raise _refused(path, "must be a CSV file", reason) from None
-    missing = [name for name in ("clip", "set") if name not in table]
-    if missing:
-        columns = ", ".join(map(repr, table.columns))
-        raise _refused(path, "must have the columns clip and set", f"{columns[:200]}")
+    if not {"clip", "set"} <= set(table):
+        raise _refused(path, "must have the columns clip and set", ", ".join(map(repr, table.columns))[:200])
     return table[["clip", "set"]]
 
 

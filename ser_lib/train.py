@@ -131,7 +131,7 @@ def one_decibel(speakers: Mapping[str, Statistics]) -> float:
 
 
 def make_callbacks(best: str, params: Params) -> list[keras.callbacks.Callback]:
-    """Which epoch is kept, how the rate changes and when training stops, by `SCHEDULE`.
+    """Callbacks that decide which epoch is saved, how the rate changes and when training stops, by `SCHEDULE`.
 
     `plateau`: checkpoint and learning rate by validation accuracy, early stopping by validation loss. `one_cycle`:
     the last epoch, since the rate is planned to its end; each epoch's rate is noted.
@@ -170,7 +170,10 @@ def best_epoch(history: dict[str, list[float]], params: Params) -> int:
 def _try_export(X: np.ndarray, n_classes: int, params: Params) -> None:
     """Export the network as it is before training: what cannot be exported need not be trained for hours."""
     model = build_model(X, n_classes, params)
-    with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as folder:  # a full disk is told where it matters
+    with (
+        contextlib.suppress(OSError),
+        tempfile.TemporaryDirectory() as folder,
+    ):  # a full disk is reported where it matters
         try:
             export_onnx(model, Path(folder) / "untrained.onnx")
             _difference(model, Path(folder) / "untrained.onnx", X[:2])

@@ -21,7 +21,7 @@ from ser_lib._cli import common as cli_common
 from ser_lib._cli import predict as cli_predict
 from ser_lib.core.errors import AudioError
 from ser_lib.core.text import printable
-from ser_lib.corpora.find import find_files
+from ser_lib.corpora.audio_files import find_files
 from ser_lib.model.bundle import load_bundle
 from ser_lib.predict import predict_emotion_from_file
 

@@ -10,10 +10,9 @@ import soundfile
 
 from ser_lib.core.errors import ParameterError
 from ser_lib.core.labels import EMOTIONS
-from ser_lib.corpora import find_clips, find_corpora, format_reasons
+from ser_lib.corpora.audio_files import find_files, format_left_out, may_be_audio
+from ser_lib.corpora.clips import find_clips, find_corpora, format_reasons
 from ser_lib.corpora.files.registry import REGISTRIES
-from ser_lib.corpora.find import find_files, format_left_out
-from ser_lib.corpora.kinds import may_be_audio
 from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
 from ser_lib.records.plan import find_speakers
@@ -73,7 +72,7 @@ def test_nobody_is_told_of_speakers_and_texts_that_nobody_knows(root, voices):
     said = describe_leakage(stored)
     assert "0 (0.0%) share the very recording with a training clip." in said
     assert "voices that the model may or may not know and texts that it may or may not know" in said
-    assert said.endswith("Unknown: speakers and texts; clips.csv can tell them.")
+    assert said.endswith("Unknown: speakers and texts; clips.csv can name them.")
 
 
 @pytest.mark.parametrize(
@@ -140,9 +139,9 @@ def test_unknown_ones_are_neither_equal_nor_different():
     assert found["test"]["text"] == {"clips": 1, "share": 1.0, "unknown": 1, "unknown_in_training": 0}
     assert found["validation"]["speaker"] is None
     assert found["validation"]["text"] == {"clips": 0, "share": 0.0}
-    assert leakage_table(found).loc["test", "same text"] == "1 (100.0% of 1 that are told)"
+    assert leakage_table(found).loc["test", "same text"] == "1 (100.0% of 1 that are known)"
     said = describe_leakage(found)
-    assert "voices that the model may or may not know and texts that it knows as far as is told." in said
+    assert "voices that the model may or may not know and texts that it knows, as far as is known." in said
     assert "Of 1 test clips and 1 training clips the speaker is unknown." in said
 
 

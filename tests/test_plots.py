@@ -133,7 +133,7 @@ def test_confusion_in_shares_of_each_row():
     names = ["neutral", "happy", "surprised"]  # nothing is happy, but one clip was taken for it
     assert [tick.get_text() for tick in ax.get_xticklabels()] == names
     assert [float(text.get_text()) for text in ax.texts] == [0.75, 0.25, 0, 0, 0, 0, 0, 0, 1]
-    assert ax.figure.axes[-1].get_ylabel() == "share of the true emotion's clips"
+    assert ax.figure.axes[-1].get_ylabel() == "fraction of the true emotion's clips"
 
 
 def test_empty_confusion_matrix_shows_all_emotions():
@@ -159,7 +159,7 @@ def test_headlines_have_their_intervals():
     ends = [segment[:, 0].tolist() for segment in uar.lines[2][0].get_segments()]
     assert ends == [pytest.approx([0.7, 0.85]), pytest.approx([0.4, 0.6])]
     assert accuracy.get_label() == "accuracy"
-    assert ax.get_xlabel() == "share, with 95 % interval"
+    assert ax.get_xlabel() == "fraction, with 95 % interval"
     assert ax.yaxis_inverted()
 
 
@@ -169,7 +169,7 @@ def test_reliability_shows_the_bins_that_have_clips():
     sizes = ax.collections[0].get_sizes()
     assert sizes[0] > sizes[1]
     assert ax.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
-    assert (labels(ax), ax.get_title()) == (("confidence (probability)", "share right"), "after")
+    assert (labels(ax), ax.get_title()) == (("confidence (probability)", "accuracy"), "after")
 
 
 def test_robustness_as_bars_beside_a_guess():
@@ -184,7 +184,7 @@ def test_accuracy_per_class_as_bars():
     assert [bar.get_width() for bar in ax.patches] == [0.25, 1]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["fearful", "surprised"]
     assert [text.get_text() for text in ax.texts] == ["25.0%", "100.0%"]
-    assert labels(ax) == ("share recognised", "emotion")
+    assert labels(ax) == ("recall", "emotion")
 
 
 def test_probabilities_as_bars():

@@ -18,7 +18,7 @@ from ser_lib.audio.features import process_audio_file
 from ser_lib.audio.signal import load_trimmed
 from ser_lib.core import io
 from ser_lib.core.errors import DatasetError, SerError, StageError
-from ser_lib.corpora import find_clips
+from ser_lib.corpora.clips import find_clips
 from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
 from ser_lib.store import load_processed

@@ -71,7 +71,7 @@ def test_intervals_say_what_they_do_not_cover(speakers, who):
     [
         (0.9, [0.1, 0.3], "is above that of the best baseline, svm, 0.700"),
         (0.9, [0.1, 0.3], "[+0.100, +0.300], so the network earns its place"),
-        (0.8, [-0.1, 0.3], "[-0.100, +0.300], so this test set does not tell which is better"),
+        (0.8, [-0.1, 0.3], "[-0.100, +0.300], so this test set does not show which is better"),
         (0.7, [0, 0], "is equal to that of the best baseline"),
         (0.5, [-0.3, -0.1], "is below that of the best baseline"),
         (0.5, [-0.3, -0.1], "so the simpler model is the better one"),

@@ -126,7 +126,7 @@ class Lines:
         self._noted: list[Answer] = []
 
     def add(self, answer: Answer) -> None:
-        """Print an answer; of a file that failed, others tell."""
+        """Print an answer; failures are printed as errors elsewhere."""
         one = answer.prediction
         if one is None:
             return
@@ -146,7 +146,7 @@ class Lines:
         print(format_row(cells, self._widths, n_left=3 if self._channel else 2), flush=True)
 
     def end(self) -> None:
-        """Of several files, name those of which something must be known; a single answer tells it itself."""
+        """Of several files, name those with a warning or a note; a single answer includes its own."""
         if self._several:
             unlike = [answer for answer in self._noted if answer.prediction.unlike]
             if unlike:

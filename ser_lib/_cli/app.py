@@ -141,7 +141,7 @@ def _execute(run: "Run") -> None:
         print(f"Interrupted. To go on: ser run --resume {run.name}", file=sys.stderr)
         raise
     except RunError:
-        with contextlib.suppress(SerError):  # the run's own error is the one to tell
+        with contextlib.suppress(SerError):  # the run's own error is the one to report
             print(report.build_site(), flush=True)
         raise
     if run.params.CORPORA != ["DEMO"]:
@@ -149,11 +149,13 @@ def _execute(run: "Run") -> None:
     print(report.build_site(), flush=True)
 
 
-def _execute_one(run: "Run", place: str = "") -> None:
-    """Execute a run and say how it went; `place`: which of several it is."""
+def _execute_one(run: "Run", position: str = "") -> None:
+    """Execute a run and say how it went; `position`: which of several it is."""
     from ser_lib.records import run as runs
 
-    print(f"Run {run.name}{place}: {', '.join(run.params.all_corpora)} in {shown(run.params.DATASET_PATH)}", flush=True)
+    print(
+        f"Run {run.name}{position}: {', '.join(run.params.all_corpora)} in {shown(run.params.DATASET_PATH)}", flush=True
+    )
     if run.params.CORPORA == ["DEMO"] and not run.params.dataset_path.exists():
         print("There is nothing yet: the demo corpus is made there first.", flush=True)
     runs.execute_run(run)
@@ -291,10 +293,10 @@ def list_runs(context: typer.Context) -> None:
 @runs_app.command(name="default")
 def set_default(
     run: Annotated[
-        str | None, typer.Argument(help="Run in reports/ whose model predicts from now on.  [default: tell which does]")
+        str | None, typer.Argument(help="Run in reports/ whose model predicts from now on.  [default: show which does]")
     ] = None,
 ) -> None:
-    """Make a run's model the one that predicts where none is named, or tell which one it is."""
+    """Make a run's model the one that predicts where none is named, or show which one it is."""
     from ser_lib.records.models import MODELS_FILE, default_run, set_default
     from ser_lib.records.record import reports_folder
 
@@ -354,7 +356,7 @@ def main() -> None:
         try:
             app()
         finally:
-            sys.stdout.flush()  # what a full disk does not take is told here, and not by Python at the end
+            sys.stdout.flush()  # a full disk is reported here, and not by Python at the end
     except (SerError, OSError) as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(1) from None

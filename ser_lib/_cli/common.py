@@ -69,7 +69,7 @@ def bundle_folder(run: str, backend: Backend) -> Path:
 
 
 def limits(run: str, bundle: "Bundle") -> str:
-    """Tell in a line what the model has learnt from, and what not to expect of it."""
+    """One line on what the model has learnt from, and what not to expect of it."""
     corpora, voices = ", ".join(bundle.info.corpora), _voices(_speakers(run, bundle))
     return printable(
         f"Model {run}, which has learnt from {corpora} alone{voices}: on other voices, languages and microphones "
@@ -78,11 +78,11 @@ def limits(run: str, bundle: "Bundle") -> str:
 
 
 def _voices(speakers: set[tuple[str, str]]) -> str:
-    """Say how many speakers there are, if anybody has told."""
+    """Count the speakers, as far as they are known."""
     count = len([name for _, name in speakers if name])
-    told = [f"{count} {'speaker' if count == 1 else 'speakers'}"] if count else []
-    told += ["others unknown" if count else "speakers unknown"] if count < len(speakers) else []
-    return f" ({', '.join(told)})" if told else ""
+    parts = [f"{count} {'speaker' if count == 1 else 'speakers'}"] if count else []
+    parts += ["others unknown" if count else "speakers unknown"] if count < len(speakers) else []
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _speakers(run: str, bundle: "Bundle") -> set[tuple[str, str]]:
@@ -115,21 +115,21 @@ def check_plot(plot: Path | None, files: list) -> None:
 
 
 def check_outputs(outputs: Iterable[str | Path | None], recordings: Iterable[Path]) -> None:
-    """Refuse, before hours of work, outputs that are folders, the same twice, or a recording that is heard."""
-    heard, taken = {Path(os.path.realpath(path)) for path in recordings}, set()
+    """Refuse, before hours of work, outputs that are folders, the same twice, or an input."""
+    inputs, taken = {Path(os.path.realpath(path)) for path in recordings}, set()
     for output in outputs:
         if output is None or str(output) == STDIN:
             continue
         path = Path(os.path.realpath(from_here(output)))
         if path.is_dir():
             raise typer.BadParameter(f"an output must be a file. {output} is a folder.")
-        if path in heard or path in taken:
+        if path in inputs or path in taken:
             raise typer.BadParameter(f"each output must be a file of its own. {output} would be overwritten.")
         taken.add(path)
 
 
 def check_windows(bundle: "Bundle", window: float | None, hop: float | None) -> None:
-    """Refuse windows that the model cannot hear, once and not for each file."""
+    """Refuse windows that the model cannot take, once and not for each file."""
     from ser_lib.core.errors import AudioError
     from ser_lib.stream.timeline import window_and_hop
 

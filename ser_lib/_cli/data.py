@@ -154,7 +154,7 @@ def _fetch(corpus: ModuleType, folder: Path) -> None:
 def check(
     path: Annotated[Path, typer.Argument(help="Folder that holds a corpus.")],
     corpus: Annotated[
-        str | None, typer.Option(metavar="CORPUS", help="Which corpus it is.  [default: what the names tell]")
+        str | None, typer.Option(metavar="CORPUS", help="Which corpus it is.  [default: as the names show]")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Name every file, and not the first 20 of a kind.")] = False,
 ) -> None:

@@ -60,7 +60,7 @@ def listen(
 ) -> None:
     """Predict the emotion of what a microphone hears, about once a second.
 
-    It ends with Ctrl-C, or when nobody has spoken for a while, and then sums up what it has heard.
+    It ends with Ctrl-C, or when nobody has spoken for a while, and then prints a summary.
     """
     if device is not None and file is not None:
         raise typer.BadParameter("--device and --file do not go together: one of them is heard.")
@@ -68,30 +68,30 @@ def listen(
     run = which_run(run)
     bundle = load_run(run)
     check_windows(bundle, window, hop)
-    heard, lengths = [], {"window_seconds": window, "hop_seconds": hop, "end_silence": silence}
+    windows, lengths = [], {"window_seconds": window, "hop_seconds": hop, "end_silence": silence}
     try:
         for one in _windows(file, device, bundle, lengths):
-            heard.append(one)
+            windows.append(one)
             if csv != STDIN:
-                if not heard[1:]:
+                if len(windows) == 1:
                     print(TIMELINE_HEAD)
                 print(timeline_line(one, UNSURE_BELOW), flush=True)
     except KeyboardInterrupt:
         pass  # the usual end, in the middle of a prediction
-    finally:  # what was heard counts, whatever came then
-        if heard:
-            _conclude(heard, run, bundle, csv)
-    if not heard:
+    finally:  # the windows so far count, whatever ended them
+        if windows:
+            _conclude(windows, run, bundle, csv)
+    if not windows:
         print("Nothing was heard.", file=sys.stderr)
 
 
 def _windows(file: Path | None, device: str | None, bundle: "Bundle", lengths: dict) -> Iterator["Window"]:
     """Windows of a file or else of the microphone, which is closed when they end."""
-    from ser_lib.stream.microphone import listen as hear
+    from ser_lib.stream.microphone import listen as predict_windows
 
     try:
         with _source(file, device, bundle) as (blocks, rate):
-            yield from hear(_until_interrupted(blocks), rate, bundle, **lengths)
+            yield from predict_windows(_until_interrupted(blocks), rate, bundle, **lengths)
     except AudioError as error:
         name = "the microphone" if file is None else file
         raise AudioError(f"{name} cannot be used: {error}.") from None
@@ -103,7 +103,7 @@ def _source(file: Path | None, device: str | None, bundle: "Bundle") -> Iterator
     from ser_lib.stream.microphone import microphone, recording
 
     if file is not None:
-        yield recording(from_here(file), tell=_tell_damage)
+        yield recording(from_here(file), tell=_warn_damaged)
         return
     _warm_up(bundle)
     with microphone(device=int(device) if device is not None and device.isdecimal() else device) as opened:
@@ -119,12 +119,12 @@ def _source(file: Path | None, device: str | None, bundle: "Bundle") -> Iterator
                 )
 
 
-def _tell_damage(seconds: float) -> None:
+def _warn_damaged(seconds: float) -> None:
     print(f"warning: {damage_note(seconds)} Times after that may be early.", file=sys.stderr)
 
 
 def _warm_up(bundle: "Bundle") -> None:
-    """Predict once, of noise: the libraries that this imports take seconds, which the first words have not."""
+    """Predict noise once: what that imports takes seconds, in which the first words would be lost."""
     import numpy as np
 
     rate = bundle.info.settings.sampling_rate
@@ -132,18 +132,18 @@ def _warm_up(bundle: "Bundle") -> None:
 
 
 def _until_interrupted(blocks: Iterable["np.ndarray"]) -> Iterator["np.ndarray"]:
-    """Blocks up to Ctrl-C while one is waited for, which is nearly always: what has come is then heard to its end."""
+    """Blocks up to Ctrl-C while one is waited for, which is nearly always: what has come is then predicted."""
     try:
         yield from blocks
     except KeyboardInterrupt:
         return
 
 
-def _conclude(heard: list["Window"], run: str, bundle: "Bundle", csv: str | None) -> None:
+def _conclude(windows: list["Window"], run: str, bundle: "Bundle", csv: str | None) -> None:
     from ser_lib.stream.microphone import to_table
     from ser_lib.stream.timeline import summary_text
 
-    table = to_table(heard, bundle)
+    table = to_table(windows, bundle)
     if csv != STDIN:
         print(f"\n{summary_text(table)}\n\n{limits(run, bundle)}")
     write(csv, lambda to: write_table(table.assign(model=printable(run)), to))

@@ -76,12 +76,7 @@ def predict(
 
     A file that cannot be used does not stop the others; it is named with the reason, and the exit status is 1.
     """
-    if csv == as_json == STDIN:
-        raise typer.BadParameter("--csv and --json cannot both be standard output.")
-    if paths.count(STDIN) > 1:
-        raise typer.BadParameter("standard input can be read once: give - once.")
-    if "" in paths:
-        raise typer.BadParameter("a path is empty. Is a variable of the shell not set?")
+    _check_usage(paths, csv, as_json, plot, channel)
     run = which_run(run)
     bundle = load_run(run, backend)
     if speaker is not None and speaker not in bundle.info.speakers:
@@ -96,50 +91,52 @@ def predict(
     with tempfile.TemporaryDirectory() as folder:
         files = _files(paths, Path(folder))
         check_plot(plot, files)
-        if plot is not None and channel == EACH:
-            raise typer.BadParameter("--plot makes a picture of one channel: name it with --channel left or right.")
         parts = [unfinished(output) for output in (csv, as_json) if output not in (None, STDIN)]
         check_outputs((csv, as_json, plot, *parts), (file for file, _ in files))
         if over_time:
             from ser_lib._cli.timeline import predict_timelines
 
             check_windows(bundle, window, hop)
-            n_answered, n_failed = predict_timelines(
-                _spoken(files, channel),
-                bundle,
-                window,
-                hop,
-                csv,
-                unsure_below,
-                plot,
-                printable(run),
-                channel=channel is not None,
-            )
-            if csv != STDIN and n_answered:
-                print(limits(run, bundle))
-            raise SystemExit(1 if n_failed else 0)
-        emotions = [shown_as(emotion) for emotion in bundle.info.emotions]
-        with ExitStack() as stack:
-            outputs = []
-            if csv is not None:
-                outputs.append(Csv(stack.enter_context(growing(csv)), run, emotions, channel=channel is not None))
-            if as_json is not None:
-                outputs.append(Json(stack.enter_context(growing(as_json)), run))
-            if STDIN not in (csv, as_json):
-                names, several = [name for _, name in files], len(files) > 1 or channel == EACH
-                outputs.append(
-                    Lines(names, emotions, several=several, channel=channel is not None, unsure=unsure_below > 0)
-                )
-            n_answered, n_failed = _give(
-                _answers(files, bundle, plot, channel, speaker=speaker, unsure_below=unsure_below), outputs
-            )
-        if STDIN not in (csv, as_json) and n_answered:
-            print(f"\n{limits(run, bundle)}")
+            lengths = {"window_seconds": window, "hop_seconds": hop}
+            outputs = {"csv": csv, "plot": plot, "run": printable(run), "channel": channel is not None}
+            counts = predict_timelines(_channels(files, channel), bundle, lengths, unsure_below, **outputs)
+        else:
+            answers = _answers(files, bundle, plot, channel, speaker=speaker, unsure_below=unsure_below)
+            with ExitStack() as stack:
+                emotions = [shown_as(emotion) for emotion in bundle.info.emotions]
+                options = {"channel": channel is not None}
+                outputs = []
+                if csv is not None:
+                    outputs.append(Csv(stack.enter_context(growing(csv)), run, emotions, **options))
+                if as_json is not None:
+                    outputs.append(Json(stack.enter_context(growing(as_json)), run))
+                if STDIN not in (csv, as_json):
+                    several = len(files) > 1 or channel == EACH
+                    names = [name for _, name in files]
+                    outputs.append(Lines(names, emotions, several=several, unsure=unsure_below > 0, **options))
+                counts = _write_answers(answers, outputs)
+    n_answered, n_failed = counts
+    if STDIN not in (csv, as_json) and n_answered:
+        print(("" if over_time else "\n") + limits(run, bundle))
     raise SystemExit(1 if n_failed else 0)
 
 
-def _give(answers: Iterator["Answer"], outputs: list[Csv | Json | Lines]) -> tuple[int, int]:
-    """Give each answer to all outputs before the next file is opened; how many there are, and how many files failed."""
+def _check_usage(
+    paths: list[str], csv: str | None, as_json: str | None, plot: Path | None, channel: str | None
+) -> None:
+    """Refuse options that do not go together, before a model is loaded."""
+    if csv == as_json == STDIN:
+        raise typer.BadParameter("--csv and --json cannot both be standard output.")
+    if paths.count(STDIN) > 1:
+        raise typer.BadParameter("standard input can be read once: give - once.")
+    if "" in paths:
+        raise typer.BadParameter("a path is empty. Is a variable of the shell not set?")
+    if plot is not None and channel == EACH:
+        raise typer.BadParameter("--plot makes a picture of one channel: name it with --channel left or right.")
+
+
+def _write_answers(answers: Iterable["Answer"], outputs: list[Csv | Json | Lines]) -> tuple[int, int]:
+    """Write each answer to all outputs before the next file is opened; count the predictions and the failures."""
     counts = [0, 0]
     for answer in answers:
         for output in outputs:
@@ -153,7 +150,7 @@ def _give(answers: Iterator["Answer"], outputs: list[Csv | Json | Lines]) -> tup
 
 
 def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, channel: str | None, speaker: str | None) -> None:
-    """Picture of what the answer for a file rests on."""
+    """Plot what the answer for a file rests on."""
     from ser_lib import plots
     from ser_lib.audio.signal import load_recording, prepare_signal
     from ser_lib.model.explain import occlude
@@ -162,18 +159,15 @@ def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, channel: str | None,
     signal = recording.signal, recording.sampling_rate
     features, measures = bundle.hear(*signal, speaker=speaker)
     occlusion = occlude(bundle, features, settings.sound_frames(measures.n_trimmed))
-    *_, heard = prepare_signal(*signal, settings).values()
+    *_, prepared = prepare_signal(*signal, settings).values()
     title = f"{printable(file.name)}: evidence for {occlusion.emotion}"
-    plots.save_figure(plots.plot_occlusion(heard, occlusion, settings, title=title)[0], from_here(plot))
+    plots.save_figure(plots.plot_occlusion(prepared, occlusion, settings, title=title)[0], from_here(plot))
 
 
 def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
-    """Files that are meant, and what each is called; standard input goes through a file in `folder`.
-
-    What is left out is told.
-    """
+    """Files that are meant, and what each is called; standard input goes through a file in `folder`."""
     from ser_lib.core.io import write_temporary
-    from ser_lib.corpora.find import find_files, format_left_out
+    from ser_lib.corpora.audio_files import find_files, format_left_out
 
     files, left_out = [], []
     for path in paths:
@@ -189,20 +183,20 @@ def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
     return files
 
 
-def _spoken(files: Iterable[tuple[Path, str]], channel: str | None) -> Iterator[tuple[Path, str, str | None]]:
-    """Files, their names, and which channel of each is heard; None for the mean of all."""
+def _channels(files: Iterable[tuple[Path, str]], channel: str | None) -> Iterator[tuple[Path, str, str | None]]:
+    """Files, their names, and the channel of each to predict; None for the mean of all."""
     for file, name in files:
-        yield from ((file, name, one) for one in (_channels_of(file) if channel == EACH else [channel]))
+        yield from ((file, name, one) for one in (_channel_names(file) if channel == EACH else [channel]))
 
 
-def _channels_of(file: Path) -> list[str | None]:
+def _channel_names(file: Path) -> list[str | None]:
     """What the channels of a file are called; None alone where there is one, or where the file cannot be read."""
     from ser_lib.audio.channels import channel_names
     from ser_lib.audio.signal import read_blocks
 
     try:
         channels, _ = next(read_blocks(file))
-    except (StopIteration, AudioError, OSError):  # told when it is heard
+    except (StopIteration, AudioError, OSError):  # reported when it is predicted
         return [None]
     return channel_names(channels.shape[1]) if channels.shape[1] > 1 else [None]
 
@@ -210,14 +204,14 @@ def _channels_of(file: Path) -> list[str | None]:
 def _answers(
     files: list[tuple[Path, str]], bundle: "Bundle", plot: Path | None, channel: str | None, **options: object
 ) -> Iterator["Answer"]:
-    """Answer for each file in turn, with a bar if there are many and no table shows how far it is."""
+    """Answer for each file in turn, with a progress bar if there are many and no terminal shows a table."""
     from ser_lib.core.progress import progress_bar
     from ser_lib.predict import answer_file
 
     many = len(files) >= MANY and not sys.stdout.isatty()
     with progress_bar(len(files), "Predicting", "files", leave=False) if many else nullcontext() as bar:
         for file in files:
-            for path, name, one in _spoken([file], channel):
+            for path, name, one in _channels([file], channel):
                 answer = answer_file(path, bundle, name=name, channel=one, **options)
                 if plot is not None and answer.prediction is not None:
                     _plot_reasons(path, bundle, plot, one, options["speaker"])

@@ -22,16 +22,15 @@ TIMELINE_HEAD = " start (s)   end (s)  emotion     confidence"
 def predict_timelines(
     files: Iterable[tuple[Path, str, str | None]],
     bundle: "Bundle",
-    window: float | None,
-    hop: float | None,
-    csv: str | None,
+    lengths: dict[str, float | None],
     unsure_below: float,
+    *,
+    csv: str | None,
     plot: Path | None,
     run: str,
-    *,
     channel: bool,
 ) -> tuple[int, int]:
-    """Show or write the timeline of each of `files` (path, name, channel); how many have one, and how many none."""
+    """Show or write the timeline of each of `files` (path, name, channel); count successes and failures."""
     from ser_lib.core.errors import AudioError
     from ser_lib.stream.timeline import predict_timeline
 
@@ -39,16 +38,13 @@ def predict_timelines(
     with ExitStack() as stack:
         for file, name, one in files:
             try:
-                table = predict_timeline(file, bundle, window_seconds=window, hop_seconds=hop, channel=one)
+                table = predict_timeline(file, bundle, channel=one, **lengths)
                 if plot is not None:
                     _plot_timeline(file, name, table, plot)
             except (AudioError, OSError) as error:
                 n_failed += 1
-                print(
-                    f"error: {printable(Path(name).name)}{_of(one)} cannot be used: {error}.",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                shown = f"{printable(Path(name).name)}{_of(one)}"
+                print(f"error: {shown} cannot be used: {error}.", file=sys.stderr, flush=True)
                 continue
             if csv is not None:
                 to = to or stack.enter_context(growing(csv))
@@ -64,7 +60,7 @@ def _of(channel: str | None) -> str:
 
 
 def _add_rows(timeline: "pd.DataFrame", file: str, channel: str | None, run: str, to: TextIO, *, head: bool) -> None:
-    """Write a timeline's rows, each with its file, its channel if any was asked for, and what is told of the file."""
+    """Write a timeline's rows, each with its file, its channel if any was asked for, and what is known of the file."""
     from ser_lib.core.io import without_formulas
 
     named = {"file": file} | ({} if channel is None else {"channel": channel})
@@ -93,6 +89,6 @@ def _print_timeline(file: str, timeline: "pd.DataFrame", unsure_below: float) ->
 
 def timeline_line(row, unsure_below: float) -> str:
     """Line for a window under `TIMELINE_HEAD`; `row` has what a row of a timeline has."""
-    said = f"{row.emotion:<10}  {row.confidence:>10.1%}" if row.state == "speech" else "silence"
-    said += "  unsure" if row.confidence < unsure_below else ""
-    return f"{row.start:10.2f}{row.end:10.2f}  {said}"
+    text = f"{row.emotion:<10}  {row.confidence:>10.1%}" if row.state == "speech" else "silence"
+    text += "  unsure" if row.confidence < unsure_below else ""
+    return f"{row.start:10.2f}{row.end:10.2f}  {text}"

@@ -1,9 +1,8 @@
 """What the test and validation sets have in common with the training set, beyond what they should.
 
 A clip leaks if a training clip has the same speaker, the same text, or is the same recording (in whatever format).
-A speaker or a text that nobody has told (an empty one) is neither equal to another nor different: what is counted is
-counted among the clips of which it is told.
-Figures measured on leaking clips speak of what the model has heard already.
+A speaker or a text that is unknown (empty) is neither equal to another nor different: counts are among the clips of
+which it is known. Results on leaking clips speak of what the model has heard already.
 """
 
 from collections.abc import Sequence
@@ -20,13 +19,13 @@ def recordings(table: pd.DataFrame) -> pd.Series:
 
 
 def shared(table: pd.DataFrame, thing: str, name: str, others: Sequence[str]) -> pd.Series:
-    """Tell of each clip whether it is in the set `name` and has a `thing` in common with the sets `others`.
+    """Which clips are in the set `name` and have a `thing` in common with the sets `others`.
 
     A thing is one of `THINGS`, or a column of `table` such as corpus.
     """
     values = recordings(table) if thing == "audio" else table[thing]
-    told = values != ""
-    return told & (table["set"] == name) & values.isin(values[told & table["set"].isin(others)])
+    known = values != ""
+    return known & (table["set"] == name) & values.isin(values[known & table["set"].isin(others)])
 
 
 def leakage(table: pd.DataFrame) -> dict[str, dict]:
@@ -41,32 +40,31 @@ def leakage(table: pd.DataFrame) -> dict[str, dict]:
     -------
     dict
         For `test` and `validation`: clips (how many there are) and, for each of speaker, text and audio (the same
-        recording), the clips (count) and the share that have theirs in common with a training clip. None instead of
-        both where it is told of no clip of the set, or of none in training; where it is told of some, the share is
-        one of these, and `unknown` and `unknown_in_training` count the others.
+        recording), the clips (count) and the `share` that have theirs in common with a training clip. None
+        instead of both where it is known of no clip of the set, or of none in training; where it is known of some,
+        the share is one of these, and `unknown` and `unknown_in_training` count the others.
     """
     found = {}
     for name in ("test", "validation"):
         n_clips = int((table["set"] == name).sum())
-        found[name] = {"clips": n_clips} | {thing: _share(table, thing, name) for thing in THINGS}
+        found[name] = {"clips": n_clips} | {thing: _count_shared(table, thing, name) for thing in THINGS}
     return found
 
 
-def _share(table: pd.DataFrame, thing: str, name: str) -> dict | None:
-    told = (recordings(table) if thing == "audio" else table[thing]) != ""
-    n_told, n_unknown = (
-        {one: int((told_or_not & (table["set"] == one)).sum()) for one in (name, "train")}
-        for told_or_not in (told, ~told)
+def _count_shared(table: pd.DataFrame, thing: str, name: str) -> dict | None:
+    known = (recordings(table) if thing == "audio" else table[thing]) != ""
+    n_known, n_unknown = (
+        {one: int((chosen & (table["set"] == one)).sum()) for one in (name, "train")} for chosen in (known, ~known)
     )
-    if not all(n_told.values()):
+    if not all(n_known.values()):
         return None
     count = int(shared(table, thing, name, ["train"]).sum())
     unknown = {"unknown": n_unknown[name], "unknown_in_training": n_unknown["train"]}
-    return {"clips": count, "share": count / n_told[name]} | (unknown if any(unknown.values()) else {})
+    return {"clips": count, "share": count / n_known[name]} | (unknown if any(unknown.values()) else {})
 
 
 def leakage_table(found: dict[str, dict]) -> pd.DataFrame:
-    """Show what `leakage` found: a row for each set, and for each thing the count and the share of the clips."""
+    """Table of what `leakage` found: a row for each set, and for each thing the count and the fraction of the clips."""
     return pd.DataFrame(
         {
             name: {"clips": str(row["clips"])}
@@ -82,7 +80,7 @@ def describe_leakage(found: dict[str, dict]) -> str:
     things = {"speaker": "the speaker", "text": "the text", "audio": "the very recording"}
     counts = [f"{_count_text(test[thing], test['clips'])} {what}" for thing, what in things.items() if test[thing]]
     counts[0] = counts[0].replace(" the ", " share the ", 1)
-    voices, texts = (_known(test[thing]) for thing in ("speaker", "text"))
+    voices, texts = (_describe_known(test[thing]) for thing in ("speaker", "text"))
     copies = (
         " Some are training clips, be it in another format: their share is known by heart."
         if test["audio"]["clips"]
@@ -98,23 +96,23 @@ def describe_leakage(found: dict[str, dict]) -> str:
 def _count_text(row: dict | None, n_clips: int) -> str:
     if row is None:
         return "unknown"
-    of_known = f" of {n_clips - row['unknown']} that are told" if row.get("unknown") else ""
+    of_known = f" of {n_clips - row['unknown']} that are known" if row.get("unknown") else ""
     return f"{row['clips']} ({row['share']:.1%}{of_known})"
 
 
-def _known(row: dict | None) -> str:
-    """Say whether the model knows what the row counts; one that misses nothing alone tells that nothing is shared."""
+def _describe_known(row: dict | None) -> str:
+    """Whether the model knows what the row counts; that nothing is shared is only sure where nothing is unknown."""
     if row is None or (row["clips"] == 0 and "unknown" in row):
         return "may or may not know"
     if row["share"] == 1 and row.get("unknown"):
-        return "knows as far as is told"
+        return "knows, as far as is known"
     return {0: "has never heard", 1: "knows"}.get(row["share"], "knows in part")
 
 
 def _describe_unknown(test: dict) -> str:
-    """Say whose speaker and text nobody has told."""
+    """Of how many clips speaker and text are unknown."""
     none = [thing for thing in ("speaker", "text") if test[thing] is None]
-    said = f" Unknown: {' and '.join(f'{thing}s' for thing in none)}; clips.csv can tell them." if none else ""
+    said = f" Unknown: {' and '.join(f'{thing}s' for thing in none)}; clips.csv can name them." if none else ""
     for thing in ("speaker", "text"):
         if test[thing] and "unknown" in test[thing]:
             counts = f"{test[thing]['unknown']} test clips and {test[thing]['unknown_in_training']} training clips"

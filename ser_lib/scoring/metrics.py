@@ -1,8 +1,8 @@
 """How well emotions were recognised: one function for each metric, and intervals by the bootstrap.
 
-Labels are integers: the place of an emotion among those that the model knows, `emotions`, which may be fewer than the
-seven. An emotion that has no clip in a set has no recall, and counts in
-neither the unweighted average recall (UAR) nor macro-F1, whether or not it was predicted. An emotion that was never
+Labels are integers: the index of an emotion among those that the model knows, `emotions`, which may be fewer than the
+seven. An emotion that has no clip in a set has no recall, and counts in neither the unweighted average recall (UAR)
+nor macro-F1, whether or not it was predicted. An emotion that was never
 predicted has precision 0. Of emotions that are equally probable the first is the prediction. Confusion matrices have
 true emotions in rows and predicted ones in columns. Accuracy, UAR and macro-F1 are the headlines: they come from the
 confusion matrix alone, and each has an interval.
@@ -74,7 +74,7 @@ def headlines(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """Share of clips whose emotion is recognised; labels [shape=(n,)].
+    """Fraction of clips whose emotion is recognised; labels [shape=(n,)].
 
     Examples
     --------
@@ -111,14 +111,14 @@ def _square(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
 
 
 def recall_per_class(y_true: np.ndarray, y_pred: np.ndarray, *, emotions: Sequence[str] = EMOTIONS) -> dict[str, float]:
-    """Share of each emotion's clips that are recognised; emotions without a clip are left out."""
+    """Fraction of each emotion's clips that are recognised; emotions without a clip are left out."""
     return {emotions[label]: float(np.mean(y_pred[y_true == label] == label)) for label in np.unique(y_true)}
 
 
 def precision_per_class(
     y_true: np.ndarray, y_pred: np.ndarray, *, emotions: Sequence[str] = EMOTIONS
 ) -> dict[str, float]:
-    """Share of right ones among the clips taken for an emotion; emotions without a clip are left out."""
+    """Fraction of right ones among the clips taken for an emotion; emotions without a clip are left out."""
     right, taken_for = y_pred[y_true == y_pred], np.maximum(np.bincount(y_pred, minlength=len(emotions)), 1)
     return {emotions[label]: float((right == label).sum() / taken_for[label]) for label in np.unique(y_true)}
 
@@ -173,8 +173,8 @@ def choose_clusters(speakers: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray
         `speaker and text` or `clip`.
     """
     pairs: dict[object, int] = {}
-    told = (pair if all(pair) else row for row, pair in enumerate(zip(speakers, texts, strict=True)))
-    numbers = [pairs.setdefault(pair, len(pairs)) for pair in told]
+    keys = (pair if all(pair) else row for row, pair in enumerate(zip(speakers, texts, strict=True)))
+    numbers = [pairs.setdefault(key, len(pairs)) for key in keys]
     if (np.bincount(numbers) > 1).sum() < 2:
         return np.arange(len(numbers)), "clip"
     return np.array(numbers), "speaker and text"
@@ -201,8 +201,8 @@ def resample(
     rng, size = np.random.default_rng(seed), max(1, _CHUNK // n_clusters)
     drawn = []
     for first in range(0, n_samples, size):
-        shares = np.full(n_clusters, 1 / n_clusters)
-        weights = rng.multinomial(n_clusters, shares, size=min(size, n_samples - first))
+        equal = np.full(n_clusters, 1 / n_clusters)
+        weights = rng.multinomial(n_clusters, equal, size=min(size, n_samples - first))
         drawn.append(headlines((weights.astype(np.float64) @ counts).reshape(-1, n_classes, n_classes)))
     return {name: np.concatenate([chunk[name] for chunk in drawn]) for name in HEADLINES}
 

@@ -13,7 +13,7 @@ from ser_lib.model.calibration import RANGE
 from ser_lib.store import SETS, UNUSED
 
 UNKNOWN = "unknown"
-"""What stands for a speaker or a text that nobody has told."""
+"""What stands for an unknown speaker or text."""
 
 
 def headline_table(results: Mapping[str, Mapping]) -> pd.DataFrame:
@@ -44,22 +44,22 @@ def describe_scope(results: Mapping) -> str:
 
 def _describe_known(results: Mapping) -> str:
     """Say how much of the test set training has met, and what of that nobody knows."""
-    known, untold = results["known"], results.get("unknown", {})
+    known, n_unknown = results["known"], results.get("unknown", {})
     shown = {"speakers": "test speakers", "texts": "texts"}
     met = [f"{known[one]} of {results[one]} {name}" for one, name in shown.items() if known[one] is not None]
     unknown = [one for one in shown if known[one] is None]
     said = [f"Training has met {' and '.join(met)}."] if met else []
     said += [f"How many of its {' and '.join(unknown)} training has met is unknown."] if unknown else []
     said += [
-        f"The {one.removesuffix('s')} of {untold[one]} training and test clips is unknown."
+        f"The {one.removesuffix('s')} of {n_unknown[one]} training and test clips is unknown."
         for one in shown
-        if results[one] is not None and untold.get(one)
+        if results[one] is not None and n_unknown.get(one)
     ]
     return " ".join(said)
 
 
 def describe_best(model: Mapping, baselines: Mapping[str, Mapping]) -> str:
-    """Say whether the model is better than the best baseline, and whether this test set can tell."""
+    """Say whether the model is better than the best baseline, and whether this test set can show it."""
     if not baselines:
         return "Baselines were not asked for (BASELINES)."
     name = max(baselines, key=lambda one: baselines[one]["uar"])
@@ -68,7 +68,7 @@ def describe_best(model: Mapping, baselines: Mapping[str, Mapping]) -> str:
     verdict = (
         "the network earns its place" if low > 0
         else "the simpler model is the better one" if high < 0
-        else "this test set does not tell which is better"
+        else "this test set does not show which is better"
     )  # fmt: skip
     return (
         f"The network's UAR, {model['uar']:.3f}, is {order} that of the best baseline, {name}, {uar:.3f}. "
@@ -140,7 +140,7 @@ def mistake_table(predictions: pd.DataFrame, *, n: int = 10) -> pd.DataFrame:
 def accuracy_table(predictions: pd.DataFrame, column: str) -> pd.DataFrame:
     """Clips, right ones and accuracy for each value of `column` (speaker, text), the lowest accuracy first.
 
-    Clips of which it is not told are counted together, as unknown.
+    Clips of which it is unknown are counted together.
     """
     right = predictions["true"] == predictions["predicted"]
     table = right.groupby(predictions[column]).agg(["size", "sum", "mean"])
@@ -152,17 +152,17 @@ def accuracy_table(predictions: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def describe_texts(predictions: pd.DataFrame) -> str:
-    """Say of how many texts there is a mistake; of clips whose text is not told, that it is unknown."""
-    told = predictions[predictions["text"] != ""]
-    mistaken = told.loc[told["true"] != told["predicted"], "text"].nunique()
-    n_untold = len(predictions) - len(told)
-    said = [f"{mistaken} of {told['text'].nunique()} texts have a mistake."] if len(told) else []
-    said += [f"The text of {n_untold} of {len(predictions)} test clips is unknown."] if n_untold else []
+    """Say how many texts have a mistake, and of how many clips the text is unknown."""
+    known = predictions[predictions["text"] != ""]
+    mistaken = known.loc[known["true"] != known["predicted"], "text"].nunique()
+    n_unknown = len(predictions) - len(known)
+    said = [f"{mistaken} of {known['text'].nunique()} texts have a mistake."] if len(known) else []
+    said += [f"The text of {n_unknown} of {len(predictions)} test clips is unknown."] if n_unknown else []
     return " ".join(said)
 
 
 def clip_table(clips: pd.DataFrame) -> pd.DataFrame:
-    """Clips by speaker and emotion, with sums; a speaker that is not told is unknown."""
+    """Clips by speaker and emotion, with sums; an empty speaker is unknown."""
     table = pd.crosstab(clips["speaker"], clips["emotion"])[in_order(clips["emotion"])]
     table = table.rename(index={"": UNKNOWN})
     sums = table.sum().to_frame("all").T.rename_axis(index=table.index.name, columns=table.columns.name)
@@ -171,7 +171,7 @@ def clip_table(clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def set_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Size of each set of a split: clips, their share, and how many corpora, speakers, texts and emotions there are.
+    """Size of each set of a split: clips, their fraction, and how many corpora, speakers, texts and emotions there are.
 
     Parameters
     ----------
@@ -188,8 +188,8 @@ def set_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _distinct(values: pd.Series) -> str:
-    """Count different values; what is not told is neither equal nor different."""
-    n, n_untold = values[values != ""].nunique(), int((values == "").sum())
+    """Count different values; unknown ones are neither equal nor different."""
+    n, n_unknown = values[values != ""].nunique(), int((values == "").sum())
     if not n:
         return UNKNOWN
-    return f"{n}, and {n_untold} clips {UNKNOWN}" if n_untold else str(n)
+    return f"{n}, and {n_unknown} clips {UNKNOWN}" if n_unknown else str(n)
