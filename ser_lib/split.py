@@ -22,7 +22,7 @@ A recording that is there twice, byte for byte or in another format, is split on
 a `SPLIT_FILE` can place copies in two sets.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroup
 
 from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.io import read_csv, write_array, write_csv, write_json
-from ser_lib.core.labels import EMOTIONS, all_labels, in_order
+from ser_lib.core.labels import in_order
 from ser_lib.core.paths import resolve, shown
 from ser_lib.corpora.clips import check_known
 from ser_lib.params import Params
@@ -118,7 +118,7 @@ def assign_sets(clips: pd.DataFrame, params: Params) -> np.ndarray:
     Raises
     ------
     DatasetError
-        If the corpus is too small for this split.
+        If the corpus is too small for this split, or an emotion has too few clips to be in every set.
     ParameterError
         If `TEST_SPEAKERS`, `N_FOLDS` or `FOLD` do not fit the corpus.
     """
@@ -128,67 +128,32 @@ def assign_sets(clips: pd.DataFrame, params: Params) -> np.ndarray:
     return sets
 
 
-def split_clips(
-    labels: np.ndarray,
-    *,
-    validation_fraction: float,
-    test_fraction: float,
-    seed: int,
-    emotions: Sequence[str] = EMOTIONS,
-) -> np.ndarray:
-    """Assign each clip to a set at random, stratified by emotion.
-
-    Parameters
-    ----------
-    labels : np.ndarray [shape=(n_clips,)]
-    validation_fraction, test_fraction : float
-        Of all clips; training gets the rest.
-    seed : int
-    emotions : sequence of str, by label
-
-    Returns
-    -------
-    np.ndarray [shape=(n_clips,)]
-        `train`, `validation` or `test`.
-
-    Raises
-    ------
-    DatasetError
-        If an emotion has too few clips to be in every set.
-    """
+def _by_chance(clips: pd.DataFrame, params: Params) -> np.ndarray:
+    labels = to_labels(clips["emotion"])
     if len(np.unique(labels)) < 2:
         raise DatasetError("There must be clips of at least two emotions to learn from. Got one. Add clips of another.")
     sets = np.full(len(labels), "train", dtype="<U10")
-    everyone = np.arange(len(labels))
     try:
-        rest, test = train_test_split(everyone, test_size=test_fraction, stratify=labels, random_state=seed)
-        fraction = validation_fraction / (1 - test_fraction)
-        _, validation = train_test_split(rest, test_size=fraction, stratify=labels[rest], random_state=seed)
+        rest, test = train_test_split(
+            np.arange(len(labels)), test_size=params.TEST_FRACTION, stratify=labels, random_state=params.SEED
+        )
+        fraction = params.VALIDATION_FRACTION / (1 - params.TEST_FRACTION)
+        _, validation = train_test_split(rest, test_size=fraction, stratify=labels[rest], random_state=params.SEED)
     except ValueError:
-        raise DatasetError(_too_few(labels, emotions, validation_fraction, test_fraction)) from None
+        raise _too_few(clips, params) from None
     sets[test], sets[validation] = "test", "validation"
     if any(set(labels) != set(labels[sets == name]) for name in SETS):
-        raise DatasetError(_too_few(labels, emotions, validation_fraction, test_fraction))
+        raise _too_few(clips, params)
     return sets
 
 
-def _too_few(labels: np.ndarray, emotions: Sequence[str], validation_fraction: float, test_fraction: float) -> str:
-    counts = {emotions[label]: int((labels == label).sum()) for label in np.unique(labels)}
+def _too_few(clips: pd.DataFrame, params: Params) -> DatasetError:
+    counts = {emotion: int((clips["emotion"] == emotion).sum()) for emotion in in_order(clips["emotion"])}
     fewest = min(counts, key=counts.get)
-    needed = int(np.ceil(2 / min(validation_fraction, test_fraction)))
-    return (
+    needed = int(np.ceil(2 / min(params.VALIDATION_FRACTION, params.TEST_FRACTION)))
+    return DatasetError(
         f"Every emotion needs a clip in each of the three sets, which {needed} clips are sure to give. "
         f"Got {counts[fewest]} of {fewest}. Add clips, or raise TEST_FRACTION and VALIDATION_FRACTION."
-    )
-
-
-def _by_chance(clips: pd.DataFrame, params: Params) -> np.ndarray:
-    return split_clips(
-        to_labels(clips["emotion"]),
-        validation_fraction=params.VALIDATION_FRACTION,
-        test_fraction=params.TEST_FRACTION,
-        seed=params.SEED,
-        emotions=all_labels(clips["emotion"]),
     )
 
 

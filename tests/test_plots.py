@@ -126,7 +126,7 @@ def test_heatmap_annotations_are_the_matrix():
     assert [tick.get_text() for tick in ax.get_yticklabels()] == names
 
 
-def test_confusion_in_shares_of_each_row():
+def test_confusion_normalised_by_row():
     matrix = np.zeros((7, 7), dtype=int)
     matrix[0, :2], matrix[6, 6] = (3, 1), 5
     ax = plots.plot_confusion_matrix(matrix, normalize=True)

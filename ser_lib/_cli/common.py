@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +11,10 @@ import typer
 from ser_lib.audio.settings import Backend
 from ser_lib.core.errors import RunError
 from ser_lib.core.paths import from_here, locate, resolve
-from ser_lib.core.terminal import write_data
 from ser_lib.core.text import printable
 from ser_lib.store import BUNDLE_FILE
 
 if TYPE_CHECKING:
-    import pandas as pd
 
     from ser_lib.model.bundle import Bundle
 
@@ -137,16 +135,3 @@ def check_windows(bundle: "Bundle", window: float | None, hop: float | None) -> 
         window_and_hop(bundle, bundle.info.settings.sampling_rate, window, hop)
     except AudioError as error:
         raise typer.BadParameter(f"{error}.") from None
-
-
-def write(where: str | None, writer: Callable) -> None:
-    """Let `writer` write to a file, or to standard output, if any is wanted."""
-    if where is not None:
-        writer(sys.stdout if where == STDIN else from_here(where))
-
-
-def write_table(table: "pd.DataFrame", to) -> None:
-    """Write a table as CSV to standard output or a file, which appears whole or not at all."""
-    from ser_lib.core.io import without_formulas, write_csv
-
-    write_data(without_formulas(table).to_csv(index=False)) if to is sys.stdout else write_csv(to, table)

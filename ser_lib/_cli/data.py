@@ -35,20 +35,18 @@ def _row(corpus: ModuleType) -> tuple[str, ...]:
         f"{corpus.HOURS:.1f}" if getattr(corpus, "HOURS", None) else "",
         _megabytes(sum(entry.bytes for entry in entries.values())) if entries else "",
         corpus.LICENCE,
-        _way(corpus),
+        _way(corpus, has_list=bool(entries)),
         _there(corpus, entries),
     )
 
 
-def _way(corpus: ModuleType) -> str:
+def _way(corpus: ModuleType, *, has_list: bool) -> str:
     """How one gets a corpus."""
-    from ser_lib.corpora.files.registry import read_registry
-
     if hasattr(corpus, "DOWNLOAD"):
         return "downloads"
     if hasattr(corpus, "make"):
         return "made here"
-    return "registration" if read_registry(corpus) else "your own"
+    return "registration" if has_list else "your own"
 
 
 def _there(corpus: ModuleType, entries: dict) -> str:

@@ -16,12 +16,11 @@ from ser_lib._cli.common import (
     limits,
     load_run,
     which_run,
-    write,
-    write_table,
 )
 from ser_lib._cli.timeline import TIMELINE_HEAD, timeline_line
 from ser_lib.core.errors import AudioError
 from ser_lib.core.paths import from_here
+from ser_lib.core.terminal import write_data
 from ser_lib.core.text import printable
 from ser_lib.model.prediction import UNSURE_BELOW, damage_note
 
@@ -140,10 +139,15 @@ def _until_interrupted(blocks: Iterable["np.ndarray"]) -> Iterator["np.ndarray"]
 
 
 def _conclude(windows: list["Window"], run: str, bundle: "Bundle", csv: str | None) -> None:
+    from ser_lib.core.io import without_formulas, write_csv
     from ser_lib.stream.microphone import to_table
     from ser_lib.stream.timeline import summary_text
 
     table = to_table(windows, bundle)
     if csv != STDIN:
         print(f"\n{summary_text(table)}\n\n{limits(run, bundle)}")
-    write(csv, lambda to: write_table(table.assign(model=printable(run)), to))
+    table = table.assign(model=printable(run))
+    if csv == STDIN:
+        write_data(without_formulas(table).to_csv(index=False))
+    elif csv is not None:
+        write_csv(from_here(csv), table)

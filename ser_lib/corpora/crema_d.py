@@ -33,13 +33,7 @@ _NAME = re.compile("([0-9]{4})_([A-Z]{3})_([A-Z]+)_([A-Z]+)")
 
 
 def read_name(path: PurePath) -> Name:
-    """Read a file's name, such as `1001_DFA_ANG_XX.wav`; take is the level.
-
-    Raises
-    ------
-    ValueError
-        If the name does not follow the corpus's rule; the message is the reason.
-    """
+    """Read a file's name, such as `1001_DFA_ANG_XX.wav`; take is the level."""
     match = _NAME.fullmatch(path.stem.strip().upper())
     if match is None:
         raise ValueError("the name does not read like 1001_DFA_ANG_XX: speaker, sentence, emotion, level")

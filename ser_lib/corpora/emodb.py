@@ -34,13 +34,7 @@ _NAME = re.compile(r"(\d\d)([ab]\d\d)([A-Z])([a-z])")
 
 
 def read_name(path: PurePath) -> Name:
-    """Read a file's name, such as `03a01Fa.wav`; a speaker may have said a sentence in several versions.
-
-    Raises
-    ------
-    ValueError
-        If the name does not follow the corpus's rule; the message is the reason.
-    """
+    """Read a file's name, such as `03a01Fa.wav`; a speaker may have said a sentence in several versions."""
     match = _NAME.fullmatch(path.stem.strip())
     if match is None:
         raise ValueError("the name does not read like 03a01Fa: speaker, text, emotion, version")

@@ -42,8 +42,6 @@ def read_name(path: PurePath) -> Name:
     ------
     NotUsedError
         If it is song, or sound of the films.
-    ValueError
-        If the name does not follow the corpus's rule; the message is the reason.
     """
     match = _NAME.fullmatch(path.stem.strip())
     if match is None:

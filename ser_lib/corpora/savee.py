@@ -38,11 +38,6 @@ def read_name(path: PurePath) -> Name:
     """Read a file's name, such as `DC_a01.wav`, or `a01.wav` with the speaker's folder.
 
     A text is a letter and a number: three sentences are common to all emotions, but each under its own.
-
-    Raises
-    ------
-    ValueError
-        If the name does not follow the corpus's rule; the message is the reason.
     """
     match = _NAME.fullmatch(path.stem.strip())
     if match is None:

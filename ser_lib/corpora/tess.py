@@ -29,13 +29,7 @@ SPEAKERS = {"OAF": "OAF", "YAF": "YAF", "OA": "OAF"}
 
 
 def read_name(path: PurePath, speakers: dict[str, str] = SPEAKERS) -> Name:
-    """Read a file's name, such as `OAF_back_angry.wav`; folders say nothing.
-
-    Raises
-    ------
-    ValueError
-        If the name does not follow the corpus's rule; the message is the reason.
-    """
+    """Read a file's name, such as `OAF_back_angry.wav`; folders say nothing."""
     parts = path.stem.strip().split("_")
     if len(parts) != 3 or not parts[1]:
         raise ValueError("the name does not read SPEAKER_word_emotion")
