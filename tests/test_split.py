@@ -23,7 +23,7 @@ TESS_COUNTS = [400, 400, 399, 399, 400, 400, 400]
 SETTINGS = AudioSettings(
     sampling_rate=24414,
     frame_length=64,
-    hop_length=16,
+    hop_length=64,
     features="mfcc",
     n_mfcc=1,
     n_mels=128,
@@ -32,7 +32,7 @@ SETTINGS = AudioSettings(
     denoise=False,
     normalize_per_speaker=False,
     denoise_reference=False,
-    target_length=16,
+    target_length=64,
 )
 
 

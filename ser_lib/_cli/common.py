@@ -15,7 +15,6 @@ from ser_lib.core.text import printable
 from ser_lib.store import BUNDLE_FILE
 
 if TYPE_CHECKING:
-
     from ser_lib.model.bundle import Bundle
 
 STDIN = "-"
