@@ -192,5 +192,5 @@ def _check_skipped(faults: list[Skipped], n_usable: int, max_skipped: float) -> 
         raise DatasetError(
             f"At most {max_skipped:.1%} of the clips may be unusable (`MAX_SKIPPED`). "
             f"Got {len(faults)} of {len(faults) + n_usable} ({fraction:.1%}): {format_reasons(faults)}; skipped.csv "
-            f"names them all. Mend them, or raise MAX_SKIPPED."
+            f"names them all. Repair them, or raise MAX_SKIPPED."
         )

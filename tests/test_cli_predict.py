@@ -279,7 +279,7 @@ def test_long_recording_is_told_of_windows(voices, predicted, write_wav):
     done = predicted(write_wav(voices / "long.wav", tone, RATE), "--run", "people")
     assert "length: 20 s of sound, and training clips have " in done.out
     assert "; the first 3.0 s are heard" in done.out or "; the first 2.9 s are heard" in done.out
-    assert "A recording longer than a phrase is heard piece by piece with --window." in done.out
+    assert "For recordings longer than a phrase, use --window." in done.out
 
 
 @pytest.mark.parametrize(
@@ -438,7 +438,7 @@ cli.main()
     assert (voices / "t.json.part").read_text().count('"emotion"') == 2
     assert len(done.stdout.splitlines()) == 3
     if number == signal.SIGTERM:
-        assert "What was answered so far is in " in done.stderr
+        assert "The predictions so far are in " in done.stderr
 
 
 def test_bundle_is_shown_in_a_line_without_its_statistics():

@@ -412,7 +412,7 @@ def test_page_of_a_dataset_is_not_read(dataverse, tmp_path):
 def test_packed_answer_is_refused(folder_of_files, tmp_path):
     path = f"/speech/{next(iter(TESS_FILES))}"
     folder_of_files.endless[path] = (200, {"Content-Encoding": "gzip"})
-    with pytest.raises(DatasetError, match=r"wav must be sent as it is, as was asked for. It is packed \('gzip'\)"):
+    with pytest.raises(DatasetError, match=r"wav must be sent uncompressed, as requested. It is compressed \('gzip'\)"):
         fetch.fetch_corpus(tess, tmp_path)
     assert not any(PurePath(path).name in name for name in everything(tmp_path))
 

@@ -367,7 +367,7 @@ def test_list_of_members_is_not_read_if_it_is_long(exported, monkeypatch):
 
 def test_exported_bundle_is_not_exported_again(exported, monkeypatch, capsys):
     status, _, err = call(monkeypatch, capsys, "export", str(exported), "two.zip")
-    assert status == 1 and "is a file; copy it as it is" in err
+    assert status == 1 and "is a file already; copy it" in err
 
 
 def test_what_is_no_zip_is_refused(tmp_path):

@@ -280,7 +280,7 @@ def test_command_hears_the_microphone_until_it_is_quiet(monkeypatch, listened):
     assert done.status == 0
     first, last = done.err.splitlines()
     assert first == "Listening to a toy at 16000 Hz. Ctrl-C ends it."
-    assert last.startswith("warning: samples were lost once, ")
+    assert last.startswith("warning: samples were lost once because ")
     assert toy.opened[0].closed and toy.opened[0].options["device"] == 7
     assert "      4.00      5.00  silence\n\nWindows of speech: " in done.out
 

@@ -107,7 +107,7 @@ def test_calibration_is_told(temperature, before, after, words):
 def test_temperature_at_the_end_of_its_range_is_told(temperature, at_end):
     sets = {"test": {"ece_uncalibrated": 0.2, "ece": 0.1}, "validation": {"n_clips": 7}}
     told = summary.describe_calibration(sets | {"temperature": temperature})
-    assert ("the end of the range that is looked among (0.05 to 20)" in told) == at_end
+    assert ("the end of the range that is searched (0.05 to 20)" in told) == at_end
 
 
 def test_corpora_are_a_table():

@@ -45,7 +45,7 @@ def growing(where: str) -> Iterator[TextIO]:
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None and not isinstance(error, BrokenPipeError):
             error.filename = str(part)  # of a full disk the system names none
-        print(f"What was answered so far is in {printable(str(part))}.", file=sys.stderr)
+        print(f"The predictions so far are in {printable(str(part))}.", file=sys.stderr)
         raise
 
 
@@ -155,11 +155,11 @@ class Lines:
                 print(f"  {_named(answer)}: {'; '.join(answer.prediction.unlike)}")
             noted = [(_named(answer), note) for answer in self._noted for note in answer.prediction.notes]
             if noted:
-                print("\nTo be known of the recordings:")
+                print("\nNotes on the recordings:")
             for name, note in noted:
                 print(f"  {name}: {note}")
         if any(_too_long(answer.prediction) for answer in self._noted):
-            print("A recording longer than a phrase is heard piece by piece with --window.")
+            print("For recordings longer than a phrase, use --window.")
 
 
 def _named(answer: Answer) -> str:

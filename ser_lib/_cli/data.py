@@ -102,7 +102,7 @@ def get(
 
 def _make(corpus: ModuleType, folder: Path) -> None:
     if folder.exists():
-        raise DatasetError(f"{corpus.NAME} is made in a new folder; {shown(folder)} is there already.")
+        raise DatasetError(f"{corpus.NAME} must be made in a new folder; {shown(folder)} exists already.")
     print(f"{corpus.NAME}: {corpus.ABOUT}", flush=True)
     corpus.make(folder)
     print(f"{corpus.NAME} is in {shown(folder)}.")

@@ -51,7 +51,7 @@ def enrol(
     path = save_voice(name, measure_voice(signals, bundle), len(signals), bundle)
     if bundle.info.settings.cmn:
         print(
-            "warning: this model takes each clip's own mean out already. On TESS, enrolling made it worse; "
+            "warning: this model already subtracts each clip's own mean. On TESS, enrolling made it worse; "
             "docs/prediction.md has the figures.",
             file=sys.stderr,
         )

@@ -26,7 +26,7 @@ def export(
     from ser_lib.model.archive import export_bundle
 
     if len(given) > 2 or (len(given) == 1 and not given[0].endswith(".zip")):
-        raise typer.BadParameter(f"a run and a zip file, or a zip file alone, is what it takes. Got {' '.join(given)}.")
+        raise typer.BadParameter(f"give a run and a zip file, or a zip file alone. Got {' '.join(given)}.")
     *run, file = given
     parts = _parts(which_run(run[0] if run else None))
     path = from_here(file)
@@ -41,7 +41,7 @@ def _parts(run: str) -> dict[str, Path]:
 
     folders = [bundle_folder(run, backend) for backend in ("onnx", "keras")]
     if folders[0].is_file():
-        raise RunError(f"A run, or the folder of a bundle, is what can be exported. {run} is a file; copy it as it is.")
+        raise RunError(f"Only a run or the folder of a bundle can be exported. {run} is a file already; copy it.")
     info = read_bundle_info(folders[0])
     parts = {BUNDLE_FILE: folders[0] / BUNDLE_FILE}
     models = [(info.onnx, info.onnx_sha256), (info.keras, info.keras_sha256)]

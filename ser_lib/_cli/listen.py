@@ -112,10 +112,8 @@ def _source(file: Path | None, device: str | None, bundle: "Bundle") -> Iterator
         finally:
             if opened.n_lost:
                 times = "once" if opened.n_lost == 1 else f"{opened.n_lost} times"
-                print(
-                    f"warning: samples were lost {times}, for this machine was too busy; times after that are early.",
-                    file=sys.stderr,
-                )
+                why = "because this machine was too busy. Times after that are early."
+                print(f"warning: samples were lost {times} {why}", file=sys.stderr)
 
 
 def _warn_damaged(seconds: float) -> None:

@@ -40,3 +40,11 @@ class Dataset(NamedTuple):
     """A dataset in a Dataverse archive such as Borealis, file by file, by its DOI."""
 
     doi: str
+
+
+def where_to_get(name: str, source: str) -> str:
+    """How to get the corpus `name`, which `ser data get` fetches from the page `source`, and what to set then."""
+    return (
+        f"ser data get {name} fetches it from {source} into data/{name}; "
+        f"then name that folder with -p DATASET_PATH=data/{name}."
+    )

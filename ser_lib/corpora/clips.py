@@ -158,12 +158,7 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
         if folder.exists() or not hasattr(corpus, "make"):
             raise DatasetError(f"`DATASET_PATH` must be the folder of {name}; {folder} is none. {corpus.WHERE}")
         corpus.make(folder)
-    names = corpus.read_table(folder) if hasattr(corpus, "read_table") else None
-    files, others = sort_files(folder, partial(_is_audio, corpus))
-    if names is not None:
-        listed = {folder / file for file in names} | {folder / own.TABLE}
-        others = [one for one in (*files, *others) if one.path not in listed and not one.is_folder]
-        files = [Seen(path, why_not(path, folder)) for path in (folder / file for file in names)]
+    names, files, others = _list_files(corpus, folder)
     clips: dict[str, Clip] = {}
     first_with: dict[str, str] = {}
     skipped = []
@@ -172,28 +167,39 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
         try:
             parsed = _read_name(corpus, one, file, names, label_map or {})
             emotion = _counterpart(parsed, corpus, label_map or {})
-            clip = Clip(
-                _clip_id(name, parsed), name, parsed.speaker, emotion or "", parsed.text, file, file_hash(one.path)
-            )
+            sha256 = file_hash(one.path)
         except (ValueError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             skipped.append(Skipped(_printable(file), reason, fault=not isinstance(error, NotUsedError)))
             continue
-        if clip.sha256 in first_with:
-            skipped.append(Skipped(file, f"same content as {first_with[clip.sha256]}", fault=False))
-        elif emotion is not None and clip.clip in clips:
-            skipped.append(Skipped(file, f"another recording of the clip in {clips[clip.clip].file}"))
+        clip = _clip_id(name, parsed)
+        if sha256 in first_with:
+            skipped.append(Skipped(file, f"same content as {first_with[sha256]}", fault=False))
+        elif emotion is None:
+            first_with[sha256] = file
+            reason = f"{parsed.emotion} has no counterpart among the seven emotions"
+            skipped.append(Skipped(file, reason, fault=False))
+        elif clip in clips:
+            skipped.append(Skipped(file, f"another recording of the clip in {clips[clip].file}"))
         else:
-            first_with[clip.sha256] = file
-            if emotion is None:
-                reason = f"{parsed.emotion} has no counterpart among the seven emotions"
-                skipped.append(Skipped(file, reason, fault=False))
-            else:
-                clips[clip.clip] = clip
+            first_with[sha256] = file
+            clips[clip] = Clip(clip, name, parsed.speaker, emotion, parsed.text, file, sha256)
     skipped += _left_out(corpus, folder, others, is_listed=names is not None)
     if not clips:
         raise DatasetError(_no_clips(corpus, folder, skipped))
     return sorted(clips.values(), key=lambda clip: clip.clip), skipped
+
+
+def _list_files(corpus: ModuleType, folder: Path) -> tuple[dict[str, Name] | None, list[Seen], list[Seen]]:
+    """What a table says of files (None without one), the files that may be clips, and what lies beside them."""
+    names = corpus.read_table(folder) if hasattr(corpus, "read_table") else None
+    files, others = sort_files(folder, partial(_is_audio, corpus))
+    if names is None:
+        return None, files, others
+    listed = [folder / file for file in names]
+    known = {*listed, folder / own.TABLE}
+    others = [one for one in (*files, *others) if one.path not in known and not one.is_folder]
+    return names, [Seen(path, why_not(path, folder)) for path in listed], others
 
 
 def _is_audio(corpus: ModuleType, one: Seen) -> bool:

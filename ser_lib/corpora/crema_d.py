@@ -6,7 +6,7 @@ Names read `1001_DFA_ANG_XX.wav`: speaker, sentence, emotion, level (LO, MD, HI,
 import re
 from pathlib import PurePath
 
-from ser_lib.corpora.base import FilesOf, Name
+from ser_lib.corpora.base import FilesOf, Name, where_to_get
 
 NAME = "CREMA-D"
 ABOUT = "Crowd-sourced emotional multimodal actors dataset: 91 actors speaking twelve sentences in six emotions."
@@ -20,10 +20,7 @@ N_SPEAKERS = 91
 HOURS = 5.3
 SAMPLING_RATE = 16_000
 DOWNLOAD = FilesOf("https://media.githubusercontent.com/media/CheyneyComputerScience/CREMA-D/master/")
-WHERE = (
-    "ser data get CREMA-D fetches it from https://github.com/CheyneyComputerScience/CREMA-D into data/CREMA-D; "
-    "then name that folder with -p DATASET_PATH=data/CREMA-D."
-)
+WHERE = where_to_get(NAME, "https://github.com/CheyneyComputerScience/CREMA-D")
 EMOTIONS = {
     "anger": "angry", "disgust": "disgust", "fear": "fear", "happy": "happy", "neutral": "neutral", "sad": "sad",
 }  # fmt: skip

@@ -6,7 +6,7 @@ Names read `03a01Fa.wav`: speaker 03, text a01, letter of the emotion's German w
 import re
 from pathlib import PurePath
 
-from ser_lib.corpora.base import Archive, Name
+from ser_lib.corpora.base import Archive, Name, where_to_get
 
 NAME = "EMODB"
 ABOUT = "Berlin database of emotional speech: ten actors speaking ten German sentences in seven emotions."
@@ -20,10 +20,7 @@ N_SPEAKERS = 10
 HOURS = 0.4
 SAMPLING_RATE = 16_000
 DOWNLOAD = Archive("http://emodb.bilderbar.info/download/download.zip")
-WHERE = (
-    "ser data get EMODB fetches it from http://emodb.bilderbar.info into data/EMODB; "
-    "then name that folder with -p DATASET_PATH=data/EMODB."
-)
+WHERE = where_to_get(NAME, "http://emodb.bilderbar.info")
 EMOTIONS = {
     "angry": "angry", "disgust": "disgust", "fear": "fear", "happy": "happy", "sad": "sad", "neutral": "neutral",
     "boredom": None,

@@ -6,7 +6,7 @@ Names read `03-01-06-01-02-01-12.wav`: modality, vocal channel, emotion, intensi
 import re
 from pathlib import PurePath
 
-from ser_lib.corpora.base import Archive, Name, NotUsedError
+from ser_lib.corpora.base import Archive, Name, NotUsedError, where_to_get
 
 NAME = "RAVDESS"
 ABOUT = "Ryerson audio-visual database, speech: 24 actors speaking two sentences in eight emotions, calm among them."
@@ -21,10 +21,7 @@ DOWNLOAD = Archive(
     208_468_073,
     "md5:bc696df654c87fed845eb13823edef8a",
 )
-WHERE = (
-    "ser data get RAVDESS fetches it from https://zenodo.org/records/1188976 into data/RAVDESS; "
-    "then name that folder with -p DATASET_PATH=data/RAVDESS."
-)
+WHERE = where_to_get(NAME, "https://zenodo.org/records/1188976")
 EMOTIONS = {
     "neutral": "neutral", "calm": None, "happy": "happy", "sad": "sad", "angry": "angry", "fearful": "fear",
     "disgust": "disgust", "surprised": "ps",

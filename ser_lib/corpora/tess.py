@@ -6,7 +6,7 @@ Names read `OAF_back_angry.wav`: speaker, word, emotion.
 from pathlib import PurePath
 
 from ser_lib.core.labels import EMOTIONS as SEVEN
-from ser_lib.corpora.base import Dataset, Name
+from ser_lib.corpora.base import Dataset, Name, where_to_get
 
 NAME = "TESS"
 ABOUT = "Toronto emotional speech set: recordings of two actresses speaking 200 words in seven emotions."
@@ -19,10 +19,7 @@ N_SPEAKERS = 2
 HOURS = 1.6
 SAMPLING_RATE = 24_414
 DOWNLOAD = Dataset("10.5683/SP2/E8H2MF")
-WHERE = (
-    "ser data get TESS fetches it from https://doi.org/10.5683/SP2/E8H2MF into data/TESS; "
-    "then name that folder with -p DATASET_PATH=data/TESS."
-)
+WHERE = where_to_get(NAME, "https://doi.org/10.5683/SP2/E8H2MF")
 EMOTIONS = {emotion: emotion for emotion in SEVEN}
 SPEAKERS = {"OAF": "OAF", "YAF": "YAF", "OA": "OAF"}
 """Speaker in a file's name to speaker: `OA_bite_neutral.wav` is a clip of OAF."""

@@ -83,7 +83,7 @@ def describe_calibration(results: Mapping) -> str:
     sure = "too sure" if temperature > 1 else "not sure enough"
     gain = "lowers" if after < before else "does not lower"
     end = next((end for end in RANGE if np.isclose(temperature, end, rtol=0.01)), None)
-    at_end = f", the end of the range that is looked among ({RANGE[0]:g} to {RANGE[1]:g})" if end else ""
+    at_end = f", the end of the range that is searched ({RANGE[0]:g} to {RANGE[1]:g})" if end else ""
     return (
         f"On the validation set ({n_clips} clips) the network is {sure}: temperature {temperature:.2f}{at_end}. "
         f"That {gain} the calibration error on the test set: {before:.3f} before, {after:.3f} after."

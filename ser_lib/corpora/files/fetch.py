@@ -104,7 +104,7 @@ def fetch_corpus(corpus: ModuleType, folder: Path) -> int:
     """
     entries = read_registry(corpus)
     if not entries:
-        raise DatasetError(f"A corpus is fetched by the list of its files. {corpus.NAME} has none.")
+        raise DatasetError(f"A corpus is fetched by its list of files. {corpus.NAME} has none.")
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         found = scan(corpus, folder, entries)
@@ -332,7 +332,7 @@ def _chunks(answer: requests.Response, most: int, position: int = 0) -> Iterator
     """
     packing = answer.headers.get("Content-Encoding", "identity")
     if packing.lower() != "identity":
-        raise DatasetError(f"{answer.url} must be sent as it is, as was asked for. It is packed ({packing!r}).")
+        raise DatasetError(f"{answer.url} must be sent uncompressed, as requested. It is compressed ({packing!r}).")
     too_much = _TooLargeError(f"{answer.url} must give at most {most:,} bytes. It gives more, and was not kept.")
     if position + _announced(answer) > most:
         raise too_much
