@@ -24,7 +24,7 @@ UNFINISHED = ".part"
 
 
 @contextmanager
-def growing(where: str) -> Iterator[TextIO]:
+def open_output(where: str) -> Iterator[TextIO]:
     """Give a file to write to, which has its own name once all is written; or standard output.
 
     Until then it is called NAME.part. That stays where the command is killed, or stopped by an error.
@@ -35,7 +35,7 @@ def growing(where: str) -> Iterator[TextIO]:
     from ser_lib.core.io import write_text
 
     path = from_here(where)
-    part = unfinished(path)
+    part = unfinished_path(path)
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
         with part.open("w", encoding="utf-8", newline="") as file:
@@ -64,7 +64,7 @@ class _StandardOutput(io.TextIOBase):
         sys.stdout.flush()
 
 
-def unfinished(path: str | Path) -> Path:
+def unfinished_path(path: str | Path) -> Path:
     """Name of an output while it is written; beside what a link means."""
     path = from_here(path).resolve()
     return path.with_name(path.name + UNFINISHED)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ser_lib._cli.answers import Csv, Json, Lines, growing, unfinished
+from ser_lib._cli.answers import Csv, Json, Lines, open_output, unfinished_path
 from ser_lib._cli.common import (
     STDIN,
     RunOption,
@@ -91,7 +91,7 @@ def predict(
     with tempfile.TemporaryDirectory() as folder:
         files = _files(paths, Path(folder))
         check_plot(plot, files)
-        parts = [unfinished(output) for output in (csv, as_json) if output not in (None, STDIN)]
+        parts = [unfinished_path(output) for output in (csv, as_json) if output not in (None, STDIN)]
         check_outputs((csv, as_json, plot, *parts), (file for file, _ in files))
         if over_time:
             from ser_lib._cli.timeline import predict_timelines
@@ -107,9 +107,9 @@ def predict(
                 options = {"channel": channel is not None}
                 outputs = []
                 if csv is not None:
-                    outputs.append(Csv(stack.enter_context(growing(csv)), run, emotions, **options))
+                    outputs.append(Csv(stack.enter_context(open_output(csv)), run, emotions, **options))
                 if as_json is not None:
-                    outputs.append(Json(stack.enter_context(growing(as_json)), run))
+                    outputs.append(Json(stack.enter_context(open_output(as_json)), run))
                 if STDIN not in (csv, as_json):
                     several = len(files) > 1 or channel == EACH
                     names = [name for _, name in files]

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ser_lib._cli.answers import growing
+from ser_lib._cli.answers import open_output
 from ser_lib._cli.common import STDIN
 from ser_lib.core.paths import from_here
 from ser_lib.core.text import printable
@@ -47,7 +47,7 @@ def predict_timelines(
                 print(f"error: {shown} cannot be used: {error}.", file=sys.stderr, flush=True)
                 continue
             if csv is not None:
-                to = to or stack.enter_context(growing(csv))
+                to = to or stack.enter_context(open_output(csv))
                 _add_rows(table, printable(name), (one or "") if channel else None, run, to, head=n_answered == 0)
             if csv != STDIN:
                 _print_timeline(printable(name) + _of(one), table, unsure_below)

@@ -119,19 +119,12 @@ def find_corpora(folders: Mapping[str, Path], label_map: LabelMap) -> tuple[list
 
 
 def check_known(clips: "pd.DataFrame", things: Sequence[str], what: str) -> None:
-    """Refuse clips whose speaker or text is unknown, where `what` needs it.
-
-    Parameters
-    ----------
-    clips : pd.DataFrame
-    things : sequence of str
-        `speaker`, `text`: what is needed.
-    what : str
-        Parameter or command that needs it, as the message names it.
+    """Refuse clips of unknown speaker or text (`things`), where the parameter or command `what` needs these.
 
     Raises
     ------
     ParameterError
+        If one of `things` is unknown of a clip.
     """
     for thing in things:
         unknown = clips["clip"][clips[thing] == ""]

@@ -42,32 +42,15 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What a folder holds.
-
-    Attributes
-    ----------
-    corpus : str
-        Name of the corpus.
-    folder : Path
-    n_listed : int
-        Files in the corpus's list; 0 if none is known.
-    n_right : int
-        Files of the list that are there as the list says.
-    n_found : int
-        Audio files in the folder.
-    clips : list of Name
-        What the names say, each clip once.
-    problems : list of Problem
-        In the order of `KINDS` and names.
-    """
+    """What a folder holds."""
 
     corpus: str
     folder: Path
-    n_listed: int
-    n_right: int
-    n_found: int
-    clips: list[Name]
-    problems: list[Problem]
+    n_listed: int  # files in the corpus's list; 0 if none is known
+    n_right: int  # files of the list that are there as the list says
+    n_found: int  # audio files in the folder
+    clips: list[Name]  # what the names say, each clip once
+    problems: list[Problem]  # in the order of `KINDS` and names
 
     @property
     def is_whole(self) -> bool:

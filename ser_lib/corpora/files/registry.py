@@ -26,27 +26,13 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """A file below a folder.
+    """A file below a folder."""
 
-    Attributes
-    ----------
-    file : str
-        Path below the folder.
-    name : str or None
-        Which file of the corpus's list it should be, by its name; None if none.
-    sha256 : str
-        Empty if the file cannot be read.
-    right : bool
-        Whether it is what the list says, to the last bit.
-    reason : str
-        Why it must not be opened; empty if it may.
-    """
-
-    file: str
-    name: str | None
-    sha256: str
-    right: bool
-    reason: str = ""
+    file: str  # its path below the folder
+    name: str | None  # which file of the corpus's list it should be, by its name
+    sha256: str  # empty if it cannot be read
+    right: bool  # whether it is what the list says, to the last bit
+    reason: str = ""  # why it must not be opened
 
 
 def named_corpus(name: str) -> ModuleType:
@@ -100,7 +86,7 @@ def names_of(corpus: ModuleType, entries: dict[str, Entry], files: Collection[st
 
 
 def scan(corpus: ModuleType, folder: Path, entries: dict[str, Entry]) -> list[Found]:
-    """Hash every audio file below `folder` and hold it against the list."""
+    """Hash every audio file below `folder` and compare it with the list."""
     files = audio_below(folder, corpus)
     found = []
     with progress_bar(len(files), "Checking", "files", leave=False) as bar:

@@ -29,18 +29,10 @@ def unpack(
     entries: dict[str, Entry],
     identity: Callable[[PurePath], Hashable],
 ) -> None:
-    """Unpack the files that `targets` names to where below `folder` it puts them.
+    """Unpack the files that `targets` (name in the corpus's list → path below `folder`) names.
 
     Nothing is unpacked from an archive with a member that would leave the folder, or far larger than the corpus.
-
-    Parameters
-    ----------
-    targets : dict
-        Name in the corpus's list → path below `folder`.
-    entries : dict
-        The corpus's list.
-    identity : callable
-        What makes two paths the same clip.
+    `identity` gives what makes two paths the same clip.
 
     Raises
     ------
