@@ -17,6 +17,7 @@ from ser_lib._cli.enrol import enrol
 from ser_lib._cli.export import export
 from ser_lib._cli.listen import listen
 from ser_lib._cli.predict import predict
+from ser_lib._cli.runs import runs_app
 from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import RunError, SerError
 from ser_lib.core.paths import locate, shown
@@ -233,7 +234,7 @@ def report(
 
 @app.command()
 def compare(
-    names: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs; each is held against the first.")],
+    names: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs; each is compared with the first.")],
 ) -> None:
     """Compare runs: parameters, metrics, and who is right about which clip."""
     from ser_lib.records.compare import compare_runs
@@ -252,7 +253,7 @@ def reproduce(
         list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Change a parameter, such as DATASET_PATH.")
     ] = None,
 ) -> None:
-    """Run a record's parameters again and hold the new run against it; exit status 1 if they differ."""
+    """Run a record's parameters again and compare the new run with it; exit status 1 if they differ."""
     from ser_lib.records import run as runs
     from ser_lib.records.compare import hold_against, values_of
     from ser_lib.records.plan import run_name
@@ -267,67 +268,7 @@ def reproduce(
     raise SystemExit(0 if outcome.same else 1)
 
 
-runs_app = typer.Typer(help="List runs, newest first, remove one, or name the default.", invoke_without_command=True)
 app.add_typer(runs_app, name="runs")
-
-
-@runs_app.callback()
-def list_runs(context: typer.Context) -> None:
-    """List runs, newest first."""
-    from ser_lib.records.models import is_default
-    from ser_lib.records.record import figure_text, list_records
-
-    if context.invoked_subcommand is not None:
-        return
-    rows = []
-    for record in list_records():
-        mark = "default" if is_default(record.name) else ""
-        try:
-            figures = [figure_text(record.figure(metric)) for metric in ("accuracy", "uar")]
-            rows.append((record.name, record.state, record.started, *figures, mark))
-        except (SerError, TypeError, ValueError):
-            rows.append((record.name, "damaged", record.started, "", "", mark))
-    print_table([("run", "state", "started (UTC)", "test accuracy", "test UAR", ""), *rows])
-
-
-@runs_app.command(name="default")
-def set_default(
-    run: Annotated[
-        str | None, typer.Argument(help="Run in reports/ whose model predicts from now on.  [default: show which does]")
-    ] = None,
-) -> None:
-    """Make a run's model the one that predicts where none is named, or show which one it is."""
-    from ser_lib.records.models import MODELS_FILE, default_run, set_default
-    from ser_lib.records.record import reports_folder
-
-    if run is None:
-        print(f"{default_run()} is the default, by {shown(reports_folder() / MODELS_FILE)}.")
-        return
-    set_default(run)
-    print(f"{run} is the default now: ser predict FILE")
-
-
-@runs_app.command(name="rm")
-def remove(
-    run: Annotated[str, typer.Argument(help="Name of the run.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Remove a run's record and artifacts, after asking."""
-    from ser_lib.records.models import is_default
-    from ser_lib.records.record import output_elsewhere, remove_run, run_folders
-    from ser_lib.records.site import build_site
-
-    folders = " and ".join(shown(folder) for folder in run_folders(run))
-    elsewhere = output_elsewhere(run)
-    if not yes and not typer.confirm(f"Remove {folders}?"):
-        raise SystemExit(1)
-    remove_run(run)
-    print(f"Removed {folders}." + (f" {shown(elsewhere)} stays." if elsewhere else ""))
-    if is_default(run):
-        print(f"{run} was the default model: ser runs default RUN names another.")
-    build_site()
-
-
 app.command()(predict)
 app.command()(listen)
 app.command()(enrol)

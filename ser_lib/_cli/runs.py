@@ -1,0 +1,68 @@
+"""The commands `ser runs`, `ser runs default` and `ser runs rm`."""
+
+from typing import Annotated
+
+import typer
+
+from ser_lib._cli.tables import print_table
+from ser_lib.core.errors import SerError
+from ser_lib.core.paths import shown
+
+runs_app = typer.Typer(help="List runs, newest first, remove one, or name the default.", invoke_without_command=True)
+
+
+@runs_app.callback()
+def list_runs(context: typer.Context) -> None:
+    """List runs, newest first."""
+    from ser_lib.records.models import is_default
+    from ser_lib.records.record import figure_text, list_records
+
+    if context.invoked_subcommand is not None:
+        return
+    rows = []
+    for record in list_records():
+        mark = "default" if is_default(record.name) else ""
+        try:
+            figures = [figure_text(record.figure(metric)) for metric in ("accuracy", "uar")]
+            rows.append((record.name, record.state, record.started, *figures, mark))
+        except (SerError, TypeError, ValueError):
+            rows.append((record.name, "damaged", record.started, "", "", mark))
+    print_table([("run", "state", "started (UTC)", "test accuracy", "test UAR", ""), *rows])
+
+
+@runs_app.command(name="default")
+def set_default(
+    run: Annotated[
+        str | None, typer.Argument(help="Run in reports/ whose model predicts from now on.  [default: show which does]")
+    ] = None,
+) -> None:
+    """Make a run's model the one that predicts where none is named, or show which one it is."""
+    from ser_lib.records.models import MODELS_FILE, default_run, set_default
+    from ser_lib.records.record import reports_folder
+
+    if run is None:
+        print(f"{default_run()} is the default, by {shown(reports_folder() / MODELS_FILE)}.")
+        return
+    set_default(run)
+    print(f"{run} is the default now: ser predict FILE")
+
+
+@runs_app.command(name="rm")
+def remove(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a run's record and artifacts, after asking."""
+    from ser_lib.records.models import is_default
+    from ser_lib.records.record import output_elsewhere, remove_run, run_folders
+    from ser_lib.records.site import build_site
+
+    folders = " and ".join(shown(folder) for folder in run_folders(run))
+    elsewhere = output_elsewhere(run)
+    if not yes and not typer.confirm(f"Remove {folders}?"):
+        raise SystemExit(1)
+    remove_run(run)
+    print(f"Removed {folders}." + (f" {shown(elsewhere)} stays." if elsewhere else ""))
+    if is_default(run):
+        print(f"{run} was the default model: ser runs default RUN names another.")
+    build_site()
