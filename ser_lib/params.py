@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
@@ -59,11 +59,17 @@ class _Data(BaseModel):
     SEED: int = Field(0, ge=0, lt=2**32, description="seed of every random number")
 
 
-_Audio = create_model(
-    "_Audio",
-    __base__=_Data,
-    **{name.upper(): (field.annotation, field) for name, field in AudioSettings.model_fields.items()},
-)
+if TYPE_CHECKING:
+
+    class _Audio(_Data):
+        def __getattr__(self, name: str) -> Any: ...  # a field of AudioSettings in capitals
+
+else:
+    _Audio = create_model(
+        "_Audio",
+        __base__=_Data,
+        **{name.upper(): (field.annotation, field) for name, field in AudioSettings.model_fields.items()},
+    )
 
 
 class Params(_Audio):

@@ -53,7 +53,7 @@ def _decode(path: str, block: int, send: Callable) -> dict:
     # a playlist must open no other file, nor wait for what a broadcast adds to it: no protocol is allowed, and only
     # what is open already is read
     options = {"protocol_whitelist": "none"}
-    with _Seekable(path) as file, av.open(file, options=options, metadata_errors="ignore") as container:
+    with _Seekable(path) as file, av.open(file, "r", options=options, metadata_errors="ignore") as container:
         if not container.streams.audio:
             return {"error": "the file has no audio track"}
         known = [stream for stream in container.streams.audio if stream.codec_context is not None and stream.rate]
@@ -73,7 +73,7 @@ def _convert(container: av.container.InputContainer, stream: av.AudioStream, blo
     kept, n_kept, n_samples, damaged = [], 0, 0, None
     for frame in itertools.chain(_frames(container, stream), [None]):  # None at the end: what the resampler still has
         try:
-            if isinstance(frame, av.error.FFmpegError):
+            if isinstance(frame, Exception):
                 raise frame
             parts = [part for part in resampler.resample(frame) if part is not None]
         except (av.error.FFmpegError, ValueError):

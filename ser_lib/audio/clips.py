@@ -85,8 +85,8 @@ def measure(path: Path, sha256: str, settings: AudioSettings, cache: Cache) -> M
         if stands_alone(len(trimmed), settings):
             with contextlib.suppress(AudioError):  # told when features are asked for
                 cache.write(analysis_key(sha256, settings, len(trimmed)), analyse_trimmed(trimmed, settings))
-    *lengths, peak, band = measures.tolist()
-    return Measures(*map(int, lengths), peak, band)
+    rate, n_samples, n_trimmed, peak, band = measures.tolist()
+    return Measures(int(rate), int(n_samples), int(n_trimmed), peak, band)
 
 
 def features(

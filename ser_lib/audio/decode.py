@@ -42,18 +42,20 @@ class _Child:
 
     def ask(self, path: Path, block: int) -> Iterator[tuple[dict, bytes]]:
         """Answers for a file up to the one that ends them, each with the bytes that follow it."""
+        questions, answers = self._process.stdin, self._process.stdout
+        assert questions is not None and answers is not None  # both are pipes
         self._busy = True
         try:
-            self._process.stdin.write(json.dumps({"path": str(path), "block": block}).encode() + b"\n")
-            self._process.stdin.flush()
+            questions.write(json.dumps({"path": str(path), "block": block}).encode() + b"\n")
+            questions.flush()
         except BrokenPipeError:
             pass  # it is gone, which reading tells
         while self._busy:
-            line = self._process.stdout.readline()
+            line = answers.readline()
             if not line.endswith(b"\n"):
                 raise AudioError("the decoder crashed on this file")
             answer = json.loads(line)
-            samples = self._process.stdout.read(answer["bytes"])
+            samples = answers.read(answer["bytes"])
             if len(samples) < answer["bytes"]:
                 raise AudioError("the decoder crashed on this file")
             self._busy = not answer.keys() & {"end", "error", "errno"}

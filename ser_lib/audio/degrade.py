@@ -68,8 +68,8 @@ def mp3(signal: np.ndarray, sampling_rate: int, rng: np.random.Generator, *, bit
         for packet in (*stream.encode(frame), *stream.encode(None)):
             container.mux(packet)
     file.seek(0)
-    with av.open(file) as container:
-        return np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)]), rate
+    with av.open(file, "r") as encoded:
+        return np.concatenate([frame.to_ndarray()[0] for frame in encoded.decode(audio=0)]), rate
 
 
 def _resample(signal: np.ndarray, sampling_rate: int, target_rate: int) -> np.ndarray:

@@ -3,13 +3,15 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from joblib import Parallel, delayed
 
 from ser_lib.core.cache import Cache
 from ser_lib.core.progress import progress_bar
 
+Result = TypeVar("Result")
 _BATCH = 16
 """Clips per task of a worker."""
 _SHRINK_EVERY = 2000
@@ -17,8 +19,8 @@ _SHRINK_EVERY = 2000
 
 
 def each(
-    function: Callable, tasks: list[tuple], keys: list[str], cache: Cache, n_jobs: int, what: str
-) -> Iterator[object]:
+    function: Callable[..., Result], tasks: Sequence[tuple], keys: list[str], cache: Cache, n_jobs: int, what: str
+) -> Iterator[Result]:
     """Results of `function(*task)` for every task, in order; an `AudioError` is a result as well.
 
     What the cache has under the task's key is read here, the rest is computed in parallel.

@@ -56,9 +56,16 @@ class AudioSettings(BaseModel):
     )
 
     @property
+    def n_samples(self) -> int:
+        """Samples of a clip: `target_length`, which must have been decided."""
+        if self.target_length is None:
+            raise ValueError("`target_length` must be decided before clips have a length.")
+        return self.target_length
+
+    @property
     def n_frames(self) -> int:
-        """Frames of a clip of `target_length` samples, with librosa's centred framing."""
-        return 1 + self.target_length // self.hop_length
+        """Frames of a clip of `n_samples` samples, with librosa's centred framing."""
+        return 1 + self.n_samples // self.hop_length
 
     def sound_frames(self, n_samples: int) -> int:
         """Frames with sound of a clip of `n_samples` samples, trimmed; those after them are padding."""

@@ -97,7 +97,8 @@ def load_recording(path: str | Path, *, channel: str | None = None) -> Recording
     AudioError
         As `load_audio` does, but for damage; or if there is no such channel.
     """
-    blocks, loudest, n_samples, rate, damages, levels = [], 0.0, 0, 0, [], ChannelLevels()
+    damages: list[float] = []
+    blocks, loudest, n_samples, rate, levels = [], 0.0, 0, 0, ChannelLevels()
     for channels, sampling_rate in despite_damage(read_blocks(path), damages.append):
         rate = sampling_rate
         heard = pick(channels, channel)
@@ -371,7 +372,7 @@ def finish_steps(trimmed: np.ndarray, settings: AudioSettings) -> dict[str, np.n
     AudioError
         If noise reduction leaves NaN.
     """
-    size = settings.target_length
+    size = settings.n_samples
     if not settings.denoise:
         return {"padded": fix_length(trimmed, target_length=size)}
     if settings.denoise_reference:

@@ -79,7 +79,8 @@ def _in_band(pooled: np.ndarray, settings: AudioSettings) -> np.ndarray:
 
 def _alike(summaries: np.ndarray, seconds: np.ndarray) -> Iterator[tuple[int, int]]:
     """Pairs of clips whose summaries and lengths are alike, each pair once, the first clip before the second."""
-    squares, found = np.square(summaries).sum(axis=1), set()
+    squares = np.square(summaries).sum(axis=1)
+    found: set[tuple[int, int]] = set()
     for start in range(0, len(summaries), _BLOCK):
         block = slice(start, start + _BLOCK)
         distances = squares[block, np.newaxis] + squares - 2 * summaries[block] @ summaries.T
@@ -88,9 +89,8 @@ def _alike(summaries: np.ndarray, seconds: np.ndarray) -> Iterator[tuple[int, in
         nearest = np.argpartition(distances, min(_NEIGHBOURS, len(summaries)) - 1, axis=1)[:, :_NEIGHBOURS]
         close = np.take_along_axis(distances, nearest, axis=1) <= summaries.shape[1] * _ALIKE**2
         rows, places = np.nonzero(close)
-        found |= {
-            tuple(sorted((int(row) + start, int(nearest[row, place])))) for row, place in zip(rows, places, strict=True)
-        }
+        pairs = ((int(row) + start, int(nearest[row, place])) for row, place in zip(rows, places, strict=True))
+        found |= {(min(pair), max(pair)) for pair in pairs}
     return iter(sorted(found))
 
 

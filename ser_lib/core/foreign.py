@@ -84,7 +84,7 @@ def parse_yaml(text: str, what: str) -> Any:
         raise ParameterError(f"{what} is not valid YAML at line {line}.") from None
 
 
-def _line_of(error: Exception, loader: yaml.SafeLoader | None, text: str) -> int:
+def _line_of(error: Exception, loader: Any, text: str) -> int:
     if isinstance(error, yaml.reader.ReaderError):  # a control character, whose place alone is known
         return text.count("\n", 0, error.position) + 1
     return (getattr(error, "problem_mark", None) or loader).line + 1
@@ -155,8 +155,8 @@ def read_json(path: Path, validate: Callable[[bytes], _T], *, finite: bool = Fal
     """
     content = read_file(path, LARGEST_JSON)
     value = validate(content)  # refuses what is deep, which json would not
-    numbers = {"parse_float": _finite, "parse_constant": _finite} if finite else {}
-    json.loads(content, object_pairs_hook=_once, **numbers)
+    number = _finite if finite else None
+    json.loads(content, object_pairs_hook=_once, parse_float=number, parse_constant=number)
     return value
 
 

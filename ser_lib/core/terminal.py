@@ -28,7 +28,7 @@ class Terminal(TextIOBase):
         self.name = name
 
     @property
-    def encoding(self) -> str:
+    def encoding(self) -> str:  # type: ignore[override]  # as read-only as io's own, which stubs call an attribute
         """That of the stream below."""
         return self.below.encoding
 
@@ -92,5 +92,7 @@ def below(stream: TextIO) -> TextIO:
 def write_data(text: str) -> None:
     """Write to standard output what another program reads, as it is; on a terminal it is text like any other."""
     stream = sys.stdout
-    is_data = isinstance(stream, Terminal) and not stream.isatty()
-    stream.write_as_it_is(text) if is_data else stream.write(text)
+    if isinstance(stream, Terminal) and not stream.isatty():
+        stream.write_as_it_is(text)
+    else:
+        stream.write(text)

@@ -74,7 +74,7 @@ class Typical(BaseModel):
         found = []
         seconds, (shortest, longest) = measures.n_trimmed / settings.sampling_rate, self.seconds
         if not shortest / _LENGTH_FACTOR <= seconds <= longest * _LENGTH_FACTOR:
-            most = settings.target_length / settings.sampling_rate
+            most = settings.n_samples / settings.sampling_rate
             cut = f"; the first {most:.1f} s are heard" if seconds > most else ""
             found.append(
                 f"length: {seconds:.2g} s of sound, and training clips have {shortest:.1f} to {longest:.1f} s{cut}"

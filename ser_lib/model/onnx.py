@@ -35,7 +35,8 @@ def _settled(exported: onnx.ModelProto) -> onnx.ModelProto:
         values = onnx.numpy_helper.to_array(tensor)
         names[tensor.name] = _hash(str(values.dtype), str(values.shape), values.tobytes())
         weights[names[tensor.name]] = values
-    nodes, depths = {}, {}
+    nodes: dict[str, onnx.NodeProto] = {}
+    depths: dict[str, int] = {}
     for node in graph.node:  # in topological order, as ONNX demands
         inputs = [names[name] if name else "" for name in node.input]
         outputs = _rename_outputs(node, inputs, names, final=graph.output[0].name)

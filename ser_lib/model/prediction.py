@@ -99,7 +99,7 @@ def to_prediction(
     named = {
         shown_as(emotion): float(probability) for emotion, probability in zip(emotions, probabilities, strict=True)
     }
-    emotion = max(named, key=named.get)
+    emotion = max(named, key=named.__getitem__)
     return Prediction(file, emotion, named[emotion], named, named[emotion] < unsure_below, unlike)
 
 

@@ -144,7 +144,7 @@ def _windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tu
                 given = start + window
                 kept[: window - hop] = kept[hop:]
                 start, filled = start + hop, window - hop
-    if start + filled > given:
+    if kept is not None and start + filled > given:
         yield start, kept[:filled]
 
 

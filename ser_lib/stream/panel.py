@@ -59,7 +59,7 @@ def is_interactive() -> bool:
 def is_long(seconds: float, bundle: Bundle) -> bool:
     """Tell whether a recording is so long that it should have a timeline."""
     settings = bundle.info.settings
-    return seconds > _LONG * settings.target_length / settings.sampling_rate
+    return seconds > _LONG * settings.n_samples / settings.sampling_rate
 
 
 def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_BELOW) -> widgets.VBox | None:

@@ -84,7 +84,8 @@ def predict_timeline(
 
     rate = bundle.info.settings.sampling_rate
     window, hop = window_and_hop(bundle, rate, window_seconds, hop_seconds)
-    spans, levels, probabilities, unlike, damages, apart = [], [], [], [], [], ChannelLevels()
+    damages: list[float] = []
+    spans, levels, probabilities, unlike, apart = [], [], [], [], ChannelLevels()
     blocks = _signals(despite_damage(read_blocks(path), damages.append), channel, apart)
     for batch in _batches(_windows(blocks, rate, window, hop, tell), _BATCH):
         spans += [(start / rate, (start + len(signal)) / rate) for start, signal in batch]
@@ -128,7 +129,7 @@ def window_and_hop(
     AudioError
         If a window is longer than what the model hears, or a hop longer than a window.
     """
-    longest = bundle.info.settings.target_length / bundle.info.settings.sampling_rate
+    longest = bundle.info.settings.n_samples / bundle.info.settings.sampling_rate
     window_seconds = longest if window_seconds is None else window_seconds
     hop_seconds = min(window_seconds / 2, usual_hop) if hop_seconds is None else hop_seconds
     if not _SHORTEST_HOP <= hop_seconds <= window_seconds <= longest:
