@@ -5,6 +5,7 @@ after temperature scaling unless a name says otherwise.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,7 +79,9 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
             raise BundleError(f"{name} is not the test set of {SPLIT_FILE}. Run 02_split again.")
     _check_model(bundle, data, params)
     probabilities = {name: bundle.probabilities(sets[name][0]) for name in ("test", "validation")}
-    results = {name: _evaluate_set(sets[name][2], one, bundle.info, params) for name, one in probabilities.items()}
+    results: dict[str, Any] = {
+        name: _evaluate_set(sets[name][2], one, bundle.info, params) for name, one in probabilities.items()
+    }
     predictions = prediction_table(clips, probabilities["test"], bundle.info.emotions)
     results |= {"emotions": bundle.info.emotions, "temperature": bundle.info.temperature}
     results |= _describe(sets["train"][2], clips, params) | {"corpora": _by_corpus(predictions, bundle.info.emotions)}

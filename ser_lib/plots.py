@@ -156,7 +156,7 @@ def plot_confusion_matrix(
     ax = ax or plt.subplots(figsize=(5.4, 4.6), layout="constrained")[1]
     matrix = np.asarray(matrix)
     shown = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)) if matrix.any() else np.arange(len(matrix))
-    names = [shown_as(emotions[label]) for label in shown]
+    names = [shown_as(emotions[label]) for label in shown.tolist()]
     values = matrix[np.ix_(shown, shown)]
     if normalize:
         values = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
@@ -286,4 +286,11 @@ def _plot_fractions(fractions: Mapping[str, float], ax: Axes | None) -> Axes:
 def save_figure(ax: Axes, path: Path) -> None:
     """Write the figure that `ax` belongs to as PNG, whole or not at all."""
     with whole_file(path) as partial:
-        ax.figure.savefig(partial, format="png", dpi=100)
+        figure_of(ax).savefig(partial, format="png", dpi=100)
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The whole figure that `ax` belongs to."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # it would have to be removed from it
+    return figure

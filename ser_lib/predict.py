@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ser_lib.audio.signal import load_recording
 from ser_lib.core.errors import AudioError
@@ -59,7 +59,7 @@ def predict_emotion_from_file(
 
 
 def answer_file(
-    path: Path, bundle: Bundle, *, name: str | None = None, channel: str | None = None, **options: object
+    path: Path, bundle: Bundle, *, name: str | None = None, channel: str | None = None, **options: Any
 ) -> Answer:
     """Predict the emotion of an audio file, or say why that cannot be done; `name`: what to call it.
 

@@ -116,7 +116,7 @@ def require(path: Path, notebook: str) -> Path:
 
 def save_processed(path: Path, data: ProcessedData) -> None:
     """Write `data` as one npz file without pickled objects."""
-    tables = {f"clips.{name}": _plain(column) for name, column in data.clips.items()}
+    tables: dict[str, Any] = {f"clips.{name}": _plain(column) for name, column in data.clips.items()}
     tables |= {f"skipped.{name}": _plain(column) for name, column in data.skipped.items()}
     with whole_file(path) as partial, partial.open("wb") as file:
         np.savez(
@@ -124,7 +124,7 @@ def save_processed(path: Path, data: ProcessedData) -> None:
             X=data.X,
             y=data.y,
             pooled=data.pooled,
-            target_length=data.settings.target_length,
+            target_length=data.settings.n_samples,
             settings=data.settings.model_dump_json(),
             fingerprint=data.fingerprint,
             speakers=_SPEAKERS.dump_json(data.speakers).decode(),

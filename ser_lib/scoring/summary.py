@@ -117,7 +117,7 @@ def class_table(values: Mapping, *, emotions: Sequence[str] = EMOTIONS) -> pd.Da
     for emotion, recall in values["per_class"].items():
         counts = np.array(values["confusion_matrix"][emotions.index(emotion)])
         wrong = np.where(np.arange(len(counts)) == emotions.index(emotion), 0, counts)
-        taken_for = f"{shown_as(emotions[wrong.argmax()])} ({wrong.max()})" if wrong.any() else ""
+        taken_for = f"{shown_as(emotions[int(wrong.argmax())])} ({wrong.max()})" if wrong.any() else ""
         rows.append((shown_as(emotion), counts.sum(), recall, values["precision"][emotion], taken_for))
     table = pd.DataFrame(rows, columns=["emotion", "clips", "recall", "precision", "most often taken for"])
     return table.sort_values("recall", kind="stable").reset_index(drop=True)

@@ -223,11 +223,11 @@ def _explain(path: Path, file: str, audio: _Audio, entry: Entry, corpus: ModuleT
         return Problem("truncated", file, f"has {size:,} of {announced:,} bytes")
     if audio.reason:
         return Problem("unusable", file, audio.reason)
-    try:
+    what: tuple[str, ...] = (path.suffix[1:].upper(),)
+    sampling_rate = None
+    with contextlib.suppress(soundfile.LibsndfileError):  # then PyAV has decoded it
         info = soundfile.info(path)
         what, sampling_rate = (info.format, info.subtype), info.samplerate
-    except soundfile.LibsndfileError:  # PyAV has decoded it
-        what, sampling_rate = (path.suffix[1:].upper(),), None
     expected = getattr(corpus, "SAMPLING_RATE", None)
     if expected and sampling_rate and sampling_rate != expected:
         return Problem("resampled", file, f"has {sampling_rate} Hz, the corpus {expected} Hz")
@@ -245,7 +245,7 @@ def _announced_bytes(path: Path) -> int:
         return 0
     if len(head) < 12:
         return 12
-    size = int.from_bytes(head[4:8], {b"RIFF": "little", b"FORM": "big"}.get(head[:4], "little"))
+    size = int.from_bytes(head[4:8], "big" if head[:4] == b"FORM" else "little")
     return size + 8 if head[:4] in (b"RIFF", b"FORM") and size != _UNKNOWN_SIZE else 0
 
 

@@ -94,7 +94,7 @@ def scan(corpus: ModuleType, folder: Path, entries: dict[str, Entry]) -> list[Fo
             try:
                 digest = "" if reason else file_hash(folder / file)
             except OSError as error:
-                digest, reason = "", error.strerror
+                digest, reason = "", error.strerror or str(error)
             right = name is not None and digest == entries[name].sha256
             found.append(Found(file, name, digest, right, reason))
             bar.update(1)
