@@ -219,4 +219,4 @@ def _is_close(old: Record, new: Record) -> bool:
         for name in ("test", "validation")
         for metric in ("accuracy", "uar")
     ]
-    return all(None not in pair and abs(pair[0] - pair[1]) <= TOLERANCE for pair in pairs)
+    return all(one is not None and other is not None and abs(one - other) <= TOLERANCE for one, other in pairs)

@@ -21,7 +21,7 @@ from ser_lib.records.study import HEADINGS, StudyRecord, markdown_table, read_st
 DOCUMENTS = ("README.md", "docs/results.md", "docs/parameters.md")
 """Documents that `ser report` looks at, if they are there."""
 _PLACE = re.compile(r"(<!-- (table|overview|parameters)((?: [\w+-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
-_Line = Sequence[str]
+_Line = tuple[str, ...]
 
 
 def write_documents() -> list[Path]:
@@ -75,7 +75,7 @@ def _overview(groups: Sequence[Sequence[StudyRecord]]) -> str:
             best, majority = max(simple, key=_uar), next(line for line in simple if line[1] == "majority")
             headings = headings or ["test", *(line[1] for line in networks), "best simple model", "guessing"]
             cells = [_with_corpus(studies[0], row), *map(_with_interval, networks)]
-            rows.append([*cells, f"{best[1]} {_with_interval(best)}", f"{_uar(majority):.3f}"])
+            rows.append((*cells, f"{best[1]} {_with_interval(best)}", f"{_uar(majority):.3f}"))
     return markdown_table([headings, *rows])
 
 

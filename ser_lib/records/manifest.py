@@ -256,7 +256,10 @@ def _hidden_paths(params: Params) -> dict[str, str]:
     """Each path that a record must not show, with what it shows instead."""
     values = [getattr(params, name) for name in PATH_PARAMETERS]
     hidden = {
-        form: hide_value(value) for value in values if value and _is_elsewhere(value) for form in _forms(Path(value))
+        form: hide_value(value) or ""
+        for value in values
+        if value and _is_elsewhere(value)
+        for form in _forms(Path(value))
     }
     for folder, word in (
         (project_root(), "."),

@@ -107,8 +107,9 @@ def _read() -> _Models | None:
     except OSError as error:
         raise RunError(f"{shown(path)} cannot be read: {error.strerror}.") from None
     except ValueError as error:
-        known = isinstance(error, ValidationError)
-        place = (".".join(map(str, error.errors()[0]["loc"])) or "no JSON") if known else error
+        place = str(error)
+        if isinstance(error, ValidationError):
+            place = ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
         raise RunError(
             f"{shown(path)} is damaged ({place}). Restore it, or remove it and name a default: {_SET}"
         ) from None

@@ -46,7 +46,7 @@ class LoggedKernelManager(AsyncKernelManager):
     log_file = Unicode().tag(config=True)
     variables = Dict().tag(config=True)
 
-    async def start_kernel(self, **options: Any) -> None:
+    async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # jupyter_client's may be awaited
         """Start a kernel with `variables` in its environment; what its cells do not show goes to `log_file`."""
         environment = {name: value for name, value in options.pop("env", os.environ).items() if name != _SESSION}
         environment |= self.variables
@@ -103,7 +103,11 @@ def _kernel_options(params: Params, folder: Path, log_file: Path, told: Path) ->
     variables = {FILE_VARIABLE: told, RUN_VARIABLE: file, "TMPDIR": temporary, "JOBLIB_TEMP_FOLDER": temporary}
     # IPC sockets can be listened to by no other user, and in a folder of their own by no other run: by default they
     # are kernel-ipc-1 and on in the working directory. papermill's 60 and 4 seconds are too few for a busy machine
-    settings = {"transport": "ipc", "ip": str(folder / "kernel"), "connection_file": str(folder / "kernel.json")}
+    settings: dict[str, Any] = {
+        "transport": "ipc",
+        "ip": str(folder / "kernel"),
+        "connection_file": str(folder / "kernel.json"),
+    }
     settings |= {"log_file": str(log_file), "variables": {name: str(path) for name, path in variables.items()}}
     return {
         "kernel_manager_class": LoggedKernelManager,

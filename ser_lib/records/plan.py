@@ -338,7 +338,7 @@ def _state(run: runs.Run) -> str:
     wanted = run.params.model_dump()
     if not here:
         wanted |= {name: hide_value(wanted[name]) for name in PATH_PARAMETERS}
-    there = Params().model_dump() | here if here else record.params
+    there = Params().model_dump() | here if here or record is None else record.params
     different = [name for name in wanted if there[name] != wanted[name]]
     remedy = f"Choose another --name, or remove it: ser runs rm {run.name}"
     if different:

@@ -210,7 +210,7 @@ class Record:
         """`OUTPUT_DIR` of the run, if it was made here."""
         return resolve(private_values(self.name).get("OUTPUT_DIR", self.params["OUTPUT_DIR"]))
 
-    def _json(self, name: str, shape: TypeAdapter) -> dict:
+    def _json(self, name: str, shape: TypeAdapter) -> Any:
         path = self.plain / name
         try:
             return read_json(path, shape.validate_json)

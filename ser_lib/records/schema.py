@@ -3,7 +3,7 @@
 Metrics that were not stored yet when a record was made may be missing; what is there must be right.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, TypeAdapter, model_validator
 
@@ -16,6 +16,8 @@ def _check_emotions(emotions: list[str]) -> list[str]:
     return emotions
 
 
+_ABSENT: Any = None
+"""Default of a key that may be missing; where it is there, it must hold what it promises, and null is refused."""
 _Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 _Count = Annotated[int, Field(ge=0, strict=True)]
 
@@ -82,16 +84,16 @@ class _Metrics(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    validation: _SetMetrics = None
-    test: _SetMetrics = None
-    temperature: float = Field(None, gt=0)
+    validation: _SetMetrics = _ABSENT
+    test: _SetMetrics = _ABSENT
+    temperature: float = Field(_ABSENT, gt=0)
     speakers: _Count | None = None
     texts: _Count | None = None
-    emotions: Annotated[list[str], Field(min_length=2), AfterValidator(_check_emotions)] = None
+    emotions: Annotated[list[str], Field(min_length=2), AfterValidator(_check_emotions)] = _ABSENT
     corpora: dict[str, _CorpusMetrics] = Field(default_factory=dict)
-    known: dict[Literal["speakers", "texts"], _Count | None] = None
-    unknown: dict[Literal["speakers", "texts"], _Count] = None
-    bootstrap: _Bootstrap = None
+    known: dict[Literal["speakers", "texts"], _Count | None] = _ABSENT
+    unknown: dict[Literal["speakers", "texts"], _Count] = _ABSENT
+    bootstrap: _Bootstrap = _ABSENT
     baselines: dict[str, _BaselineMetrics] = Field(default_factory=dict)
     robustness: dict[str, _Condition] = Field(default_factory=dict)
 
@@ -107,8 +109,8 @@ class _Metrics(BaseModel):
 class _Shared(BaseModel):
     clips: _Count
     share: _Share
-    unknown: _Count = None
-    unknown_in_training: _Count = None
+    unknown: _Count = _ABSENT
+    unknown_in_training: _Count = _ABSENT
 
 
 class _Leakage(BaseModel):

@@ -101,7 +101,9 @@ def build_site(*, every: bool = False) -> Site:
     every : bool
         Write each page, also one that nothing has happened to.
     """
-    templating, left_out, written = templates(escape=True), [], set()
+    templating = templates(escape=True)
+    left_out: list[str] = []
+    written: set[str] = set()
     with noted_pages(every=every) as pages:
         desk = _Desk(templating, pages, written)
         records = [one for one in list_records() if _is_right(one.name, left_out, _write_run_page, one, desk)]
@@ -233,8 +235,8 @@ def _picture(ax: Axes) -> Markup:
     """Inline SVG of the figure that `ax` belongs to."""
     buffer = io.StringIO()
     with plt.rc_context({"svg.hashsalt": "ser_lib"}):
-        ax.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    plt.close(ax.figure)
+        plots.figure_of(ax).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(plots.figure_of(ax))
     text = buffer.getvalue()
     return Markup(text[text.index("<svg") :])
 
@@ -255,7 +257,8 @@ class Pages:
     """Notes on pages: what they were made from, and their files as they were written."""
 
     def __init__(self, noted: dict[str, tuple[str, str]]) -> None:
-        self._before, self.noted = noted, {}
+        self._before = noted
+        self.noted: dict[str, tuple[str, str]] = {}
 
     def is_fresh(self, page: Path, made_from: str) -> bool:
         """Tell whether a page is the one that was written, from the same as now; then it stays noted."""

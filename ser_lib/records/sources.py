@@ -111,9 +111,11 @@ def _parse(source: str, *, without_parameters: bool) -> str:
 
 def _is_parameter(node: ast.stmt) -> bool:
     """Tell whether a statement gives a parameter a plain value."""
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return False
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     try:
-        ast.literal_eval(node.value if targets else "")
+        ast.literal_eval(node.value)
     except (ValueError, TypeError, SyntaxError):
         return False
-    return bool(targets) and all(isinstance(one, ast.Name) and one.id in Params.model_fields for one in targets)
+    return all(isinstance(one, ast.Name) and one.id in Params.model_fields for one in targets)

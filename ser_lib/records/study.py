@@ -137,7 +137,7 @@ def _row_lines(row: str, records: Sequence[Record]) -> list[tuple[str, ...]]:
     for record in records:
         for model, figures in _models(record).items():
             by_model.setdefault(model, []).append(figures)
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for model, found in (by_model or {"": []}).items():
         count = str(len(found)) if len(found) == len(records) else f"{len(found)} of {len(records)}"
         uar, accuracy, macro_f1 = (mean_and_deviation(_all(found, name)) for name in ("uar", "accuracy", "macro_f1"))
