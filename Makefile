@@ -45,8 +45,8 @@ test-lowest: setup  ## run the tests with the lowest versions that pyproject.tom
 fuzz: setup  ## try a hundred times as many damaged files and bundles, others each time (an hour)
 	@SER_FUZZ=100 $(BIN)/pytest -n 2 --dist load tests/test_fuzz.py
 
-check: setup  ## check style, docstrings, formatting, and which part imports which
-	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/lint-imports --no-logo --no-cache
+check: setup  ## check style, docstrings, formatting, types, and which part imports which
+	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports --no-logo --no-cache
 
 format: setup  ## mend what `check` can mend by itself
 	@$(BIN)/ruff check --fix && $(BIN)/ruff format
@@ -69,4 +69,4 @@ lock: setup  ## renew requirements.lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --extra dev --no-header pyproject.toml --output-file requirements.lock
 
 clean:  ## remove .venv and all results; corpora in data/ and records in reports/ stay
-	rm -rf .venv artifacts build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv artifacts build *.egg-info .mypy_cache .pytest_cache .ruff_cache

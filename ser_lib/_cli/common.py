@@ -60,8 +60,8 @@ def bundle_folder(run: str, backend: Backend) -> Path:
             return folder
     if any(folder.is_dir() for folder in folders):
         raise RunError(f"The run must be one that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")
-    known = sorted(file.parent.name for file in reports_folder().glob(f"*/{BUNDLE_FILE}"))
-    known = ", ".join(known) or "none yet; `make all` makes one"
+    names = sorted(file.parent.name for file in reports_folder().glob(f"*/{BUNDLE_FILE}"))
+    known = ", ".join(names) or "none yet; `make all` makes one"
     raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
 
 

@@ -19,7 +19,9 @@ def list_corpora() -> None:
     """List the corpora, and which are there already."""
     from ser_lib.corpora import CORPORA
 
-    rows = [("corpus", "language", "speakers", "hours", "size", "licence", "how to get it", "there already")]
+    rows: list[tuple[str, ...]] = [
+        ("corpus", "language", "speakers", "hours", "size", "licence", "how to get it", "there already")
+    ]
     rows += [_row(corpus) for corpus in CORPORA.values()]
     print_table(rows)
 
