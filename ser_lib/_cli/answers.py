@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
-from typing import TextIO
 
 from ser_lib._cli.common import STDIN
 from ser_lib._cli.tables import column_widths, format_row
@@ -24,7 +23,7 @@ UNFINISHED = ".part"
 
 
 @contextmanager
-def open_output(where: str) -> Iterator[TextIO]:
+def open_output(where: str) -> Iterator[io.TextIOBase]:
     """Give a file to write to, which has its own name once all is written; or standard output.
 
     Until then it is called NAME.part. That stays where the command is killed, or stopped by an error.
@@ -53,7 +52,7 @@ class _StandardOutput(io.TextIOBase):
     """Standard output, for data that another program reads."""
 
     @property
-    def encoding(self) -> str:
+    def encoding(self) -> str:  # type: ignore[override]  # as read-only as io's own, which stubs call an attribute
         return sys.stdout.encoding
 
     def write(self, text: str) -> int:
@@ -73,7 +72,7 @@ def unfinished_path(path: str | Path) -> Path:
 class Csv:
     """A row for each answer."""
 
-    def __init__(self, file: TextIO, run: str, emotions: list[str], *, channel: bool) -> None:
+    def __init__(self, file: io.TextIOBase, run: str, emotions: list[str], *, channel: bool) -> None:
         self._file, self._run = file, printable(run)
         columns = [*answer_columns(emotions, channel=channel), "model"]
         self._rows = csv.DictWriter(file, columns, lineterminator="\n")
@@ -93,7 +92,7 @@ class Csv:
 class Json:
     """A list of the answers."""
 
-    def __init__(self, file: TextIO, run: str) -> None:
+    def __init__(self, file: io.TextIOBase, run: str) -> None:
         self._file, self._run, self._any = file, printable(run), False
         self._plain = (file.encoding or "").lower().replace("-", "") != "utf8"
 
@@ -123,14 +122,14 @@ class Lines:
         columns += [[title, "100.0%"] for title in ("confidence", *emotions)]
         self._head = [column[0] for column in columns]
         self._widths = column_widths(zip_longest(*columns, fillvalue=""))
-        self._noted: list[Answer] = []
+        self._noted: list[tuple[Answer, Prediction]] = []
 
     def add(self, answer: Answer) -> None:
         """Print an answer; failures are printed as errors elsewhere."""
         one = answer.prediction
         if one is None:
             return
-        self._noted += [answer] if one.unlike or one.notes else []
+        self._noted += [(answer, one)] if one.unlike or one.notes else []
         if not self._several:
             print(one, flush=True)
             return
@@ -148,17 +147,17 @@ class Lines:
     def end(self) -> None:
         """Of several files, name those with a warning or a note; a single answer includes its own."""
         if self._several:
-            unlike = [answer for answer in self._noted if answer.prediction.unlike]
+            unlike = [(answer, one) for answer, one in self._noted if one.unlike]
             if unlike:
                 print("\nUnlike what the model has learnt from, so their answers mean little:")
-            for answer in unlike:
-                print(f"  {_named(answer)}: {'; '.join(answer.prediction.unlike)}")
-            noted = [(_named(answer), note) for answer in self._noted for note in answer.prediction.notes]
+            for answer, one in unlike:
+                print(f"  {_named(answer)}: {'; '.join(one.unlike)}")
+            noted = [(_named(answer), note) for answer, one in self._noted for note in one.notes]
             if noted:
                 print("\nNotes on the recordings:")
             for name, note in noted:
                 print(f"  {name}: {note}")
-        if any(_too_long(answer.prediction) for answer in self._noted):
+        if any(_too_long(one) for _, one in self._noted):
             print("For recordings longer than a phrase, use --window.")
 
 

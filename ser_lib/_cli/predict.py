@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -98,14 +98,14 @@ def predict(
 
             check_windows(bundle, window, hop)
             lengths = {"window_seconds": window, "hop_seconds": hop}
-            outputs = {"csv": csv, "plot": plot, "run": printable(run), "channel": channel is not None}
-            counts = predict_timelines(_channels(files, channel), bundle, lengths, unsure_below, **outputs)
+            targets: dict[str, Any] = {"csv": csv, "plot": plot, "run": printable(run), "channel": channel is not None}
+            counts = predict_timelines(_channels(files, channel), bundle, lengths, unsure_below, **targets)
         else:
             answers = _answers(files, bundle, plot, channel, speaker=speaker, unsure_below=unsure_below)
             with ExitStack() as stack:
                 emotions = [shown_as(emotion) for emotion in bundle.info.emotions]
                 options = {"channel": channel is not None}
-                outputs = []
+                outputs: list[Csv | Json | Lines] = []
                 if csv is not None:
                     outputs.append(Csv(stack.enter_context(open_output(csv)), run, emotions, **options))
                 if as_json is not None:
@@ -198,11 +198,11 @@ def _channel_names(file: Path) -> list[str | None]:
         channels, _ = next(read_blocks(file))
     except (StopIteration, AudioError, OSError):  # reported when it is predicted
         return [None]
-    return channel_names(channels.shape[1]) if channels.shape[1] > 1 else [None]
+    return [*channel_names(channels.shape[1])] if channels.shape[1] > 1 else [None]
 
 
 def _answers(
-    files: list[tuple[Path, str]], bundle: "Bundle", plot: Path | None, channel: str | None, **options: object
+    files: list[tuple[Path, str]], bundle: "Bundle", plot: Path | None, channel: str | None, **options: Any
 ) -> Iterator["Answer"]:
     """Answer for each file in turn, with a progress bar if there are many and no terminal shows a table."""
     from ser_lib.core.progress import progress_bar

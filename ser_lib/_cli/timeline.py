@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
+from io import TextIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any
 
 from ser_lib._cli.answers import open_output
 from ser_lib._cli.common import STDIN
@@ -22,7 +23,7 @@ TIMELINE_HEAD = " start (s)   end (s)  emotion     confidence"
 def predict_timelines(
     files: Iterable[tuple[Path, str, str | None]],
     bundle: "Bundle",
-    lengths: dict[str, float | None],
+    lengths: dict[str, Any],
     unsure_below: float,
     *,
     csv: str | None,
@@ -59,7 +60,9 @@ def _of(channel: str | None) -> str:
     return f" ({channel})" if channel else ""
 
 
-def _add_rows(timeline: "pd.DataFrame", file: str, channel: str | None, run: str, to: TextIO, *, head: bool) -> None:
+def _add_rows(
+    timeline: "pd.DataFrame", file: str, channel: str | None, run: str, to: TextIOBase, *, head: bool
+) -> None:
     """Write a timeline's rows, each with its file, its channel if any was asked for, and what is known of the file."""
     from ser_lib.core.io import without_formulas
 
