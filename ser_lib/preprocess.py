@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,24 +103,30 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
     tasks = [(path, clip.sha256, settings, cache) for path, clip in zip(paths, clips, strict=True)]
     keys = [work.measures_key(clip.sha256, settings) for clip in clips]
     measured = list(each(work.measure, tasks, keys, cache, params.N_JOBS, "Processing"))
-    usable = [number for number, measures in enumerate(measured) if not _failed(measures)]
-    longest = max((measured[number].n_trimmed for number in usable), default=1)
+    usable = {number: measures for number, measures in enumerate(measured) if not isinstance(measures, AudioError)}
+    longest = max((measures.n_trimmed for measures in usable.values()), default=1)
     settings = settings.model_copy(update={"target_length": settings.target_length or longest})
 
-    tasks = [(paths[number], clips[number].sha256, settings, cache, measured[number].n_trimmed) for number in usable]
-    keys = [work.analysis_key(sha256, settings, n_samples) for _, sha256, _, _, n_samples in tasks]
+    trimmed = [
+        (paths[number], clips[number].sha256, settings, cache, measures.n_trimmed)
+        for number, measures in usable.items()
+    ]
+    keys = [work.analysis_key(sha256, settings, n_samples) for _, sha256, _, _, n_samples in trimmed]
     X = np.empty((len(usable), settings.n_frames, len(settings.feature_names)), dtype=np.float32)
-    rows, pooled = [], []
-    results = each(work.features, tasks, keys, cache, params.N_JOBS, "Collecting")
-    for number, result in zip(usable, results, strict=True):
-        if _failed(result):
+    rows: list[dict[str, Any]] = []
+    pooled: list[np.ndarray] = []
+    results = each(work.features, trimmed, keys, cache, params.N_JOBS, "Collecting")
+    for (number, measures), result in zip(usable.items(), results, strict=True):
+        if isinstance(result, AudioError):
             measured[number] = result
         else:
             X[len(rows)], vector = result
             pooled.append(vector)
-            rows.append(asdict(clips[number]) | _measures(measured[number], settings.sampling_rate))
+            rows.append(asdict(clips[number]) | _measures(measures, settings.sampling_rate))
     cache.shrink()
-    unusable = [Skipped(clip.file, str(one)) for clip, one in zip(clips, measured, strict=True) if _failed(one)]
+    unusable = [
+        Skipped(clip.file, str(one)) for clip, one in zip(clips, measured, strict=True) if isinstance(one, AudioError)
+    ]
     table = pd.DataFrame(rows, columns=None if rows else ["clip", "emotion"])
     if len(rows) > 1:
         table = _with_recordings(table, np.array(pooled), params.dataset_path, settings, cache)
@@ -164,10 +171,6 @@ def _normalize_speakers(data: ProcessedData) -> ProcessedData:
         data.X[rows] = normalize(data.X[rows], statistics)
         data.pooled[rows] = normalize(data.pooled[rows], known_pooled[speaker])
     return replace(data, speakers=known)
-
-
-def _failed(result: object) -> bool:
-    return isinstance(result, AudioError)
 
 
 def _measures(measures: Measures, common_rate: int) -> dict[str, float]:

@@ -38,7 +38,7 @@ from ser_lib.scoring.leakage import leakage, recordings, shared
 from ser_lib.store import LEAKAGE_FILE, SETS, SPLIT_FILE, UNUSED, ProcessedData, keep_params, one_hot, to_labels
 
 _TEST, _BOTH = ("test",), ("validation", "test")
-PROMISES = {
+PROMISES: dict[str, dict[str, tuple[str, ...]]] = {
     "random": {},
     "text": {"text": _BOTH, "audio": _BOTH},
     "speaker": {"speaker": _TEST, "audio": _BOTH},
@@ -149,7 +149,7 @@ def _by_chance(clips: pd.DataFrame, params: Params) -> np.ndarray:
 
 def _too_few(clips: pd.DataFrame, params: Params) -> DatasetError:
     counts = {emotion: int((clips["emotion"] == emotion).sum()) for emotion in in_order(clips["emotion"])}
-    fewest = min(counts, key=counts.get)
+    fewest = min(counts, key=counts.__getitem__)
     needed = int(np.ceil(2 / min(params.VALIDATION_FRACTION, params.TEST_FRACTION)))
     return DatasetError(
         f"Every emotion needs a clip in each of the three sets, which {needed} clips are sure to give. "
@@ -351,8 +351,8 @@ def _check_promise(table: pd.DataFrame, params: Params) -> None:
                 f"The test set of `SPLIT_FILE` must be of `{parameter}` ({', '.join(names)}). "
                 f"Got {', '.join(tested)}. Correct {parameter}, or leave it out."
             )
-    for thing, names in PROMISES[params.SPLIT].items():
-        for name in names:
+    for thing, promised in PROMISES[params.SPLIT].items():
+        for name in promised:
             others = SETS[: SETS.index(name)]
             overlap = table.loc[shared(table, thing, name, others), "clip"]
             if len(overlap):

@@ -130,7 +130,7 @@ def one_decibel(speakers: Mapping[str, Statistics]) -> float:
     return 1 / float(np.mean([one.deviation for one in speakers.values()])) if speakers else 1.0
 
 
-def make_callbacks(best: str, params: Params) -> list[keras.callbacks.Callback]:
+def make_callbacks(best: str | Path, params: Params) -> list[keras.callbacks.Callback]:
     """Callbacks that decide which epoch is saved, how the rate changes and when training stops, by `SCHEDULE`.
 
     `plateau`: checkpoint and learning rate by validation accuracy, early stopping by validation loss. `one_cycle`:
@@ -226,7 +226,7 @@ class _EpochBar(keras.callbacks.Callback):
         self._bar.total = self._bar.n  # early stopping leaves nothing to do
         self._bar.close()
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         """Show the epoch's validation accuracy."""
         self._bar.set_postfix_str(f"validation accuracy {logs['val_accuracy']:.3f}", refresh=False)
         self._bar.update()

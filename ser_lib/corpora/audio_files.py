@@ -59,7 +59,8 @@ def walk(folder: Path, *, leave: bool = False) -> Iterator[Seen]:
         Whether links may lead out of `folder`, which may itself be one.
     """
     root = None if leave else folder
-    real, linked, searched = [folder], [], set()
+    real, linked = [folder], list[Path]()
+    searched: set[tuple[int, int]] = set()
     while real or linked:
         here = (real or linked).pop()  # links come last, so that what they lead to keeps its own path
         try:
@@ -73,7 +74,7 @@ def walk(folder: Path, *, leave: bool = False) -> Iterator[Seen]:
                     here / entry.name: _folder_or_link(entry) for entry in entries if not entry.name.startswith(".")
                 }
         except OSError as error:
-            yield Seen(here, error.strerror, is_folder=True)
+            yield Seen(here, error.strerror or str(error), is_folder=True)
             continue
         for path, (is_folder, is_link) in kinds.items():
             if not is_folder:
@@ -111,7 +112,8 @@ def leads_out(path: Path, root: Path | None) -> bool:
 def sort_files(folder: Path, is_audio: Callable[[Seen], bool], *, leave: bool = False) -> tuple[list[Seen], list[Seen]]:
     """Audio files (and folders that cannot be searched) and other files below `folder`, each in the order of names."""
     found = sorted(walk(folder, leave=leave), key=lambda one: (one.path.name, len(one.path.parts), one.path))
-    audio, others = [], []
+    audio: list[Seen] = []
+    others: list[Seen] = []
     for one in found:
         (audio if one.is_folder or is_audio(one) else others).append(one)
     return audio, others
@@ -198,8 +200,8 @@ def _kind(path: PurePath) -> str:
     if path.suffix.lower() in ("", ".bin"):
         return ""
     guessed, compressed = _types().guess_type(f"x{path.suffix.lower()}")
-    if guessed is None and compressed is None:
-        return ""
+    if guessed is None:
+        return "other" if compressed else ""
     kind = "other" if compressed else guessed.partition("/")[0]
     return kind if kind in ("audio", "video") else "other"
 

@@ -63,7 +63,7 @@ def check_label_map(names: Sequence[str], label_map: LabelMap) -> None:
         If there is no such corpus or emotion.
     """
     modules = [get_corpus(name) for name in names]
-    for emotion in label_map.values():
+    for emotion in filter(None, label_map.values()):
         if emotion not in EMOTIONS and own.EMOTIONS.get(emotion):
             raise ParameterError(
                 f"`LABEL_MAP` must call each of the seven emotions by its own name, here {own.EMOTIONS[emotion]}. "

@@ -88,8 +88,8 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
     if not {BUNDLE_FILE, CHECKSUMS_FILE} <= set(names):
         raise _damaged(path, f"it must hold {BUNDLE_FILE} and {CHECKSUMS_FILE}")
     contents = {member.filename: _read(archive, member) for member in members}
-    lines = (line.partition("  ") for line in contents.pop(CHECKSUMS_FILE).decode().splitlines())
-    sums = {name: sha256 for sha256, _, name in lines}
+    lines = contents.pop(CHECKSUMS_FILE).decode().splitlines()
+    sums = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != sums.get(name):
             raise _damaged(path, f"{name} is not what {CHECKSUMS_FILE} says")

@@ -72,7 +72,7 @@ def _tasks(
     targets: dict[str, str],
     entries: dict[str, Entry],
     identity: Callable[[PurePath], Hashable],
-) -> list[tuple]:
+) -> list[tuple[str, zipfile.ZipInfo | None, str, Entry]]:
     """Name, member (None if the archive has none), target and entry of each file that is wanted."""
 
     def kind(path: PurePosixPath) -> tuple:
