@@ -54,7 +54,7 @@ class _Data(BaseModel):
         {}, description="a corpus's emotion to one of the seven, as {calm: neutral}, or a new one; null leaves it out"
     )
     OUTPUT_DIR: str = Field("artifacts/interactive", min_length=1, description="folder that all results go to")
-    MAX_SKIPPED: Number = Field(0.01, ge=0, le=1, description="stop if more than this share of clips is unusable")
+    MAX_SKIPPED: Number = Field(0.01, ge=0, le=1, description="stop if more than this fraction of clips is unusable")
     N_JOBS: int = Field(-1, ge=-1, le=1024, description="parallel processes; -1: one per core")
     SEED: int = Field(0, ge=0, lt=2**32, description="seed of every random number")
 
@@ -88,13 +88,13 @@ class Params(_Audio):
         None, min_length=1, description="CSV of clip and set to use instead; null: split by SPLIT"
     )
     TEST_FRACTION: Number = Field(
-        0.15, gt=0, lt=1, description="share in the test set of the clips, or of the texts that SPLIT keeps apart"
+        0.15, gt=0, lt=1, description="fraction in the test set, of the clips or of the texts that SPLIT keeps apart"
     )
     VALIDATION_FRACTION: Number = Field(
         0.15,
         gt=0,
         lt=1,
-        description="share in the validation set; with SPLIT by speaker, of what is left",
+        description="fraction in the validation set; with SPLIT by speaker, of what is left",
     )
 
     STANDARDIZE: bool = Field(True, description="standardise features with the training set's mean and deviation")
@@ -104,13 +104,13 @@ class Params(_Audio):
     )
     LSTM_UNITS: int = Field(64, ge=1, le=4096, description="units in each direction of each LSTM layer")
     DENSE_UNITS: int = Field(64, ge=1, le=65536, description="units of the dense layer")
-    DROPOUT_RATE: Number = Field(0.3, ge=0, lt=1, description="share of units dropped while training")
+    DROPOUT_RATE: Number = Field(0.3, ge=0, lt=1, description="fraction of units dropped while training")
     LEARNING_RATE: Number = Field(0.001, gt=0, le=1, description="learning rate that Adam starts with")
     SCHEDULE: Literal["plateau", "one_cycle"] = Field(
         "plateau", description="plateau: best epoch kept; one_cycle: rate up to LEARNING_RATE and to 0, last epoch kept"
     )
     WEIGHT_DECAY: Number = Field(0.0, ge=0, le=1, description="decay of the weights at each step (AdamW); 0: Adam")
-    LABEL_SMOOTHING: Number = Field(0.0, ge=0, lt=1, description="share of a label that is spread over all emotions")
+    LABEL_SMOOTHING: Number = Field(0.0, ge=0, lt=1, description="fraction of a label that is spread over all emotions")
     AUGMENT: list[str] = Field(
         [], description="variations of logmel in training: mask, warp, shift, stretch, position, tilt, gain"
     )
