@@ -26,7 +26,7 @@ from sklearn.svm import SVC
 
 from ser_lib.audio.features import analyse_trimmed, to_features
 from ser_lib.audio.settings import AudioSettings
-from ser_lib.audio.signal import load_trimmed, resample
+from ser_lib.audio.signal import load_audio, resample, trim_steps
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.model.network import build_model, keras, predict_probabilities, set_seed
 from ser_lib.params import AUGMENTATIONS, make_params
@@ -73,7 +73,7 @@ def with_pitch(data: ProcessedData) -> np.ndarray:
 
 
 def _pitch(path: Path, settings: AudioSettings) -> np.ndarray:
-    signal = load_trimmed(path, settings)
+    signal = trim_steps(*load_audio(path), settings)["trimmed"]
     f0 = librosa.yin(
         signal, fmin=80, fmax=600, sr=settings.sampling_rate, frame_length=2048, hop_length=settings.hop_length
     )
@@ -96,7 +96,7 @@ def at_speed(data: ProcessedData, speed: float) -> np.ndarray:
 
 def _faster(path: Path, settings: AudioSettings, speed: float) -> np.ndarray:
     rate = settings.sampling_rate
-    signal = resample(load_trimmed(path, settings), rate, target_rate=round(rate / speed))
+    signal = resample(trim_steps(*load_audio(path), settings)["trimmed"], rate, target_rate=round(rate / speed))
     return to_features(analyse_trimmed(signal, settings), settings)
 
 

@@ -35,7 +35,7 @@ class Voice:
     """Clips of one speaker: features before anything is taken out of them, and emotions."""
 
     def __init__(self, bundle: Bundle, files: list[Path]) -> None:
-        heard = [bundle.hear_unscaled(*load_audio(file)) for file in files]
+        heard = [bundle.extract_unscaled(*load_audio(file)) for file in files]
         self.bundle = bundle
         self.X = np.array([features for features, _ in heard])
         self.n_sound = np.array([bundle.info.settings.sound_frames(measures.n_trimmed) for _, measures in heard])

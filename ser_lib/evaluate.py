@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ser_lib.audio import clips as work
+from ser_lib.audio.clips import each
 from ser_lib.audio.degrade import CONDITIONS
-from ser_lib.audio.parallel import each
 from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import AudioError, BundleError, StageError
 from ser_lib.core.io import file_hash, write_csv, write_json

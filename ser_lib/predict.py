@@ -28,9 +28,9 @@ def predict_emotion_from_file(
     """Predict the emotion of an audio file; the bundle's settings decide how it is processed.
 
     A relative path is looked for in the current folder, then in the project.
-    `speaker` names one of the voices in training to a model with `NORMALIZE_PER_SPEAKER`; see `Bundle.hear`. `channel`
-    is `left`, `right` or a number from 1 on; without it the mean of all channels is used. Of a damaged file what can
-    be decoded is.
+    `speaker` names one of the voices in training to a model with `NORMALIZE_PER_SPEAKER`; see
+    `Bundle.extract_features`. `channel` is `left`, `right` or a number from 1 on; without it the mean of all channels
+    is used. Of a damaged file what can be decoded is.
 
     Raises
     ------

@@ -330,14 +330,6 @@ def test_without_noise_reduction_the_padded_signal_is_the_last():
     np.testing.assert_array_equal(steps["padded"], steps["trimmed"][:5000])
 
 
-def test_trimmed_file_is_that_of_the_steps(tmp_path, write_wav):
-    path = write_wav(tmp_path / "a.wav", faint_and(sine(440, 0.3), np.zeros(9000, "f4")))
-    signal, rate = soundfile.read(path, dtype="float32")
-    np.testing.assert_array_equal(
-        audio.load_trimmed(path, settings()), audio.trim_steps(signal, rate, settings())["trimmed"]
-    )
-
-
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")
 def test_long_silence_is_an_error_in_the_reference_and_silence_without():
     with pytest.raises(AudioError, match="NaN"):

@@ -16,7 +16,8 @@ from test_records import call
 from test_store import run_python
 
 from ser_lib.audio import decode as decoder
-from ser_lib.audio.signal import load_audio, load_recording, read_blocks
+from ser_lib.audio.decode import read_blocks
+from ser_lib.audio.signal import load_audio, load_recording
 from ser_lib.core.errors import AudioError, DamagedAudio
 from ser_lib.model.bundle import load_bundle
 from ser_lib.params import make_params

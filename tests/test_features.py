@@ -9,11 +9,15 @@ import soundfile
 import soxr
 from test_audio import settings
 
-from ser_lib.audio.features import analyse, analyse_trimmed, extract_features, pool, process_audio_file, to_features
+from ser_lib.audio.features import analyse, analyse_trimmed, pool, process_audio_file, to_features
 from ser_lib.audio.signal import finish_steps
 from ser_lib.core.errors import AudioError, ParameterError
 
 RATE = 24414
+
+
+def extract_features(signal, chosen):
+    return to_features(analyse(signal, chosen), chosen)
 
 
 def sine(frequency, n_samples=RATE, amplitude=0.5):

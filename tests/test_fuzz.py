@@ -27,8 +27,8 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from test_formats import compression
 from test_project import REPO
 
-from ser_lib.audio.decode import despite_damage
-from ser_lib.audio.signal import load_recording, read_blocks
+from ser_lib.audio.decode import despite_damage, read_blocks
+from ser_lib.audio.signal import load_recording
 from ser_lib.core.errors import AudioError, BundleError, StageError
 from ser_lib.model.bundle import load_bundle
 

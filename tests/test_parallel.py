@@ -7,7 +7,7 @@ import psutil
 SLOW_WORK = """
 import os, time
 
-from ser_lib.audio.parallel import each
+from ser_lib.audio.clips import each
 
 def work(number):
     time.sleep(0.02)

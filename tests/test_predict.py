@@ -115,7 +115,9 @@ def test_voice_never_met_is_normalised_by_the_mean_of_the_known(normalised, trai
         np.mean([getattr(known, name) for known in normalised.data.speakers.values()], axis=0)
         for name in ("mean", "deviation")
     )
-    np.testing.assert_allclose(normalised.bundle.hear(*load_audio(path))[0], (raw - means) / deviations, atol=1e-4)
+    np.testing.assert_allclose(
+        normalised.bundle.extract_features(*load_audio(path))[0], (raw - means) / deviations, atol=1e-4
+    )
 
 
 def test_example_of_the_test_set_comes_with_its_speaker(normalised, trained):

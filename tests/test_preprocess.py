@@ -15,7 +15,6 @@ from ser_lib.audio import clips as work
 from ser_lib.audio import features
 from ser_lib.audio import signal as audio
 from ser_lib.audio.features import process_audio_file
-from ser_lib.audio.signal import load_trimmed
 from ser_lib.core import io
 from ser_lib.core.errors import DatasetError, SerError, StageError
 from ser_lib.corpora.clips import find_clips
@@ -139,7 +138,7 @@ def test_clips_table(params, corpus):
         information = soundfile.info(corpus / row.file)
         assert int(row.sampling_rate) == information.samplerate == RATE
         assert float(row.seconds) == pytest.approx(information.duration, abs=1e-9)
-        trimmed = load_trimmed(corpus / row.file, params.audio_settings)
+        trimmed = audio.trim_steps(*audio.load_audio(corpus / row.file), params.audio_settings)["trimmed"]
         assert float(row.trimmed_seconds) == pytest.approx(len(trimmed) / RATE, abs=1e-9)
         peak = np.abs(soundfile.read(corpus / row.file)[0]).max()
         assert float(row.peak_dbfs) == pytest.approx(20 * np.log10(peak), abs=1e-4)
@@ -408,16 +407,14 @@ def counted(monkeypatch):
         calls["decoded"].append(path.stem)
         return audio.load_audio(path)
 
+    analyse_trimmed = features.analyse_trimmed
+
     def analyse(trimmed, settings):
         calls["analysed"].append(calls["decoded"][-1])
-        return features.analyse_trimmed(trimmed, settings)
-
-    def load_trimmed(path, settings):
-        return audio.trim_steps(*load(path), settings)["trimmed"]
+        return analyse_trimmed(trimmed, settings)
 
     monkeypatch.setattr(work, "load_audio", load)
-    monkeypatch.setattr(work, "load_trimmed", load_trimmed)
-    monkeypatch.setattr(work, "analyse_trimmed", analyse)
+    monkeypatch.setattr(features, "analyse_trimmed", analyse)
 
     def since() -> dict:
         taken = {kind: sorted(names) for kind, names in calls.items()}

@@ -9,7 +9,7 @@ import scipy.signal
 from test_project import REPO
 
 from ser_lib.audio.degrade import degrade
-from ser_lib.audio.measures import Measures
+from ser_lib.audio.features import Measures
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import bandwidth, load_audio, peak_level
 from ser_lib.core.errors import AudioError

@@ -31,7 +31,7 @@ def clips(demo_folder):
 def frames_of(bundle, clips):
     found = []
     for signal, rate in clips:
-        features, measures = bundle.hear(signal, rate)
+        features, measures = bundle.extract_features(signal, rate)
         found.append(features[: bundle.info.settings.sound_frames(measures.n_trimmed)].astype(np.float64))
     return np.concatenate(found)
 
@@ -53,7 +53,7 @@ def test_an_enrolled_voice_comes_to_the_scale_of_the_training_clips(bundle, clip
 def test_padding_is_that_of_any_clip(bundle, clips):
     signal, rate = clips[0]
     enrolled = replace(bundle, voice=measure_voice(clips, bundle))
-    (plain, measures), (scaled, _) = bundle.hear(signal, rate), enrolled.hear(signal, rate)
+    (plain, measures), (scaled, _) = bundle.extract_features(signal, rate), enrolled.extract_features(signal, rate)
     n_sound = bundle.info.settings.sound_frames(measures.n_trimmed)
     assert n_sound < len(plain)
     np.testing.assert_array_equal(scaled[n_sound:], plain[n_sound:])

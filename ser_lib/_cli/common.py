@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ser_lib.audio.settings import Backend
 from ser_lib.core.errors import RunError
 from ser_lib.core.paths import from_here, locate, resolve
 from ser_lib.core.text import printable
+from ser_lib.model.backends import Backend
 from ser_lib.store import BUNDLE_FILE
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ def enrol(
     for file in files:
         try:
             signal = load_audio(file)
-            bundle.hear_unscaled(*signal)
+            bundle.extract_unscaled(*signal)
         except (AudioError, OSError) as error:
             faults.append(f"{printable(file.name)} is left out: {error}.")
         else:

@@ -20,11 +20,11 @@ from ser_lib._cli.common import (
     load_run,
     which_run,
 )
-from ser_lib.audio.settings import Backend
 from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
 from ser_lib.core.paths import from_here
 from ser_lib.core.text import printable
+from ser_lib.model.backends import Backend
 from ser_lib.model.prediction import UNSURE_BELOW
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, channel: str | None,
 
     recording, settings = load_recording(file, channel=channel), bundle.info.settings
     signal = recording.signal, recording.sampling_rate
-    features, measures = bundle.hear(*signal, speaker=speaker)
+    features, measures = bundle.extract_features(*signal, speaker=speaker)
     occlusion = occlude(bundle, features, settings.sound_frames(measures.n_trimmed))
     *_, prepared = prepare_signal(*signal, settings).values()
     title = f"{printable(file.name)}: evidence for {occlusion.emotion}"
@@ -192,7 +192,7 @@ def _channels(files: Iterable[tuple[Path, str]], channel: str | None) -> Iterato
 def _channel_names(file: Path) -> list[str | None]:
     """What the channels of a file are called; None alone where there is one, or where the file cannot be read."""
     from ser_lib.audio.channels import channel_names
-    from ser_lib.audio.signal import read_blocks
+    from ser_lib.audio.decode import read_blocks
 
     try:
         channels, _ = next(read_blocks(file))

@@ -1,33 +1,43 @@
-"""What is done to one clip, and what of it is kept in the cache: the work of parallel processes.
+"""What is done to one clip, what of it is cached, and all clips in parallel.
 
-Kept are a clip's measures, and its analysis, from which features of any number of coefficients are made in no time.
+Cached are a clip's measures, and its analysis, from which features of any number of coefficients are made in no time.
 Neither depends on the other clips: see `features.stands_alone`.
 """
 
 import contextlib
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from ser_lib.audio.degrade import DEGRADE_VERSION, degrade
-from ser_lib.audio.features import analyse_trimmed, pool, stands_alone, to_features
-from ser_lib.audio.measures import Measures, measure_steps
+from ser_lib.audio.features import Measures, SignalChain, pool, stands_alone, to_features
 from ser_lib.audio.settings import AudioSettings
-from ser_lib.audio.signal import load_audio, load_trimmed, trim_steps
+from ser_lib.audio.signal import load_audio
 from ser_lib.core.cache import Cache, key_of
 from ser_lib.core.errors import AudioError
+from ser_lib.core.progress import progress_bar
 
 PIPELINE_VERSION = 4
 """Raised whenever the same file and settings would give other features or measures."""
 _LIBRARIES = ("av", "librosa", "noisereduce", "numpy", "pydub", "scipy", "soundfile", "soxr")
 _MEASURES_DEPEND_ON = {"sampling_rate", "frame_length", "hop_length", "trim_top_db"}
 _ANALYSIS_DEPENDS_ON = {*_MEASURES_DEPEND_ON, "n_mels", "mel_fmin", "mel_fmax", "denoise", "denoise_reference"}
+_BATCH = 16
+"""Clips per task of a worker."""
+_SHRINK_EVERY = 2000
+"""Clips after which the cache is brought back to its limit."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Names of options in glibc's malloc.h."""
+Result = TypeVar("Result")
 
 
 @functools.cache
@@ -68,23 +78,19 @@ def _key(step: str, sha256: str, settings: dict) -> str:
 def measure(path: Path, sha256: str, settings: AudioSettings, cache: Cache) -> Measures | AudioError:
     """Measures of a file.
 
-    Where the analysis needs no target length, it is made and kept in passing: the file is decoded already.
+    Where the analysis needs no target length, it is made and cached in passing: the file is decoded already.
     """
-    key = measures_key(sha256, settings)
-    measures = cache.read(key)
-    if measures is None:
-        _keep_memory()
-        try:
-            signal, sampling_rate = load_audio(path)
-            steps = trim_steps(signal, sampling_rate, settings)
-        except AudioError as error:
-            return error
-        trimmed = steps["trimmed"]
-        measures = np.array(measure_steps(steps, sampling_rate, settings))
-        cache.write(key, measures)
-        if stands_alone(len(trimmed), settings):
-            with contextlib.suppress(AudioError):  # told when features are asked for
-                cache.write(analysis_key(sha256, settings, len(trimmed)), analyse_trimmed(trimmed, settings))
+
+    def measure_file() -> np.ndarray:
+        chain = SignalChain(*load_audio(path), settings)
+        if stands_alone(chain.measures.n_trimmed, settings):
+            with contextlib.suppress(AudioError):  # reported when features are asked for
+                cache.write(analysis_key(sha256, settings, chain.measures.n_trimmed), chain.analysis)
+        return np.array(chain.measures)
+
+    measures = _get_or_compute(cache, measures_key(sha256, settings), measure_file)
+    if isinstance(measures, AudioError):
+        return measures
     rate, n_samples, n_trimmed, peak, band = measures.tolist()
     return Measures(int(rate), int(n_samples), int(n_trimmed), peak, band)
 
@@ -94,7 +100,7 @@ def features(
 ) -> tuple[np.ndarray, np.ndarray] | AudioError:
     """Features [shape=(n_frames, n_features)], and pooled ones, of a file of `n_samples` samples after trimming."""
     key = analysis_key(sha256, settings, n_samples)
-    analysis = _kept(cache, key, lambda: analyse_trimmed(load_trimmed(path, settings), settings))
+    analysis = _get_or_compute(cache, key, lambda: SignalChain(*load_audio(path), settings).analysis)
     return analysis if isinstance(analysis, AudioError) else (to_features(analysis, settings), pool(analysis))
 
 
@@ -105,23 +111,23 @@ def degraded_features(
 
     def analyse_degraded() -> np.ndarray:
         degraded = degrade(*load_audio(path), condition=condition, sha256=sha256)
-        return analyse_trimmed(trim_steps(*degraded, settings)["trimmed"], settings)
+        return SignalChain(*degraded, settings).analysis
 
-    analysis = _kept(cache, degraded_key(sha256, settings, condition), analyse_degraded)
+    analysis = _get_or_compute(cache, degraded_key(sha256, settings, condition), analyse_degraded)
     return analysis if isinstance(analysis, AudioError) else to_features(analysis, settings)
 
 
-def _kept(cache: Cache, key: str, make: Callable[[], np.ndarray]) -> np.ndarray | AudioError:
-    """Entry of the cache, made and kept where it is missing; the error where the clip cannot be used."""
-    analysis = cache.read(key)
-    if analysis is None:
+def _get_or_compute(cache: Cache, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray | AudioError:
+    """Entry of the cache, computed where it is missing; the error where the clip cannot be used."""
+    array = cache.read(key)
+    if array is None:
         _keep_memory()
         try:
-            analysis = make()
+            array = compute()
         except AudioError as error:
             return error
-        cache.write(key, analysis)
-    return analysis
+        cache.write(key, array)
+    return array
 
 
 @functools.cache
@@ -136,3 +142,36 @@ def _keep_memory() -> None:
         return
     for option, size in ((_M_TRIM_THRESHOLD, 2**30), (_M_MMAP_THRESHOLD, 2**25)):
         mallopt(option, size)
+
+
+def each(
+    function: Callable[..., Result], tasks: Sequence[tuple], keys: list[str], cache: Cache, n_jobs: int, what: str
+) -> Iterator[Result]:
+    """Results of `function(*task)` for every task, in order; an `AudioError` is a result as well.
+
+    What the cache has under the task's key is read here, the rest is computed in parallel.
+    """
+    known = [key in cache for key in keys]
+    missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
+    n_workers = n_jobs if len(missing) > _BATCH else 1
+    workers = Parallel(
+        n_workers, batch_size=_BATCH, return_as="generator", initializer=_end_with, initargs=(os.getpid(),)
+    )
+    computed = workers(missing)
+    with progress_bar(len(tasks), what, "clips") as bar:
+        for number, (task, is_known) in enumerate(zip(tasks, known, strict=True), start=1):
+            yield function(*task) if is_known else next(computed)
+            bar.update(1)
+            if number % _SHRINK_EVERY == 0:
+                cache.shrink()
+
+
+def _end_with(parent: int) -> None:
+    """Let a worker end soon after its parent, even one that was killed: joblib's would wait for minutes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,24 +1,194 @@
-"""What soundfile does not read, decoded by PyAV in a process of its own: a file that crashes it costs that file alone.
+"""Any audio file → blocks of samples: by soundfile or, what it does not read, by PyAV.
 
-Each process that decodes has one such child, from its first file of that kind on. Blocks come through a pipe, which
-holds the child back while they are not taken. The child ends when its standard input does, so with its parent.
+PyAV decodes in a process of its own, so that a file that crashes it costs that file alone. Each process has one such
+child, from its first file of that kind on. Blocks come through a pipe, which holds the child back until they are taken;
+the child ends when its standard input does, and so with its parent.
 """
 
 import atexit
-import contextlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import soundfile
 
 from ser_lib.core.errors import AudioError, DamagedAudio
 
+_BLOCK = 1 << 20
+"""Samples of all channels that are decoded together."""
+_STEP = 1024
+"""Samples of each channel that are decoded together where the place of a damage is looked for."""
+_LOWEST_RATE = 1000
+_HEAD = 1 << 20
+"""Bytes at the beginning of a file that tell raw samples."""
+_FEWEST = 1000
+"""Raw samples that can be told, at least."""
+_SMOOTH = 0.6
+"""Correlation of neighbouring samples from which on numbers are a sound; speech at 8 kHz has about 0.85."""
+_ENCODINGS = {"s16le": "<i2", "s16be": ">i2", "f32le": "<f4", "s32le": "<i4"}
+"""Raw encodings, as ffmpeg calls them and as numpy does."""
 _idle: dict[int, list["_Child"]] = {}
 """Children that wait for a file, by the process that started them: one that was forked since must have its own."""
+
+
+def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Decode an audio file piece by piece, without believing how long its header says it is.
+
+    soundfile reads wav, AIFF (inside .wav too), flac, ogg and mp3; PyAV reads the rest.
+
+    Yields
+    ------
+    channels : np.ndarray [shape=(n_samples, n_channels)], float32
+        The next samples.
+    sampling_rate : int, Hz
+
+    Raises
+    ------
+    DamagedAudio
+        If a part could not be decoded, after all that could.
+    AudioError
+        If the file is missing, empty, or cannot be decoded, or its sampling rate holds no speech.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError("there is no such file" if not path.exists() else "this is not a file")
+    try:
+        if path.stat().st_size == 0:
+            raise AudioError("the file is empty")
+        yield from _read_with_soundfile(path)
+    except PermissionError:
+        raise AudioError("the file may not be read") from None
+
+
+@contextmanager
+def _decodable(path: Path) -> Iterator[str | BinaryIO]:
+    """Give what soundfile opens: the path, or the open file if the path is not UTF-8, which it does not take."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield file
+    else:
+        yield str(path)
+
+
+def _read_with_soundfile(path: Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Samples that soundfile gives; those that PyAV does where it does not open the file, finds none, or gives up."""
+    n_read = 0
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(soundfile.SoundFile(stack.enter_context(_decodable(path))))
+        except (soundfile.LibsndfileError, TypeError):
+            yield from _read_with_av(path)
+            return
+        rate = check_rate(file.samplerate)
+        try:
+            for block in _soundfile_blocks(file, max(1, _BLOCK // file.channels)):
+                yield block, rate
+                n_read += len(block)
+        except soundfile.LibsndfileError:
+            yield from _read_broken(path, n_read, rate)
+    if n_read == 0 and is_unfinished(path):
+        yield from _read_with_av(path)
+
+
+def _soundfile_blocks(file: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
+    block = file.read(size, dtype="float32", always_2d=True)
+    while len(block):
+        yield block
+        # a file that is shorter than its header says must not be read beyond its end
+        block = file.read(size, dtype="float32", always_2d=True) if len(block) == size else block[:0]
+
+
+def _read_broken(path: Path, n_read: int, rate: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Go on after `n_read` samples, in small steps until soundfile gives up once more, and from there with PyAV."""
+    n_good = 0
+    with suppress(soundfile.LibsndfileError), _decodable(path) as source, soundfile.SoundFile(source) as file:
+        for block in _soundfile_blocks(file, _STEP):
+            n_good += len(block)
+            if n_good > n_read:
+                yield block[n_read - n_good :], rate
+    n_all = 0
+    try:
+        for block, _ in _read_with_av(path):
+            n_all += len(block)
+            if n_all > n_good:
+                yield block[max(0, n_good - n_all + len(block)) :], rate
+    except AudioError as error:
+        if n_good == 0 and not isinstance(error, DamagedAudio):
+            raise
+    else:
+        if n_all < n_good + _STEP:  # nothing comes after it: only the header has promised more
+            return
+    raise DamagedAudio(n_good / rate)
+
+
+def _read_with_av(path: Path) -> Iterator[tuple[np.ndarray, int]]:
+    try:
+        for block, rate in decode(path, block=_BLOCK):
+            yield block, check_rate(rate)
+    except DamagedAudio:
+        raise
+    except AudioError as error:
+        raise AudioError(describe_raw(path) or str(error)) from None
+
+
+def check_rate(sampling_rate: int) -> int:
+    """Return a sampling rate (Hz) that can hold speech.
+
+    Raises
+    ------
+    AudioError
+        If it cannot.
+    """
+    if sampling_rate < _LOWEST_RATE:
+        raise AudioError(f"speech needs a sampling rate of at least {_LOWEST_RATE} Hz, and this has {sampling_rate} Hz")
+    return sampling_rate
+
+
+def is_unfinished(path: Path) -> bool:
+    """Tell whether a wav says that it has no samples though it has: its recorder ended before it wrote how many."""
+    with path.open("rb") as file:
+        start = file.read(_HEAD)
+    place = start.find(b"data" + bytes(4))
+    first = start[place + 8 : place + 12]
+    another_chunk = first.isascii() and first.decode("ascii").isprintable()  # LIST, say, in a file that has none
+    return start[:4] == b"RIFF" and place > 0 and len(first) == 4 and not another_chunk
+
+
+def describe_raw(path: Path) -> str:
+    """What to do about a file that is a sound without a header; empty for any other that is no sound."""
+    with path.open("rb") as file:
+        start = file.read(_HEAD)
+    # one channel, or else two: samples of 32 bits are two of 16, of which every second one is like its neighbours
+    tries = [(name, np.dtype(kind), lag) for lag in (1, 2) for name, kind in _ENCODINGS.items()]
+    name = next((name for name, kind, lag in tries if _smoothness(start, kind, lag) > _SMOOTH), None)
+    if name is None or start.isascii():  # text may be smooth
+        return ""
+    return (
+        f"it has no header, and its bytes look like raw samples ({name}). Give it one, with its sampling rate and "
+        f"channels: ffmpeg -f {name} -ar RATE -ac CHANNELS -i RAW NEW.wav"
+    )
+
+
+def _smoothness(content: bytes, kind: np.dtype, lag: int) -> float:
+    with np.errstate(invalid="ignore"):  # what is no sound may be any number
+        samples = np.frombuffer(content[: len(content) // kind.itemsize * kind.itemsize], dtype=kind).astype(np.float64)
+    if len(samples) < _FEWEST or not np.abs(samples).max() <= 2.0**31:  # NaN neither
+        return 0.0
+    return _correlation(samples, lag)
+
+
+def _correlation(samples: np.ndarray, lag: int) -> float:
+    early, late = samples[:-lag] - samples[:-lag].mean(), samples[lag:] - samples[lag:].mean()
+    power = np.sqrt((early**2).sum() * (late**2).sum())
+    return float((early * late).sum() / power) if power > 0 else 0.0
 
 
 class _Child:
@@ -65,7 +235,7 @@ class _Child:
         """End the process, whatever it does."""
         if self._busy:
             self._process.kill()
-        with contextlib.suppress(BrokenPipeError), self._process:  # closes its pipes, at which it ends, and waits
+        with suppress(BrokenPipeError), self._process:  # closes its pipes, at which it ends, and waits
             pass
 
 

@@ -7,6 +7,7 @@ and the mel filters, which are nearly empty, are kept sparse; `docs/speed.md` ha
 import functools
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import librosa
 import numpy as np
@@ -14,7 +15,7 @@ import scipy.fft
 import scipy.sparse
 
 from ser_lib.audio.settings import AudioSettings
-from ser_lib.audio.signal import finish_steps, load_audio, trim_steps
+from ser_lib.audio.signal import bandwidth, finish_steps, load_audio, peak_level, trim_steps
 from ser_lib.core.errors import ParameterError
 from ser_lib.core.paths import locate
 
@@ -36,7 +37,7 @@ def analyse(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     Returns
     -------
     np.ndarray [shape=(n_frames, 2 + n_mels)], float32
-        Columns: RMS (share of full scale), zero-crossing rate (share of the frame's samples), and the power in each
+        Columns: RMS (fraction of full scale), zero-crossing rate (fraction of the frame's samples), and power in each
         mel band in dB, at most 80 dB below the loudest.
 
     Raises
@@ -107,6 +108,8 @@ def _mel_filters(
 def to_features(analysis: np.ndarray, settings: AudioSettings) -> np.ndarray:
     """Features [shape=(n_frames, n_features)], float32, from an analysis of any number of frames.
 
+    Columns for `mfcc`: RMS (fraction of full scale), zero-crossing rate (fraction of the frame's samples), MFCC.
+    For `logmel`: power in each mel band in dB above the clip's mean; with `cmn`, above the band's.
     Where frames are missing the last one is repeated: it is one of padding.
     """
     rows = np.minimum(np.arange(settings.n_frames), len(analysis) - 1)
@@ -173,60 +176,64 @@ def analyse_trimmed(trimmed: np.ndarray, settings: AudioSettings) -> np.ndarray:
     return analyse(final, settings)
 
 
-def extract_features(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """Features of every frame.
+class Measures(NamedTuple):
+    """What is measured of a clip beside its features."""
+
+    sampling_rate: int
+    """Hz, of the file."""
+    n_samples: int
+    """Of the file."""
+    n_trimmed: int
+    """Samples that trimming leaves, at the common rate."""
+    peak_dbfs: float
+    """Level of the largest sample, before it was brought to full scale."""
+    bandwidth_hz: float
+    """Of what trimming leaves."""
+
+
+class SignalChain:
+    """The one chain from a signal to features, for training and for prediction.
+
+    Each step is taken once, when it is asked for; training keeps `measures` and `analysis` in its cache.
 
     Parameters
     ----------
-    signal : np.ndarray [shape=(target_length,)], float32
-        Samples at `settings.sampling_rate` Hz.
+    signal : np.ndarray [shape=(n_samples,)], float32
+        Mono.
+    sampling_rate : int, Hz
     settings : AudioSettings
-        What the features are, and all that they depend on.
-
-    Returns
-    -------
-    np.ndarray [shape=(n_frames, n_features)], float32
-        Columns for `mfcc`: RMS (share of full scale), zero-crossing rate (share of the frame's samples), MFCC.
-        For `logmel`: power in each mel band in dB above the clip's mean; with `cmn`, above the band's.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from ser_lib.audio.features import extract_features
-    >>> from ser_lib.audio.settings import AudioSettings
-    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(24414, dtype=np.float32) / 24414)
-    >>> rms, zcr = extract_features(tone, AudioSettings(target_length=24414))[24, :2]
-    >>> round(float(rms), 3), round(float(zcr), 3)  # 1 / sqrt(2) of full scale; two crossings in each of 1,000 periods
-    (0.707, 0.082)
-    """
-    return to_features(analyse(signal, settings), settings)
-
-
-def process_signal(signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> np.ndarray:
-    """Features [shape=(n_frames, n_features)] of a mono signal [shape=(n_samples,)] at `sampling_rate` (Hz).
-
-    They are those of a file that holds it.
 
     Raises
     ------
     AudioError
-        If it cannot be used; the message is the reason.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from ser_lib.audio.features import process_signal
-    >>> from ser_lib.audio.settings import AudioSettings
-    >>> tone = 0.5 * np.sin(2 * np.pi * 220 * np.arange(16000, dtype=np.float32) / 16000)
-    >>> process_signal(tone, 16000, AudioSettings(target_length=24414, features="logmel")).shape
-    (48, 128)
+        If the signal cannot be used; the message is the reason. `analysis` and `features` may raise it, too.
     """
-    trimmed = trim_steps(signal, sampling_rate, settings)["trimmed"]
-    return to_features(analyse_trimmed(trimmed, settings), settings)
+
+    def __init__(self, signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> None:
+        self.settings = settings
+        self._steps = trim_steps(signal, sampling_rate, settings)
+        self._sampling_rate = sampling_rate
+
+    @functools.cached_property
+    def measures(self) -> Measures:
+        """What is measured beside the features."""
+        decoded, trimmed = self._steps["decoded"], self._steps["trimmed"]
+        band = bandwidth(trimmed, self.settings.sampling_rate)
+        return Measures(self._sampling_rate, len(decoded), len(trimmed), peak_level(decoded), band)
+
+    @functools.cached_property
+    def analysis(self) -> np.ndarray:
+        """What `analyse_trimmed` gives."""
+        return analyse_trimmed(self._steps["trimmed"], self.settings)
+
+    @property
+    def features(self) -> np.ndarray:
+        """Features [shape=(n_frames, n_features)], float32, as `to_features` describes them."""
+        return to_features(self.analysis, self.settings)
 
 
 def process_audio_file(path: str | Path, settings: AudioSettings) -> np.ndarray:
-    """Features of an audio file: the one way there is, for training and for prediction.
+    """Features of an audio file: `SignalChain`, of the mean of its channels.
 
     A relative path is looked for in the current folder, then in the project.
 
@@ -249,4 +256,4 @@ def process_audio_file(path: str | Path, settings: AudioSettings) -> np.ndarray:
     >>> process_audio_file("tone.wav", AudioSettings(target_length=24414)).shape
     (48, 15)
     """
-    return process_signal(*load_audio(locate(path)), settings)
+    return SignalChain(*load_audio(locate(path)), settings).features

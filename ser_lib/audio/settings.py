@@ -6,8 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-Backend = Literal["onnx", "keras"]
-"""What computes a prediction: ONNX Runtime, which starts in a moment, or Keras on TensorFlow."""
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 _ADDED_LATER = {"cmn"}
 """Settings that older models do not name; their defaults are what those models did."""

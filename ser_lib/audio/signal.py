@@ -5,21 +5,16 @@ Signals are float32 in [-1, 1].
 """
 
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import librosa
 import numpy as np
 import scipy.fft
-import soundfile
 import soxr
 
 from ser_lib.audio.channels import ChannelLevels, pick
-from ser_lib.audio.decode import decode, despite_damage
-from ser_lib.audio.headless import describe_raw, is_unfinished
+from ser_lib.audio.decode import check_rate, despite_damage, read_blocks
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.errors import AudioError, DamagedAudio
 
@@ -30,13 +25,8 @@ with warnings.catch_warnings():  # pydub warns of the ffmpeg program, which this
 _SILENT_PEAK = 2.0**-15
 """A signal that never exceeds one step of 16 bits is silence."""
 _INT32_SCALE = 2.0**31
-_BLOCK = 1 << 20
-"""Samples of all channels that are decoded together."""
-_STEP = 1024
-"""Samples of each channel that are decoded together where the place of a damage is looked for."""
 _MOST_SAMPLES = 100_000_000
 """Samples of a file that is heard as one: 35 minutes at 48 kHz, 400 MB; lower rates have no more minutes than that."""
-_LOWEST_RATE = 1000
 _BAND_FRAME = 1024
 """Samples of a frame whose spectrum tells the bandwidth."""
 _BAND_DB = 60.0
@@ -145,121 +135,6 @@ def _check_sound(signal: np.ndarray, loudest: float, what: str = "the file") -> 
     return signal
 
 
-def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Decode an audio file piece by piece, without believing how long its header says it is.
-
-    soundfile reads wav, AIFF (inside .wav too), flac, ogg and mp3; PyAV reads the rest.
-
-    Yields
-    ------
-    channels : np.ndarray [shape=(n_samples, n_channels)], float32
-        The next samples.
-    sampling_rate : int, Hz
-
-    Raises
-    ------
-    DamagedAudio
-        If a part could not be decoded, after all that could.
-    AudioError
-        If the file is missing, empty, or cannot be decoded, or its sampling rate holds no speech.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise AudioError("there is no such file" if not path.exists() else "this is not a file")
-    try:
-        if path.stat().st_size == 0:
-            raise AudioError("the file is empty")
-        yield from _read_with_soundfile(path)
-    except PermissionError:
-        raise AudioError("the file may not be read") from None
-
-
-@contextmanager
-def _decodable(path: Path) -> Iterator[str | BinaryIO]:
-    """Give what soundfile opens: the path, or the open file if the path is not UTF-8, which it does not take."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        with path.open("rb") as file:
-            yield file
-    else:
-        yield str(path)
-
-
-def _read_with_soundfile(path: Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Samples that soundfile gives; those that PyAV does where it does not open the file, finds none, or gives up."""
-    n_read = 0
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(soundfile.SoundFile(stack.enter_context(_decodable(path))))
-        except (soundfile.LibsndfileError, TypeError):
-            yield from _read_with_av(path)
-            return
-        rate = check_rate(file.samplerate)
-        try:
-            for block in _soundfile_blocks(file, max(1, _BLOCK // file.channels)):
-                yield block, rate
-                n_read += len(block)
-        except soundfile.LibsndfileError:
-            yield from _read_broken(path, n_read, rate)
-    if n_read == 0 and is_unfinished(path):
-        yield from _read_with_av(path)
-
-
-def _soundfile_blocks(file: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
-    block = file.read(size, dtype="float32", always_2d=True)
-    while len(block):
-        yield block
-        # a file that is shorter than its header says must not be read beyond its end
-        block = file.read(size, dtype="float32", always_2d=True) if len(block) == size else block[:0]
-
-
-def _read_broken(path: Path, n_read: int, rate: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Go on after `n_read` samples, in small steps until soundfile gives up once more, and from there with PyAV."""
-    n_good = 0
-    with suppress(soundfile.LibsndfileError), _decodable(path) as source, soundfile.SoundFile(source) as file:
-        for block in _soundfile_blocks(file, _STEP):
-            n_good += len(block)
-            if n_good > n_read:
-                yield block[n_read - n_good :], rate
-    n_all = 0
-    try:
-        for block, _ in _read_with_av(path):
-            n_all += len(block)
-            if n_all > n_good:
-                yield block[max(0, n_good - n_all + len(block)) :], rate
-    except AudioError as error:
-        if n_good == 0 and not isinstance(error, DamagedAudio):
-            raise
-    else:
-        if n_all < n_good + _STEP:  # nothing comes after it: only the header has promised more
-            return
-    raise DamagedAudio(n_good / rate)
-
-
-def _read_with_av(path: Path) -> Iterator[tuple[np.ndarray, int]]:
-    try:
-        for block, rate in decode(path, block=_BLOCK):
-            yield block, check_rate(rate)
-    except DamagedAudio:
-        raise
-    except AudioError as error:
-        raise AudioError(describe_raw(path) or str(error)) from None
-
-
-def check_rate(sampling_rate: int) -> int:
-    """Return a sampling rate (Hz) that can hold speech.
-
-    Raises
-    ------
-    AudioError
-        If it cannot.
-    """
-    if sampling_rate < _LOWEST_RATE:
-        raise AudioError(f"speech needs a sampling rate of at least {_LOWEST_RATE} Hz, and this has {sampling_rate} Hz")
-    return sampling_rate
-
-
 def resample(signal: np.ndarray, sampling_rate: int, *, target_rate: int) -> np.ndarray:
     """Resample `signal` from `sampling_rate` to `target_rate` (Hz) with soxr's high quality filter."""
     if sampling_rate == target_rate:
@@ -344,12 +219,6 @@ def reduce_noise(signal: np.ndarray, sampling_rate: int, *, reference: bool) -> 
         y=whole, sr=sampling_rate, n_fft=_GATE_WINDOW, hop_length=hop, padding=0, chunk_size=None
     )
     return reduced[: len(signal)].astype(np.float32)
-
-
-def load_trimmed(path: str | Path, settings: AudioSettings) -> np.ndarray:
-    """Signal of a file after the steps that do not depend on the target length."""
-    steps = trim_steps(*load_audio(path), settings)
-    return steps["trimmed"]
 
 
 def trim_steps(signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> dict[str, np.ndarray]:

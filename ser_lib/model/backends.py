@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from ser_lib.core.errors import BundleError
 from ser_lib.core.paths import shown
 from ser_lib.core.text import printable
 
+Backend = Literal["onnx", "keras"]
 _BATCH = 64
 """Clips that ONNX Runtime predicts together, at most."""
 Compute = Callable[[np.ndarray], np.ndarray]

@@ -4,30 +4,32 @@ A folder with `bundle.json` and the model it names, as ONNX and for Keras. `bund
 models' hashes, so that a model of another run, or half of one, is noticed.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ser_lib.audio.measures import Measures, measure_steps
 from ser_lib.audio.normalize import Statistics, find_statistics, normalize, restore
-from ser_lib.audio.settings import Backend, StoredSettings
+from ser_lib.audio.settings import StoredSettings
 from ser_lib.core.errors import AudioError, BundleError, ParameterError, StageError
 from ser_lib.core.foreign import read_json
 from ser_lib.core.io import file_hash, write_text
 from ser_lib.core.labels import in_order, is_emotion
 from ser_lib.core.paths import locate, shown
 from ser_lib.core.text import printable
-from ser_lib.model.backends import checked, first_line, load_keras, load_onnx, try_model
+from ser_lib.model.backends import Backend, checked, first_line, load_keras, load_onnx, try_model
 from ser_lib.model.calibration import RANGE, calibrate
 from ser_lib.model.novelty import Typical, learn_typical
 from ser_lib.model.prediction import UNSURE_BELOW, Prediction, to_prediction
 from ser_lib.params import Params
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, SPLIT_FILE, ProcessedData, require
+
+if TYPE_CHECKING:
+    from ser_lib.audio.features import Measures
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
 _MOST_CHANNELS = 64
@@ -84,9 +86,9 @@ class Bundle:
         shape = f"{settings.n_frames} frames of {len(self.info.features)} features ({settings.features})"
         return printable(f"<Bundle of {', '.join(corpora)}: {', '.join(emotions)}; {shape}>")
 
-    def hear(
+    def extract_features(
         self, signal: np.ndarray, sampling_rate: int, *, speaker: str | None = None
-    ) -> tuple[np.ndarray, Measures]:
+    ) -> tuple[np.ndarray, "Measures"]:
         """Features [shape=(n_frames, n_features)] and measures of a mono signal, made as those that trained the model.
 
         A `speaker` counts where the model was trained with `NORMALIZE_PER_SPEAKER`; None is a voice it never met.
@@ -99,19 +101,18 @@ class Bundle:
             If the model does not know the speaker.
         """
         self._check_speaker(speaker)
-        features, measures = self.hear_unscaled(signal, sampling_rate)
+        features, measures = self.extract_unscaled(signal, sampling_rate)
         return self.to_scale(features, self.info.settings.sound_frames(measures.n_trimmed), speaker), measures
 
-    def hear_unscaled(self, signal: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, Measures]:
-        """What `hear` gives, before anything of a speaker is taken out."""
-        from ser_lib.audio.features import analyse_trimmed, to_features
-        from ser_lib.audio.signal import trim_steps  # librosa, which stored features do not need
+    def extract_unscaled(self, signal: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, "Measures"]:
+        """What `extract_features` gives, before anything of a speaker is taken out."""
+        from ser_lib.audio.features import SignalChain  # librosa, which stored features do not need
 
-        settings = self.info.settings
-        with _own_settings():
-            steps = trim_steps(signal, sampling_rate, settings)
-            features = to_features(analyse_trimmed(steps["trimmed"], settings), settings)
-        return features, measure_steps(steps, sampling_rate, settings)
+        try:
+            chain = SignalChain(signal, sampling_rate, self.info.settings)
+            return chain.features, chain.measures
+        except ParameterError as error:  # each setting is right, but together they give no features
+            raise BundleError(f"The bundle's settings do not go together: {error}") from None
 
     def answer(
         self,
@@ -123,7 +124,7 @@ class Bundle:
         unsure_below: float = UNSURE_BELOW,
     ) -> Prediction:
         """Predict the emotion of a mono signal that is called `name`; see `predict`."""
-        features, measures = self.hear(signal, sampling_rate, speaker=speaker)
+        features, measures = self.extract_features(signal, sampling_rate, speaker=speaker)
         probabilities = self.probabilities(features[np.newaxis])[0]
         unlike = self.info.typical.find_unlike(measures, features, self.info.settings)
         return to_prediction(name, probabilities, self.info.emotions, unsure_below=unsure_below, unlike=unlike)
@@ -151,7 +152,7 @@ class Bundle:
             Floating point, full scale at -1 and 1.
         sampling_rate : int, Hz
         speaker : str, optional
-            See `hear`.
+            See `extract_features`.
         unsure_below : float
             Confidence (probability) below which the prediction says that it is unsure.
 
@@ -220,15 +221,6 @@ def to_rate(sampling_rate: float) -> int:
     except (TypeError, ValueError, OverflowError):  # None, text, NaN, infinity
         pass
     raise AudioError(f"The sampling rate must be a whole number above 0 Hz. Got {sampling_rate!r}.")
-
-
-@contextmanager
-def _own_settings() -> Iterator[None]:
-    """Tell settings that each are right, but give no features together, as the bundle's fault."""
-    try:
-        yield
-    except ParameterError as error:
-        raise BundleError(f"The bundle's settings do not go together: {error}") from None
 
 
 def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, *, temperature: float) -> BundleInfo:

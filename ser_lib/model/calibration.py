@@ -9,6 +9,7 @@ Platt, "Probabilistic outputs for support vector machines and comparisons to reg
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 _SMALLEST = 1e-12
 """Probability below which one counts as this much."""
@@ -19,8 +20,7 @@ RANGE = (0.05, 20.0)
 def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities [shape=(n, n_classes)] at another temperature: above 1 they are less sure, below 1 more."""
     logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (powers / powers.sum(axis=1, keepdims=True)).astype(probabilities.dtype)
+    return softmax(logits, axis=1).astype(probabilities.dtype)
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:

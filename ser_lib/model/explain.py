@@ -54,7 +54,7 @@ def occlude(bundle: Bundle, features: np.ndarray, n_frames: int) -> Occlusion:
     ----------
     bundle : Bundle
     features : np.ndarray [shape=(n_frames, n_features)]
-        As the model takes them: `Bundle.hear` gives them.
+        As the model takes them: `Bundle.extract_features` gives them.
     n_frames : int
         Frames with sound; the others are padding, and stay.
     """

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from ser_lib.audio.measures import Measures
 from ser_lib.audio.normalize import Statistics
 from ser_lib.audio.settings import AudioSettings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ser_lib.audio.features import Measures
 
 _TYPICAL = 99
 """Percentile of the clips up to which something is typical; from below, what is left of 100."""
@@ -60,7 +61,7 @@ class Typical(BaseModel):
         scores = (summaries - np.array(self.mean)) / np.array(self.deviation)
         return np.sqrt(np.square(scores).mean(axis=-1))
 
-    def find_unlike(self, measures: Measures, features: np.ndarray, settings: AudioSettings) -> tuple[str, ...]:
+    def find_unlike(self, measures: "Measures", features: np.ndarray, settings: AudioSettings) -> tuple[str, ...]:
         """Name what of a clip is unlike the training clips; nothing for a typical one.
 
         Parameters

@@ -46,7 +46,7 @@ def measure_voice(signals: Iterable[tuple[np.ndarray, int]], bundle: Bundle) -> 
     AudioError
         If a signal cannot be used.
     """
-    heard = [bundle.hear_unscaled(signal, sampling_rate) for signal, sampling_rate in signals]
+    heard = [bundle.extract_unscaled(signal, sampling_rate) for signal, sampling_rate in signals]
     n_sound = np.array([bundle.info.settings.sound_frames(measures.n_trimmed) for _, measures in heard])
     X = np.array([features for features, _ in heard])
     return speaker_statistics(X, n_sound, np.full(len(heard), "voice"))["voice"]

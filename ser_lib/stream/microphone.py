@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ser_lib.audio.decode import despite_damage
-from ser_lib.audio.signal import average, check_rate, read_blocks
+from ser_lib.audio.decode import check_rate, despite_damage, read_blocks
+from ser_lib.audio.signal import average
 from ser_lib.core.errors import AudioError, MicrophoneError
 from ser_lib.core.labels import shown_as
 from ser_lib.core.text import printable

@@ -131,7 +131,7 @@ def show_answer(path: Path, bundle: Bundle, *, unsure_below: float = UNSURE_BELO
     print(replace(prediction, damaged_after=heard.damaged_after, channels_differ=heard.channels_differ))
     with _picture(7, 2.8) as figure:
         plots.plot_probabilities(prediction.probabilities, ax=figure.subplots())
-    features, measures = bundle.hear(signal, sampling_rate)
+    features, measures = bundle.extract_features(signal, sampling_rate)
     steps = prepare_signal(signal, sampling_rate, settings)
     normalised, bounds = steps["normalised"], trim_bounds(steps["normalised"], settings)
     with _picture(10, 1.8) as figure:

@@ -17,8 +17,8 @@ import numpy as np
 import soxr
 
 from ser_lib.audio.channels import ChannelLevels, pick
-from ser_lib.audio.decode import despite_damage
-from ser_lib.audio.signal import average, read_blocks, to_mono
+from ser_lib.audio.decode import despite_damage, read_blocks
+from ser_lib.audio.signal import average, to_mono
 from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
 from ser_lib.model.bundle import Bundle
@@ -235,7 +235,7 @@ def _predict(signals: list[np.ndarray], bundle: Bundle) -> tuple[np.ndarray, lis
     found, rows, unlike = [], [], [""] * len(signals)
     for number, signal in enumerate(signals):
         try:
-            features, measures = bundle.hear(to_mono(signal[:, np.newaxis]), settings.sampling_rate)
+            features, measures = bundle.extract_features(to_mono(signal[:, np.newaxis]), settings.sampling_rate)
         except AudioError:
             continue
         found.append(features)
