@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from ser_lib.audio import clips as work
-from ser_lib.audio.clips import each as _each
 from ser_lib.audio.features import Measures
 from ser_lib.audio.normalize import normalize, speaker_statistics
 from ser_lib.audio.clips import each

@@ -1,12 +1,14 @@
-"""Texts that may come from anywhere: parameter files, records, bundles. They are refused before they cost anything.
+"""Files that may come from anywhere (parameters, records, bundles, archives), refused before they cost anything.
 
 Parameters are YAML of which little is taken: no anchors, tags or dates, no numbers that YAML 1.1 reads in another way
-than people do. JSON must be shallow, and name a key once.
+than people do. JSON must be shallow, and name a key once. A zip file must hold plain files of a limited size.
 """
 
 import json
 import math
 import re
+import stat
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -173,3 +175,30 @@ def _finite(text: str) -> float:
     if not math.isfinite(float(text)):
         raise ForeignError(f"{text[:40]} is no finite number")
     return float(text)
+
+
+def plain_members(archive: zipfile.ZipFile, largest: int) -> list[zipfile.ZipInfo]:
+    """Files in a zip file, if all of them may be unpacked below a folder.
+
+    Raises
+    ------
+    ForeignError
+        If one would leave the folder or is a link, or all of them have more than `largest` bytes.
+    """
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    for member in members:
+        name = member.filename
+        leaves = re.match(r"[/\\]|[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name)
+        if leaves or stat.S_ISLNK(member.external_attr >> 16):
+            what = "leaves the folder" if leaves else "is a link"
+            raise ForeignError(f"its members must be files with plain names below the folder; {name!r} {what}")
+    total = sum(member.file_size for member in members)
+    if total > largest:
+        raise ForeignError(f"it must hold at most {largest:,} bytes; it holds {total:,}")
+    return members
+
+
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Content of a member, of which no more is unpacked than it says to have."""
+    with archive.open(member) as file:
+        return file.read(member.file_size)

@@ -1,7 +1,6 @@
 """A run's bundle as one zip file, for use elsewhere, and back: nothing in it is run, and nothing leaves its folder."""
 
 import hashlib
-import stat
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ser_lib.core.errors import BundleError, SerError
+from ser_lib.core.foreign import ForeignError, plain_members, read_member
 from ser_lib.core.io import whole_file, write_temporary
 from ser_lib.core.paths import shown
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE
@@ -72,22 +72,20 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
-    members = archive.infolist()
-    names = [member.filename for member in members]
+    try:
+        members, names = plain_members(archive, LARGEST), archive.namelist()
+    except ForeignError as error:
+        raise _damaged(path, str(error)) from None
     plain = all(name and name == Path(name).name and "\\" not in name and name not in (".", "..") for name in names)
-    links = any(stat.S_ISLNK(member.external_attr >> 16) for member in members)
-    if not plain or links or len(set(names)) != len(names):
+    if not plain or len(set(names)) != len(names):
         raise _damaged(path, "its members must be files with plain names, each once")
     texts = {BUNDLE_FILE, CHECKSUMS_FILE, LICENCE_FILE, MODEL_CARD_FILE}
     models = sorted(Path(name).suffix for name in set(names) - texts)
     if models not in ([], [".onnx"], [".keras"], [".keras", ".onnx"]):
         raise _damaged(path, "it must hold what belongs to a bundle, and no more")
-    total = sum(member.file_size for member in members)
-    if total > LARGEST:
-        raise _damaged(path, f"its members must have at most {LARGEST:,} bytes, and have {total:,}")
     if not {BUNDLE_FILE, CHECKSUMS_FILE} <= set(names):
         raise _damaged(path, f"it must hold {BUNDLE_FILE} and {CHECKSUMS_FILE}")
-    contents = {member.filename: _read(archive, member) for member in members}
+    contents = {member.filename: read_member(archive, member) for member in members}
     lines = contents.pop(CHECKSUMS_FILE).decode().splitlines()
     sums = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
     for name, content in contents.items():
@@ -109,12 +107,6 @@ def _refuse_large(path: Path) -> None:
     _, _, _, _, members, directory, _, _ = _END.unpack(tail[-_END.size :])
     if members > _MOST_MEMBERS or directory > _LARGEST_DIRECTORY or tail.startswith(b"PK\6\7"):
         raise _damaged(path, f"it must hold at most {_MOST_MEMBERS} members")
-
-
-def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Content of a member, of which no more is read than it says to have."""
-    with archive.open(member) as file:
-        return file.read(member.file_size)
 
 
 def _damaged(path: Path, why: str) -> BundleError:

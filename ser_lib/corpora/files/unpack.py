@@ -1,14 +1,13 @@
 """Unpack the files of a corpus from a zip file, each whole and checked, and nothing else."""
 
 import hashlib
-import re
-import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Hashable
 from pathlib import Path, PurePath, PurePosixPath
 
 from ser_lib.core.errors import DatasetError
+from ser_lib.core.foreign import ForeignError, plain_members, read_member
 from ser_lib.corpora.files.registry import Entry
 
 _SLACK = 1 << 20
@@ -42,29 +41,16 @@ def unpack(
     """
     try:
         with zipfile.ZipFile(archive) as file:
-            members = [member for member in file.infolist() if not member.is_dir()]
-            _refuse_danger(members, most_bytes(entries))
+            members = plain_members(file, most_bytes(entries))
             wrong = [_unpack_one(file, *task, folder) for task in _tasks(members, targets, entries, identity)]
+    except ForeignError as error:
+        raise DatasetError(f"The archive cannot be used: {error}. Nothing was unpacked.") from None
     except _DAMAGE as error:
         raise DatasetError(f"The archive must be a whole zip file; it is not: {error}. Fetch it again.") from None
     wrong = [text for text in wrong if text]
     if wrong:
         more = f" And {len(wrong) - 1:,} more are wrong or missing." if len(wrong) > 1 else ""
         raise DatasetError(f"{wrong[0]}{more} What is right is unpacked.")
-
-
-def _refuse_danger(members: list[zipfile.ZipInfo], limit: int) -> None:
-    for member in members:
-        name = member.filename
-        leaves = name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name)
-        if leaves or stat.S_ISLNK(member.external_attr >> 16):
-            what = "leaves the folder" if leaves else "is a link"
-            raise DatasetError(
-                f"The archive must hold plain files below the folder; {name!r} {what}. Nothing was unpacked."
-            )
-    total = sum(member.file_size for member in members)
-    if total > limit:
-        raise DatasetError(f"The archive must hold at most {limit:,} bytes; it holds {total:,}. Nothing was unpacked.")
 
 
 def _tasks(
@@ -95,7 +81,7 @@ def _unpack_one(
         return f"{name} is not in the archive."
     if member.file_size != entry.bytes:
         return f"{name} is not what it should be: expected {entry.bytes:,} bytes, got {member.file_size:,}."
-    content = file.read(member)
+    content = read_member(file, member)
     digest = hashlib.sha256(content).hexdigest()
     if digest != entry.sha256:
         return f"{name} is not what it should be: expected SHA-256 {entry.sha256}, got {digest}."
