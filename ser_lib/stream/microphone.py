@@ -27,7 +27,7 @@ from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle, to_channels, to_rate
 from ser_lib.model.novelty import kinds_of
 from ser_lib.model.prediction import Prediction
-from ser_lib.stream.timeline import LOUD, SILENCE_DB, frame_levels, window_and_hop
+from ser_lib.stream.timeline import LOUD, SILENCE_DB, frame_levels, sliding_windows, window_and_hop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,33 +122,25 @@ def listen(
     window, hop = window_and_hop(bundle, rate, window_seconds, hop_seconds, usual_hop=_USUAL_HOP)
     if not end_silence > 0:
         raise AudioError(f"the silence that ends it must be longer than 0 s, not {end_silence:g} s")
-    heard = _hear(_windows(blocks, window, hop), rate, bundle)
+    heard = _predict_windows(sliding_windows(_checked(blocks), window, hop), rate, bundle)
     return _until_silence(heard, end_silence)
 
 
-def _windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
-    """First sample and samples [shape=(n_samples, n_channels)] of each window, which the next one overwrites."""
-    kept, start, filled, given = None, 0, 0, 0  # `given`: samples that some window has held
+def _checked(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks [shape=(n_samples, n_channels)] that are like the first, up to the first sample that is no number."""
+    n_channels = None
     for block in (to_channels(block, part=True) for block in blocks if len(block)):
-        kept = np.empty((window, block.shape[1]), dtype=np.float32) if kept is None else kept
-        if block.shape[1] != kept.shape[1]:
-            raise AudioError(f"all blocks must have {kept.shape[1]} channels as the first, not {block.shape[1]}")
-        while len(block):
-            part, block = block[: window - filled], block[window - filled :]
-            if not np.isfinite(part).all():
-                raise AudioError("the samples hold NaN or infinity")
-            kept[filled : filled + len(part)] = part
-            filled += len(part)
-            if filled == window:
-                yield start, kept
-                given = start + window
-                kept[: window - hop] = kept[hop:]
-                start, filled = start + hop, window - hop
-    if kept is not None and start + filled > given:
-        yield start, kept[:filled]
+        n_channels = n_channels or block.shape[1]
+        if block.shape[1] != n_channels:
+            raise AudioError(f"all blocks must have {n_channels} channels as the first, not {block.shape[1]}")
+        finite = np.isfinite(block).all(axis=1)
+        if not finite.all():
+            yield block[: finite.argmin()]
+            raise AudioError("the samples hold NaN or infinity")
+        yield block
 
 
-def _hear(windows: Iterator[tuple[int, np.ndarray]], rate: int, bundle: Bundle) -> Iterator[Window]:
+def _predict_windows(windows: Iterator[tuple[int, np.ndarray]], rate: int, bundle: Bundle) -> Iterator[Window]:
     loud = LEAST_LOUD
     for start, samples in windows:
         levels = frame_levels(average(samples), rate)

@@ -9,7 +9,7 @@ Probabilities are smoothed over neighbouring windows of speech with the weights 
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def predict_timeline(
     window_seconds: float | None = None,
     hop_seconds: float | None = None,
     smooth: bool = True,
-    tell: Callable[[float], None] = lambda seconds: None,
+    on_progress: Callable[[float], None] = lambda seconds: None,
     channel: str | None = None,
 ) -> "pd.DataFrame":
     """Predict window by window, without ever holding the whole recording.
@@ -62,8 +62,8 @@ def predict_timeline(
         From one window to the next (s); by default half a window.
     smooth : bool
         Whether probabilities are smoothed over neighbours.
-    tell : callable
-        Is told how many seconds have been read.
+    on_progress : callable
+        Is given how many seconds have been read.
     channel : str, optional
         Channel that is heard, `left`, `right` or a number from 1 on; by default the mean of all.
 
@@ -87,7 +87,9 @@ def predict_timeline(
     damages: list[float] = []
     spans, levels, probabilities, unlike, apart = [], [], [], [], ChannelLevels()
     blocks = _signals(despite_damage(read_blocks(path), damages.append), channel, apart)
-    for batch in _batches(_windows(blocks, rate, window, hop, tell), _BATCH):
+    windows = sliding_windows(_resampled(blocks, rate, on_progress), window, hop)
+    windows = ((start, samples.copy()) for start, samples in windows)
+    while batch := list(itertools.islice(windows, _BATCH)):
         spans += [(start / rate, (start + len(signal)) / rate) for start, signal in batch]
         levels += [frame_levels(signal, rate) for _, signal in batch]
         shares, kinds = _predict([signal for _, signal in batch], bundle)
@@ -195,31 +197,50 @@ def _signals(
         yield average(heard), rate
 
 
-def _windows(
-    blocks: Iterator[tuple[np.ndarray, int]], rate: int, window: int, hop: int, tell: Callable[[float], None]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """First sample and signal of each window at the common rate; the last one may be shorter."""
-    kept, start, seconds, stream = np.zeros(0, dtype=np.float32), 0, 0.0, None
+def _resampled(
+    blocks: Iterator[tuple[np.ndarray, int]], rate: int, on_progress: Callable[[float], None]
+) -> Iterator[np.ndarray]:
+    """Blocks of a signal at the common rate."""
+    seconds, stream = 0.0, None
     for block, own_rate in blocks:
         stream = stream or soxr.ResampleStream(own_rate, rate, 1, dtype="float32", quality="HQ")
-        kept = np.concatenate([kept, stream.resample_chunk(block)])
         seconds += len(block) / own_rate
-        tell(seconds)
-        while len(kept) >= window + hop:  # one window stays, for what is left may be too little for another
-            yield start, kept[:window]
-            kept, start = kept[hop:], start + hop
+        on_progress(seconds)
+        yield stream.resample_chunk(block)
     if stream is not None:
-        kept = np.concatenate([kept, stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)])
-    while len(kept):
-        yield start, kept[:window]
-        if len(kept) <= window:
-            return
-        kept, start = kept[hop:], start + hop
+        yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
 
 
-def _batches(windows: Iterator[tuple[int, np.ndarray]], size: int) -> Iterator[list[tuple[int, np.ndarray]]]:
-    while batch := list(itertools.islice(windows, size)):
-        yield batch
+def sliding_windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
+    """First sample and samples of each window, as soon as its last sample is there; the next one overwrites it.
+
+    Parameters
+    ----------
+    blocks : iterable of np.ndarray [shape=(n_samples, ...)]
+        Samples in order, in blocks of any size.
+    window, hop : int
+        Samples of a window, and from one window to the next; a hop is at most a window.
+
+    Yields
+    ------
+    start : int
+    samples : np.ndarray [shape=(window, ...)]
+        When the blocks end, what no window held yet becomes a last one, which may be shorter.
+    """
+    buffer, start, filled, end = None, 0, 0, 0  # `end`: of the last window
+    for block in blocks:
+        buffer = np.empty((window, *block.shape[1:]), dtype=block.dtype) if buffer is None else buffer
+        while len(block):
+            part, block = block[: window - filled], block[window - filled :]
+            buffer[filled : filled + len(part)] = part
+            filled += len(part)
+            if filled == window:
+                yield start, buffer
+                end = start + window
+                buffer[: window - hop] = buffer[hop:]
+                start, filled = start + hop, window - hop
+    if buffer is not None and start + filled > end:
+        yield start, buffer[:filled]
 
 
 def frame_levels(signal: np.ndarray, rate: int) -> np.ndarray:
