@@ -107,7 +107,7 @@ def measure(corpus: Path) -> list[tuple[str, ...]]:
                     written = encode(Path(folder) / file.stem, signal, rate, form)
                     answer = bundle.predict(*load_audio(written))
                     same.append(answer.emotion == bundle.predict(signal, rate).emotion)
-                    unlike.append(bool(answer.unlike))
+                    unlike.append(bool(answer.novelty))
                 cells += [f"{np.mean(same):.2f}", f"{np.mean(unlike):.2f}"]
             rows.append((name, *cells))
     return rows

@@ -127,7 +127,7 @@ class Batches(keras.utils.PyDataset):
 
 def one_decibel(speakers: Mapping[str, Statistics]) -> float:
     """What a dB of log-mel is after the speakers' features were normalised, on average; 1 if they were not."""
-    return 1 / float(np.mean([one.deviation for one in speakers.values()])) if speakers else 1.0
+    return 1 / float(np.mean([one.std for one in speakers.values()])) if speakers else 1.0
 
 
 def make_callbacks(best: str | Path, params: Params) -> list[keras.callbacks.Callback]:

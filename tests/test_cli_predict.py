@@ -94,7 +94,7 @@ def test_tables_hold_what_each_file_alone_gives(voices, predicted):
     shares = [f"p_{emotion}" for emotion in alone.probabilities]
     assert list(table["model"]) == ["people", "people"]
     assert list(table) == ["file", "emotion", "confidence", "unsure", *shares, *LAST]
-    assert table.loc[0, "unlike"] == "; ".join(alone.unlike) and table.loc[0, "unsure"] == alone.unsure
+    assert table.loc[0, "unlike"] == "; ".join(alone.novelty) and table.loc[0, "unsure"] == alone.unsure
     assert table.loc[0, "emotion"] == alone.emotion
     assert table.loc[0].filter(like="p_").tolist() == pytest.approx(list(alone.probabilities.values()))
     done = predicted(voices / "in" / "a.wav", "--run", "people", "--json", "-")
@@ -104,7 +104,7 @@ def test_tables_hold_what_each_file_alone_gives(voices, predicted):
         "emotion": alone.emotion,
         "confidence": alone.confidence,
         "unsure": alone.unsure,
-        "unlike": list(alone.unlike),
+        "unlike": list(alone.novelty),
         "damaged_after": None,
         "channels_differ": False,
         "probabilities": alone.probabilities,

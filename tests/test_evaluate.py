@@ -324,7 +324,7 @@ def test_without_degradation_the_features_are_those_of_the_test_set(recorded, mo
 def test_features_are_normalised_by_their_speaker(recorded):
     n_features = len(recorded.data.settings.feature_names)
     speakers = {
-        speaker: Statistics(mean=[mean] * n_features, deviation=[1.0] * n_features)
+        speaker: Statistics(mean=[mean] * n_features, std=[1.0] * n_features)
         for speaker, mean in (("OAF", 100.0), ("YAF", -100.0))
     }
     info = SimpleNamespace(**vars(recorded.bundle.info) | {"speakers": speakers})

@@ -18,8 +18,8 @@ def bundle_of(logit, names=NAMES, mean=0.0):
         return np.stack([1 - p, p], axis=1).astype(np.float32)
 
     settings = SimpleNamespace(hop_length=160, sampling_rate=16000)
-    typical = SimpleNamespace(mean=[mean] * 3 * len(names))
-    info = SimpleNamespace(features=names, emotions=["neutral", "sad"], settings=settings, typical=typical)
+    novelty = SimpleNamespace(mean=[mean] * 3 * len(names))
+    info = SimpleNamespace(features=names, emotions=["neutral", "sad"], settings=settings, novelty=novelty)
     return SimpleNamespace(info=info, probabilities=probabilities)
 
 

@@ -143,5 +143,5 @@ def test_sound_of_a_film_is_heard(clip, tmp_path):
 @pytest.mark.parametrize("name", sorted(NARROW))
 def test_narrow_bands_are_named(bundle, clip, tmp_path, name):
     answer = predict_emotion_from_file(encoded(tmp_path, clip, name), bundle)
-    assert any(phrase.startswith("band: nothing above ") for phrase in answer.unlike)
-    assert not any(phrase.startswith("band") for phrase in predict_emotion_from_file(clip[2], bundle).unlike)
+    assert any(phrase.startswith("band: nothing above ") for phrase in answer.novelty)
+    assert not any(phrase.startswith("band") for phrase in predict_emotion_from_file(clip[2], bundle).novelty)

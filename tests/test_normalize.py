@@ -12,8 +12,8 @@ def test_statistics_by_hand_leave_padding_out():
     known = speaker_statistics(X, np.array([2, 1, 1]), SPEAKERS)
     assert list(known) == ["a", "b"]
     np.testing.assert_array_equal(known["a"].mean, [3, 5])  # of 1, 3 and 5
-    assert known["a"].deviation == [pytest.approx((8 / 3) ** 0.5), 1]  # a constant feature has the deviation 1
-    assert (known["b"].mean, known["b"].deviation) == ([7, 1], [1, 1])
+    assert known["a"].std == [pytest.approx((8 / 3) ** 0.5), 1]  # a constant feature has the deviation 1
+    assert (known["b"].mean, known["b"].std) == ([7, 1], [1, 1])
 
 
 def test_normalised_features_have_no_mean_and_the_deviation_one():
@@ -26,12 +26,12 @@ def test_normalised_features_have_no_mean_and_the_deviation_one():
         np.testing.assert_allclose(frames.std(axis=0), 1, atol=1e-6)
 
 
-KNOWN = {"a": Statistics(mean=[0, 2], deviation=[1, 1]), "b": Statistics(mean=[4, 4], deviation=[3, 1])}
+KNOWN = {"a": Statistics(mean=[0, 2], std=[1, 1]), "b": Statistics(mean=[4, 4], std=[3, 1])}
 
 
 def test_a_voice_never_met_takes_the_mean_of_all():
     typical = find_statistics(KNOWN, None)
-    assert (typical.mean, typical.deviation) == ([2, 3], [2, 1])
+    assert (typical.mean, typical.std) == ([2, 3], [2, 1])
     assert find_statistics(KNOWN, "b") is KNOWN["b"]
 
 

@@ -224,7 +224,7 @@ def test_batches_are_varied_anew_in_each_epoch_and_repeat_with_the_seed():
 
 
 def test_a_decibel_shrinks_with_the_speakers_mean_deviation():
-    known = {name: Statistics(mean=[0, 0], deviation=deviation) for name, deviation in (("a", [2, 4]), ("b", [6, 8]))}
+    known = {name: Statistics(mean=[0, 0], std=deviation) for name, deviation in (("a", [2, 4]), ("b", [6, 8]))}
     assert one_decibel(known) == pytest.approx(1 / 5)
     assert one_decibel({}) == 1
 

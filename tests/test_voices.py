@@ -40,14 +40,14 @@ def test_statistics_are_those_of_all_frames_with_sound(bundle, clips):
     frames = frames_of(bundle, clips)
     voice = measure_voice(clips, bundle)
     np.testing.assert_allclose(voice.mean, frames.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(voice.deviation, frames.std(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(voice.std, frames.std(axis=0), rtol=1e-5)
 
 
 def test_an_enrolled_voice_comes_to_the_scale_of_the_training_clips(bundle, clips):
     enrolled = replace(bundle, voice=measure_voice(clips, bundle))
-    frames, expected = frames_of(enrolled, clips), bundle.info.typical.statistics
+    frames, expected = frames_of(enrolled, clips), bundle.info.novelty.statistics
     np.testing.assert_allclose(frames.mean(axis=0), expected.mean, atol=1e-3, rtol=1e-4)
-    np.testing.assert_allclose(frames.std(axis=0), expected.deviation, rtol=1e-4)
+    np.testing.assert_allclose(frames.std(axis=0), expected.std, rtol=1e-4)
 
 
 def test_padding_is_that_of_any_clip(bundle, clips):
@@ -61,7 +61,7 @@ def test_padding_is_that_of_any_clip(bundle, clips):
 
 
 def test_model_that_takes_speakers_out_takes_out_an_enrolled_one(bundle, clips):
-    known = {"ESA": Statistics(mean=[0.0] * 15, deviation=[1.0] * 15)}
+    known = {"ESA": Statistics(mean=[0.0] * 15, std=[1.0] * 15)}
     settings = bundle.info.settings.model_copy(update={"normalize_per_speaker": True})
     normalising = replace(bundle, info=bundle.info.model_copy(update={"speakers": known, "settings": settings}))
     frames = frames_of(replace(normalising, voice=measure_voice(clips, normalising)), clips)
@@ -107,7 +107,7 @@ def test_too_few_clips_are_refused(enrolling, monkeypatch, capsys):
 
 
 def test_speaker_who_is_not_enrolled_is_one_line(enrolling, bundle, monkeypatch, capsys):
-    save_voice("her", Statistics(mean=[0.0] * 15, deviation=[1.0] * 15), 20, bundle)
+    save_voice("her", Statistics(mean=[0.0] * 15, std=[1.0] * 15), 20, bundle)
     with pytest.raises(
         BundleError, match=r"ser enrol FOLDER --name me, with the same --run\. Enrolled for it are her\. Got me\."
     ):
@@ -124,7 +124,7 @@ def test_speaker_who_is_not_enrolled_is_one_line(enrolling, bundle, monkeypatch,
     ],
 )
 def test_damaged_voice_is_one_line(root, bundle, content, message):
-    path = save_voice("her", Statistics(mean=[0.0] * 15, deviation=[1.0] * 15), 20, bundle)
+    path = save_voice("her", Statistics(mean=[0.0] * 15, std=[1.0] * 15), 20, bundle)
     path.write_bytes(content)
     with pytest.raises(BundleError, match=message):
         with_voice(bundle, "her")
@@ -132,6 +132,6 @@ def test_damaged_voice_is_one_line(root, bundle, content, message):
 
 @pytest.mark.parametrize("deviation", [0.0, -1.0, float("nan"), float("inf")])
 def test_voice_of_no_deviation_is_refused(root, bundle, deviation):
-    save_voice("her", Statistics(mean=[0.0] * 15, deviation=[deviation] * 15), 20, bundle)
+    save_voice("her", Statistics(mean=[0.0] * 15, std=[deviation] * 15), 20, bundle)
     with pytest.raises(BundleError, match=r"does not fit|is damaged"):
         with_voice(bundle, "her")

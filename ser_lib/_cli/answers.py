@@ -129,7 +129,7 @@ class Lines:
         one = answer.prediction
         if one is None:
             return
-        self._noted += [(answer, one)] if one.unlike or one.notes else []
+        self._noted += [(answer, one)] if one.novelty or one.notes else []
         if not self._several:
             print(one, flush=True)
             return
@@ -147,11 +147,11 @@ class Lines:
     def end(self) -> None:
         """Of several files, name those with a warning or a note; a single answer includes its own."""
         if self._several:
-            unlike = [(answer, one) for answer, one in self._noted if one.unlike]
+            unlike = [(answer, one) for answer, one in self._noted if one.novelty]
             if unlike:
                 print("\nUnlike what the model has learnt from, so their answers mean little:")
             for answer, one in unlike:
-                print(f"  {_named(answer)}: {'; '.join(one.unlike)}")
+                print(f"  {_named(answer)}: {'; '.join(one.novelty)}")
             noted = [(_named(answer), note) for answer, one in self._noted for note in one.notes]
             if noted:
                 print("\nNotes on the recordings:")
@@ -166,4 +166,4 @@ def _named(answer: Answer) -> str:
 
 
 def _too_long(prediction: Prediction) -> bool:
-    return any(phrase.endswith(" are heard") for phrase in prediction.unlike)
+    return any(phrase.endswith(" are heard") for phrase in prediction.novelty)

@@ -102,7 +102,7 @@ def _source(file: Path | None, device: str | None, bundle: "Bundle") -> Iterator
     from ser_lib.stream.microphone import microphone, recording
 
     if file is not None:
-        yield recording(from_here(file), tell=_warn_damaged)
+        yield recording(from_here(file), on_damage=_warn_damaged)
         return
     _warm_up(bundle)
     with microphone(device=int(device) if device is not None and device.isdecimal() else device) as opened:

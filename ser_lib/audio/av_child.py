@@ -1,7 +1,7 @@
-"""The decoder's own process: PyAV decodes here, where a file that crashes it costs that file alone.
+"""The decoder's own process: PyAV decodes here, so that a file that crashes it costs that file alone.
 
-`decoder.py` starts it and asks. A request is a line of JSON on standard input; the answers on standard output are lines
-of JSON, each of which may announce bytes of samples that follow. It ends with standard input.
+`decode.py` starts it. A request is a line of JSON on standard input; answers on standard output are lines of JSON, each
+of which may announce bytes of samples that follow. It ends with standard input.
 """
 
 import io
@@ -18,7 +18,7 @@ _BYTES = 4
 
 
 class _Seekable(io.FileIO):
-    """A file that answers a place that cannot be, which a damaged one may ask for, as ffmpeg expects."""
+    """A file that answers an impossible seek, which a damaged file may cause, as ffmpeg expects."""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         try:
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _decode(path: str, block: int, send: Callable) -> dict:
-    """Send the samples of a file in blocks; the answer that ends them tells after how many something was damaged."""
+    """Send the samples of a file in blocks; the last answer says after how many something was damaged."""
     # a playlist must open no other file, nor wait for what a broadcast adds to it: no protocol is allowed, and only
     # what is open already is read
     options = {"protocol_whitelist": "none"}
@@ -94,7 +94,7 @@ def _convert(container: av.container.InputContainer, stream: av.AudioStream, blo
 
 
 def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame | Exception]:
-    """Frames of a stream, and in place of what cannot be decoded the error."""
+    """Frames of a stream, or the error in place of what cannot be decoded."""
     packets = container.demux(stream)
     while True:
         try:

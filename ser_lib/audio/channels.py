@@ -1,14 +1,14 @@
-"""The channels of a recording: what they are called, one of them alone, and whether they hold different sound.
+"""The channels of a recording: their names, one of them alone, and whether they hold different sound.
 
-Channels differ if at least two of them have moments that are their own: frames of 100 ms in which the level of one
-lies 6 dB or more above that of every other, each a twentieth of those with sound. So it is in a call with a speaker on
-each channel. In ordinary stereo all channels rise and fall together: a voice at the side is louder on one of them for
-good, a microphone farther away gets the same a little later, and noise of its own stands out in no frame. The level of
-one channel above the others is what tells who speaks into which of several microphones (Wrigley et al.).
+Channels differ if at least two of them have moments of their own: frames of 100 ms in which the level of one is at
+least 6 dB above that of every other, and each a twentieth of the frames with sound. So it is in a call with a speaker
+on each channel. In ordinary stereo all channels rise and fall together: a voice at the side is louder on one of them
+throughout, and a distant microphone gets the same a little later. The level of one channel above the others is what
+tells who speaks into which of several microphones (Wrigley et al.).
 
-Of 118 pairs of clips of TESS, one on each channel, all are found if one follows the other, also where one is 20 dB
-quieter and each is heard on the other channel; 19 of 20 if both are spoken at once. Of 120 clips none is, on two
-channels that differ by 20 ms and 12 dB, by noise 20 dB below, by a room's echo, or of which one is silent.
+Of 118 pairs of clips of TESS, one on each channel, all are found if one follows the other, also if one is 20 dB quieter
+and each is heard on the other channel; 19 of 20 if both speak at once. Of 120 clips none is found on two channels that
+differ by 20 ms and 12 dB, by noise 20 dB below, by a room's echo, or of which one is silent.
 
 References
 ----------
@@ -22,28 +22,23 @@ from ser_lib.core.errors import AudioError
 
 _FRAMES_PER_SECOND = 10
 _ABOVE_DB = 6.0
-"""By how much a channel's level in a frame lies above all others' where the frame is its own."""
+"""A channel owns a frame in which its level is this far above all others'."""
 _OWN = 0.05
-"""Share of the frames with sound that the channel with the second most of its own must have."""
+"""Fraction of the frames with sound that the channel with the second most must own."""
 _HEARD_DB = 30.0
-"""dB below the loud moments (95th percentile of the frames' levels) at which a frame is silence."""
+"""dB below the 95th percentile of the frames' levels at which a frame is silence."""
 _FLOOR = 1e-10
 
 
 def channel_names(n_channels: int) -> list[str]:
-    """What the channels of a recording are called: left and right; if there are not two, by number."""
+    """Names of the channels of a recording: left and right, or numbers if there are not two."""
     return ["left", "right"] if n_channels == 2 else [str(number) for number in range(1, n_channels + 1)]
 
 
 def pick(channels: np.ndarray, name: str | None) -> np.ndarray:
-    """Take one channel [shape=(n_samples, 1)] out of channels [shape=(n_samples, n_channels)], or for None all.
+    """Pick one channel [shape=(n_samples, 1)] of channels [shape=(n_samples, n_channels)], or for None all.
 
-    Left and right are the first two, however many there are.
-
-    Raises
-    ------
-    AudioError
-        If there is no such channel.
+    Left and right are the first two, however many there are; AudioError if there is no such channel.
     """
     if name is None:
         return channels
@@ -64,7 +59,7 @@ class ChannelLevels:
         self._powers: list[np.ndarray] = []
 
     def add(self, channels: np.ndarray, sampling_rate: int) -> None:
-        """Hear the next block [shape=(n_samples, n_channels)]."""
+        """Add the next block [shape=(n_samples, n_channels)]."""
         if channels.shape[1] < 2:
             return
         size = max(1, sampling_rate // _FRAMES_PER_SECOND)
@@ -75,7 +70,7 @@ class ChannelLevels:
         self._rest = joined[n_frames * size :].copy()
 
     def differ(self) -> bool:
-        """Tell whether the channels heard so far hold different sound."""
+        """Whether the channels so far hold different sound."""
         powers = np.concatenate(self._powers) if self._powers else np.zeros((0, 1))
         if len(powers) == 0 or not np.isfinite(powers).all():
             return False
@@ -84,5 +79,5 @@ class ChannelLevels:
         heard = levels[loudest > np.percentile(loudest, 95) - _HEARD_DB]
         highest = np.sort(heard, axis=1)
         own = highest[:, -1] - highest[:, -2] >= _ABOVE_DB
-        shares = np.bincount(heard.argmax(axis=1)[own], minlength=levels.shape[1]) / len(heard)
-        return bool(np.sort(shares)[-2] >= _OWN)
+        fractions = np.bincount(heard.argmax(axis=1)[own], minlength=levels.shape[1]) / len(heard)
+        return bool(np.sort(fractions)[-2] >= _OWN)

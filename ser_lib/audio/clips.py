@@ -35,8 +35,7 @@ _BATCH = 16
 """Clips per task of a worker."""
 _SHRINK_EVERY = 2000
 """Clips after which the cache is brought back to its limit."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Names of options in glibc's malloc.h."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 Result = TypeVar("Result")
 
 
@@ -47,12 +46,12 @@ def library_versions() -> dict[str, str]:
 
 
 def measures_key(sha256: str, settings: AudioSettings) -> str:
-    """Name in the cache of a clip's measures."""
+    """Cache key of a clip's measures."""
     return _key("measures", sha256, settings.model_dump(include=_MEASURES_DEPEND_ON))
 
 
 def analysis_key(sha256: str, settings: AudioSettings, n_samples: int) -> str:
-    """Name in the cache of the analysis of a clip that has `n_samples` samples after trimming."""
+    """Cache key of the analysis of a clip that has `n_samples` samples after trimming."""
     values = settings.model_dump(include=_ANALYSIS_DEPENDS_ON)
     if not stands_alone(n_samples, settings):
         values["target_length"] = settings.target_length
@@ -60,13 +59,13 @@ def analysis_key(sha256: str, settings: AudioSettings, n_samples: int) -> str:
 
 
 def degraded_key(sha256: str, settings: AudioSettings, condition: str) -> str:
-    """Name in the cache of the analysis of a clip under a condition of `degrade.CONDITIONS`."""
+    """Cache key of the analysis of a clip under a condition of `degrade.CONDITIONS`."""
     values = settings.model_dump(include={*_ANALYSIS_DEPENDS_ON, "target_length"})
     return _key(f"{condition} {DEGRADE_VERSION}", sha256, values)
 
 
 def recordings_key(sha256s: Sequence[str], settings: AudioSettings) -> str:
-    """Name in the cache of which of some clips hold the same recording."""
+    """Cache key of which of some clips hold the same recording."""
     values = settings.model_dump(include={*_ANALYSIS_DEPENDS_ON, "target_length"})
     return _key("recordings", " ".join(sha256s), values)
 
@@ -76,10 +75,7 @@ def _key(step: str, sha256: str, settings: dict) -> str:
 
 
 def measure(path: Path, sha256: str, settings: AudioSettings, cache: Cache) -> Measures | AudioError:
-    """Measures of a file.
-
-    Where the analysis needs no target length, it is made and cached in passing: the file is decoded already.
-    """
+    """Measures of a file; if its analysis needs no target length, it is cached in passing, as the file is decoded."""
 
     def measure_file() -> np.ndarray:
         chain = SignalChain(*load_audio(path), settings)
@@ -118,7 +114,7 @@ def degraded_features(
 
 
 def _get_or_compute(cache: Cache, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray | AudioError:
-    """Entry of the cache, computed where it is missing; the error where the clip cannot be used."""
+    """Cached array, computed if missing; the error if the clip cannot be used."""
     array = cache.read(key)
     if array is None:
         _keep_memory()
@@ -132,9 +128,9 @@ def _get_or_compute(cache: Cache, key: str, compute: Callable[[], np.ndarray]) -
 
 @functools.cache
 def _keep_memory() -> None:
-    """Let this process keep the memory that it frees: noise reduction takes megabytes anew for every clip.
+    """Let this process keep freed memory: noise reduction takes megabytes for every clip.
 
-    Half of its time would go into clearing fresh pages. glibc knows how to; other C libraries are left alone.
+    Half of its time would go into clearing fresh pages. Only glibc is told.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -149,7 +145,7 @@ def each(
 ) -> Iterator[Result]:
     """Results of `function(*task)` for every task, in order; an `AudioError` is a result as well.
 
-    What the cache has under the task's key is read here, the rest is computed in parallel.
+    What is cached under the task's key is read here, the rest is computed in parallel.
     """
     known = [key in cache for key in keys]
     missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
@@ -167,7 +163,7 @@ def each(
 
 
 def _end_with(parent: int) -> None:
-    """Let a worker end soon after its parent, even one that was killed: joblib's would wait for minutes."""
+    """Let a worker end soon after its parent, even a killed one; joblib's would wait for minutes."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -38,14 +38,13 @@ _idle: dict[int, list["_Child"]] = {}
 
 
 def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Decode an audio file piece by piece, without believing how long its header says it is.
+    """Decode an audio file piece by piece, without trusting the length in its header.
 
     soundfile reads wav, AIFF (inside .wav too), flac, ogg and mp3; PyAV reads the rest.
 
     Yields
     ------
     channels : np.ndarray [shape=(n_samples, n_channels)], float32
-        The next samples.
     sampling_rate : int, Hz
 
     Raises
@@ -53,7 +52,7 @@ def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
     DamagedAudio
         If a part could not be decoded, after all that could.
     AudioError
-        If the file is missing, empty, or cannot be decoded, or its sampling rate holds no speech.
+        If the file is missing, empty, or cannot be decoded, or its sampling rate is too low for speech.
     """
     path = Path(path)
     if not path.is_file():
@@ -68,7 +67,7 @@ def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
 
 @contextmanager
 def _decodable(path: Path) -> Iterator[str | BinaryIO]:
-    """Give what soundfile opens: the path, or the open file if the path is not UTF-8, which it does not take."""
+    """Give what soundfile can open: the path or, if it is not UTF-8, the open file."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -79,7 +78,7 @@ def _decodable(path: Path) -> Iterator[str | BinaryIO]:
 
 
 def _read_with_soundfile(path: Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Samples that soundfile gives; those that PyAV does where it does not open the file, finds none, or gives up."""
+    """Blocks by soundfile, or by PyAV where soundfile does not open the file, finds no samples, or gives up."""
     n_read = 0
     with ExitStack() as stack:
         try:
@@ -107,7 +106,7 @@ def _soundfile_blocks(file: soundfile.SoundFile, size: int) -> Iterator[np.ndarr
 
 
 def _read_broken(path: Path, n_read: int, rate: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Go on after `n_read` samples, in small steps until soundfile gives up once more, and from there with PyAV."""
+    """Go on after `n_read` samples, in small steps until soundfile gives up again, and from there with PyAV."""
     n_good = 0
     with suppress(soundfile.LibsndfileError), _decodable(path) as source, soundfile.SoundFile(source) as file:
         for block in _soundfile_blocks(file, _STEP):
@@ -140,20 +139,14 @@ def _read_with_av(path: Path) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def check_rate(sampling_rate: int) -> int:
-    """Return a sampling rate (Hz) that can hold speech.
-
-    Raises
-    ------
-    AudioError
-        If it cannot.
-    """
+    """Return a sampling rate (Hz) that can hold speech; AudioError if it is too low."""
     if sampling_rate < _LOWEST_RATE:
         raise AudioError(f"speech needs a sampling rate of at least {_LOWEST_RATE} Hz, and this has {sampling_rate} Hz")
     return sampling_rate
 
 
 def is_unfinished(path: Path) -> bool:
-    """Tell whether a wav says that it has no samples though it has: its recorder ended before it wrote how many."""
+    """Whether a wav claims to have no samples though it has: its recorder stopped before it wrote how many."""
     with path.open("rb") as file:
         start = file.read(_HEAD)
     place = start.find(b"data" + bytes(4))
@@ -163,7 +156,7 @@ def is_unfinished(path: Path) -> bool:
 
 
 def describe_raw(path: Path) -> str:
-    """What to do about a file that is a sound without a header; empty for any other that is no sound."""
+    """Advice for a file of raw samples without a header; empty for any other file."""
     with path.open("rb") as file:
         start = file.read(_HEAD)
     # one channel, or else two: samples of 32 bits are two of 16, of which every second one is like its neighbours
@@ -211,7 +204,7 @@ class _Child:
         return not self._busy and self._process.poll() is None
 
     def ask(self, path: Path, block: int) -> Iterator[tuple[dict, bytes]]:
-        """Answers for a file up to the one that ends them, each with the bytes that follow it."""
+        """Yield answers for a file up to the last one, each with the bytes that follow it."""
         questions, answers = self._process.stdin, self._process.stdout
         assert questions is not None and answers is not None  # both are pipes
         self._busy = True
@@ -268,7 +261,7 @@ def decode(path: Path, *, block: int) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _take() -> _Child:
-    """Child that waits for a file, or else a new one."""
+    """An idle child, or else a new one."""
     idle = _idle.setdefault(os.getpid(), [])
     while idle:
         child = idle.pop()
@@ -294,13 +287,13 @@ def _blocks(answers: Iterator[tuple[dict, bytes]], path: Path) -> Iterator[tuple
 
 
 def despite_damage(
-    blocks: Iterator[tuple[np.ndarray, int]], tell: Callable[[float], None] = lambda seconds: None
+    blocks: Iterator[tuple[np.ndarray, int]], on_damage: Callable[[float], None] = lambda seconds: None
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Blocks of `audio.read_blocks` to the end, also of a damaged file; `tell` is told after how many seconds it is."""
+    """Blocks to the end of a file, damaged or not; `on_damage` is called with the seconds before the damage."""
     try:
         yield from blocks
     except DamagedAudio as damage:
-        tell(damage.seconds)
+        on_damage(damage.seconds)
 
 
 @atexit.register

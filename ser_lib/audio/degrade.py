@@ -1,7 +1,7 @@
-"""Decoded signal → the same signal as a worse microphone, line or file would have given it.
+"""Decoded signal → the same signal as through a worse microphone, line or file format.
 
 Each degradation is a function (signal [shape=(n_samples,)] float32, sampling_rate in Hz, rng) → (signal,
-sampling_rate). `CONDITIONS` names those that the test set is measured under. Raise `DEGRADE_VERSION` when one changes.
+sampling_rate).
 """
 
 import functools
@@ -39,13 +39,13 @@ def add_noise(
 def change_gain(
     signal: np.ndarray, sampling_rate: int, rng: np.random.Generator, *, gain: float
 ) -> tuple[np.ndarray, int]:
-    """Amplify by `gain` dB before a recorder of 16 bits, which rounds and clips at full scale."""
+    """Amplify by `gain` dB before a 16-bit recorder, which rounds and clips at full scale."""
     steps = np.rint(signal.astype(np.float64) * 10 ** (gain / 20) * _FULL_SCALE)
     return (np.clip(steps, -_FULL_SCALE, _FULL_SCALE - 1) / _FULL_SCALE).astype(np.float32), sampling_rate
 
 
 def telephone(signal: np.ndarray, sampling_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """Leave what a telephone line of 8 kHz carries: 300 to 3400 Hz."""
+    """Keep what an 8 kHz telephone line carries: 300 to 3400 Hz."""
     from scipy.signal import butter, sosfilt
 
     narrow = _resample(signal, sampling_rate, _TELEPHONE_RATE)
@@ -54,7 +54,7 @@ def telephone(signal: np.ndarray, sampling_rate: int, rng: np.random.Generator) 
 
 
 def mp3(signal: np.ndarray, sampling_rate: int, rng: np.random.Generator, *, bit_rate: int) -> tuple[np.ndarray, int]:
-    """Encode as MP3 at `bit_rate` bit/s, at the nearest sampling rate that MP3 knows, and decode."""
+    """Encode as MP3 at `bit_rate` bit/s, at the nearest sampling rate that MP3 has, and decode."""
     import av
 
     rate = min(_MP3_RATES, key=lambda known: abs(known - sampling_rate))
@@ -92,7 +92,7 @@ CONDITIONS: dict[str, Degradation] = {
 
 
 def degrade(signal: np.ndarray, sampling_rate: int, *, condition: str, sha256: str) -> tuple[np.ndarray, int]:
-    """Signal under a condition; its noise is decided by the SHA-256 of the clip's file and by nothing else.
+    """Signal under a condition; its noise depends only on the SHA-256 of the clip's file.
 
     Raises
     ------

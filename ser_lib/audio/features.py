@@ -25,14 +25,13 @@ _DYNAMIC_RANGE = 80.0
 
 
 def analyse(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """Measure what does not depend on the number of coefficients, with librosa's centred framing.
+    """Analyse a signal in librosa's centred frames, apart from the number of coefficients.
 
     Parameters
     ----------
     signal : np.ndarray [shape=(target_length,)], float32
         Samples at `settings.sampling_rate` Hz.
     settings : AudioSettings
-        Frame length, hop length and mel bands.
 
     Returns
     -------
@@ -56,17 +55,16 @@ def analyse(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
 
 
 def _frames(padded: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """View [shape=(n_frames, frame_length)] of a signal with half a frame before and after it."""
+    """View [shape=(n_frames, frame_length)] of a padded signal."""
     windows = np.lib.stride_tricks.sliding_window_view(padded, settings.frame_length)
     return windows[:: settings.hop_length]
 
 
 def _zero_crossing_rate(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """Crossings in each frame, counted once for the signal: a running sum gives those between any two samples.
+    """Zero-crossing rate of each frame, as librosa computes it, from one running sum over the signal.
 
-    As in librosa, the first and the last sample are repeated before and after the signal, samples closer to zero
-    than 1e-10 count as zero, zero counts as positive, and the first sample of a frame counts as a crossing of its own
-    only if `pad` is asked for, which it is not.
+    The first and the last sample are repeated before and after the signal, samples within 1e-10 of zero count as
+    zero, and zero counts as positive.
     """
     negative = np.pad(signal, settings.frame_length // 2, mode="edge") < -_SMALLEST_POWER
     crossings = np.cumsum(np.concatenate([[False], negative[1:] != negative[:-1]]))
@@ -81,7 +79,7 @@ def _window(frame_length: int) -> np.ndarray:
 
 
 def _filters_of(settings: AudioSettings) -> scipy.sparse.csr_array:
-    """Mel filters of some settings; the target length, which differs from clip to clip, is none of their business."""
+    """Mel filters for some settings; they do not depend on the target length, which differs between clips."""
     most_empty = 0 if settings.features == "logmel" else settings.n_mels - 1
     rate, frame_length, n_mels = settings.sampling_rate, settings.frame_length, settings.n_mels
     return _mel_filters(rate, frame_length, n_mels, settings.mel_fmin, settings.mel_fmax, most_empty)
@@ -91,7 +89,7 @@ def _filters_of(settings: AudioSettings) -> scipy.sparse.csr_array:
 def _mel_filters(
     sampling_rate: int, frame_length: int, n_mels: int, fmin: float, fmax: float | None, most_empty: int
 ) -> scipy.sparse.csr_array:
-    """Mel filters, of which so many may hold no frequency: none of log-mel, all but one of MFCC."""
+    """Mel filters, of which at most `most_empty` may hold no frequency."""
     with warnings.catch_warnings():  # of empty bands, which are refused where they harm
         warnings.simplefilter("ignore", UserWarning)
         filters = librosa.filters.mel(sr=sampling_rate, n_fft=frame_length, n_mels=n_mels, fmin=fmin, fmax=fmax)
@@ -110,7 +108,7 @@ def to_features(analysis: np.ndarray, settings: AudioSettings) -> np.ndarray:
 
     Columns for `mfcc`: RMS (fraction of full scale), zero-crossing rate (fraction of the frame's samples), MFCC.
     For `logmel`: power in each mel band in dB above the clip's mean; with `cmn`, above the band's.
-    Where frames are missing the last one is repeated: it is one of padding.
+    Missing frames are padding and repeat the last one.
     """
     rows = np.minimum(np.arange(settings.n_frames), len(analysis) - 1)
     log_mel = _without_band_means(analysis) if settings.cmn else analysis[:, 2:]
@@ -129,8 +127,8 @@ def _level_log_mel(analysis: np.ndarray) -> np.ndarray:
 def _without_band_means(analysis: np.ndarray) -> np.ndarray:
     """Log-mel power [shape=(n_frames, n_mels)] in dB above each band's mean over frames with sound.
 
-    In MFCC, which are linear in it, it is cepstral mean normalisation: what a room, a microphone or a telephone line
-    adds to the whole clip is gone, and so is the voice's mean spectrum.
+    For MFCC, which are linear in it, this is cepstral mean normalisation: it removes what a room, a microphone or a
+    telephone line adds to the whole clip, and the voice's mean spectrum too.
 
     References
     ----------
@@ -142,13 +140,13 @@ def _without_band_means(analysis: np.ndarray) -> np.ndarray:
 
 
 def pool(analysis: np.ndarray) -> np.ndarray:
-    """Summarise the frames with sound of an analysis, for models that take one vector for each clip.
+    """Summarise the frames with sound of an analysis, for models that take one vector per clip.
 
     Returns
     -------
     np.ndarray [shape=(3 * n_mels,)], float32
         Of each band of the log-mel spectrogram (dB above the clip's mean): mean, standard deviation, and standard
-        deviation of the difference from one frame to the next (dB).
+        deviation of the difference between successive frames (dB).
     """
     log_mel = _level_log_mel(analysis)[analysis[:, 0] > 0]
     change = np.diff(log_mel, axis=0) if len(log_mel) > 1 else np.zeros_like(log_mel)
@@ -156,9 +154,9 @@ def pool(analysis: np.ndarray) -> np.ndarray:
 
 
 def stands_alone(n_samples: int, settings: AudioSettings) -> bool:
-    """Tell whether the analysis of a clip of `n_samples` samples, trimmed, is the same for every target length.
+    """Whether the analysis of a trimmed clip of `n_samples` samples is the same for every target length.
 
-    Of a clip that is cut, and of one that is padded before its noise is reduced, it is not.
+    It is not where the clip is cut, or padded before its noise is reduced.
     """
     padded_first = settings.denoise and settings.denoise_reference
     return not padded_first and (settings.target_length is None or n_samples <= settings.target_length)

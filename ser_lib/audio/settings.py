@@ -66,11 +66,11 @@ class AudioSettings(BaseModel):
         return 1 + self.n_samples // self.hop_length
 
     def sound_frames(self, n_samples: int) -> int:
-        """Frames with sound of a clip of `n_samples` samples, trimmed; those after them are padding."""
+        """Frames with sound of a trimmed clip of `n_samples` samples; those after them are padding."""
         return min(1 + int(n_samples) // self.hop_length, self.n_frames)
 
     def sound_frames_of(self, trimmed_seconds: Iterable[float]) -> list[int]:
-        """Frames with sound of clips that are so long (s) after trimming."""
+        """Frames with sound of clips of these lengths (s) after trimming."""
         return [self.sound_frames(round(seconds * self.sampling_rate)) for seconds in trimmed_seconds]
 
     @property

@@ -1,6 +1,5 @@
 """Any audio file → one mono signal at one rate → normalised, trimmed, denoised, of fixed length.
 
-Training and prediction both come through here with the same `AudioSettings`.
 Signals are float32 in [-1, 1].
 """
 
@@ -26,15 +25,10 @@ _SILENT_PEAK = 2.0**-15
 """A signal that never exceeds one step of 16 bits is silence."""
 _INT32_SCALE = 2.0**31
 _MOST_SAMPLES = 100_000_000
-"""Samples of a file that is heard as one: 35 minutes at 48 kHz, 400 MB; lower rates have no more minutes than that."""
-_BAND_FRAME = 1024
-"""Samples of a frame whose spectrum tells the bandwidth."""
-_BAND_DB = 60.0
-"""dB below the strongest frequency at which a signal's band ends."""
-_GATE_WINDOW = 1024
-"""Samples that noise reduction looks at together."""
-_GATE_HOP = 512
-"""Samples from one such window to the next."""
+"""Samples of a file that is taken as one clip: 35 minutes at 48 kHz, 400 MB."""
+_BAND_FRAME, _BAND_DB = 1024, 60.0
+_GATE_WINDOW, _GATE_HOP = 1024, 512
+"""Window and hop (samples) of noise reduction."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Recording:
     damaged_after : float or None
         Seconds after which something could not be decoded; None if all could.
     channels_differ : bool
-        Whether its channels hold different sound (`channels.py`), so that their mean is of nobody alone.
+        Whether its channels hold different sound (`channels.py`), so that their mean is no single speaker's.
     """
 
     signal: np.ndarray
@@ -78,14 +72,12 @@ def load_audio(path: str | Path) -> tuple[np.ndarray, int]:
 
 
 def load_recording(path: str | Path, *, channel: str | None = None) -> Recording:
-    """Decode an audio file, of a damaged one what can be decoded; the mean of its channels, or one `channel`.
-
-    A channel is called as `channels.channel_names` calls it.
+    """Decode an audio file, as far as it is intact, and average its channels or pick one (`channels.channel_names`).
 
     Raises
     ------
     AudioError
-        As `load_audio` does, but for damage; or if there is no such channel.
+        As in `load_audio`, except for damage; or if there is no such channel.
     """
     damages: list[float] = []
     blocks, loudest, n_samples, rate, levels = [], 0.0, 0, 0, ChannelLevels()
@@ -125,7 +117,7 @@ def average(channels: np.ndarray) -> np.ndarray:
 
 
 def _check_sound(signal: np.ndarray, loudest: float, what: str = "the file") -> np.ndarray:
-    """Return a signal that holds sound; `loudest` is the largest amplitude of any channel."""
+    """Return a signal that is not silent; `loudest` is the largest amplitude of any channel."""
     if len(signal) == 0:
         raise AudioError(f"{what} holds no samples")
     if np.abs(signal).max() <= _SILENT_PEAK:
@@ -136,7 +128,7 @@ def _check_sound(signal: np.ndarray, loudest: float, what: str = "the file") -> 
 
 
 def resample(signal: np.ndarray, sampling_rate: int, *, target_rate: int) -> np.ndarray:
-    """Resample `signal` from `sampling_rate` to `target_rate` (Hz) with soxr's high quality filter."""
+    """Resample from `sampling_rate` to `target_rate` (Hz) with soxr's high-quality filter."""
     if sampling_rate == target_rate:
         return signal
     return soxr.resample(signal, sampling_rate, target_rate)
@@ -150,7 +142,7 @@ def peak_level(signal: np.ndarray) -> float:
 def bandwidth(signal: np.ndarray, sampling_rate: int) -> float:
     """Highest frequency (Hz) of a signal [shape=(n_samples,)] that is at most 60 dB below its strongest one.
 
-    Of the mean power spectrum over frames, by Welch's method. Speech through a telephone ends at 3.4 to 4 kHz.
+    Found in the mean power spectrum over frames (Welch's method). Telephone speech ends at 3.4 to 4 kHz.
 
     References
     ----------
@@ -165,10 +157,7 @@ def bandwidth(signal: np.ndarray, sampling_rate: int) -> float:
 
 
 def normalize_volume(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Bring the peak to full scale with pydub (headroom 0 dB).
-
-    pydub takes float bytes for integers without a word, so the samples travel as 32 bit integers.
-    """
+    """Bring the peak to full scale with pydub (headroom 0 dB), as 32-bit integers: pydub misreads float bytes."""
     largest = np.abs(signal).max()
     integers = np.clip(signal.astype(np.float64) / max(1.0, largest) * _INT32_SCALE, -_INT32_SCALE, _INT32_SCALE - 1)
     segment = AudioSegment(integers.astype(np.int32).tobytes(), frame_rate=sampling_rate, sample_width=4, channels=1)
@@ -177,15 +166,14 @@ def normalize_volume(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def trim_silence(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """Cut what is quieter than the loudest frame by more than `trim_top_db` dB off both ends."""
+    """Cut off both ends what is more than `trim_top_db` dB below the loudest frame."""
     return signal[slice(*trim_bounds(signal, settings))]
 
 
 def trim_bounds(signal: np.ndarray, settings: AudioSettings) -> tuple[int, int]:
-    """First sample that `trim_silence` keeps, and the one after the last.
+    """First sample that `trim_silence` keeps, and the one after the last: those of `librosa.effects.trim`.
 
-    The result is that of `librosa.effects.trim`, from the same functions of librosa: the module `librosa.effects`
-    brings scikit-learn and pandas with it, a quarter of what a process imports before its first clip.
+    The module `librosa.effects` would import scikit-learn and pandas, a quarter of a process's time to its first clip.
     """
     rms = librosa.feature.rms(y=signal, frame_length=settings.frame_length, hop_length=settings.hop_length)[0]
     loud = np.flatnonzero(librosa.amplitude_to_db(rms, ref=np.max, top_db=None) > -settings.trim_top_db)
@@ -202,7 +190,7 @@ def reduce_noise(signal: np.ndarray, sampling_rate: int, *, reference: bool) -> 
 
     With `reference`, by all of the library's defaults: windows of 1024 samples, 256 apart, and 30,000 zeros before
     and after the signal. Without, windows are 512 samples apart (at most 50 ms) and no zeros are added, which takes
-    a fifth of the time; `docs/speed.md` tells what that changes.
+    a fifth of the time; see `docs/speed.md` for the differences.
 
     References
     ----------
@@ -232,9 +220,9 @@ def trim_steps(signal: np.ndarray, sampling_rate: int, settings: AudioSettings) 
 
 
 def finish_steps(trimmed: np.ndarray, settings: AudioSettings) -> dict[str, np.ndarray]:
-    """Signals `denoised`, if the settings ask for it, and `padded` (of `target_length` samples).
+    """Signals `denoised`, if the settings ask for it, and `padded` (to `target_length` samples).
 
-    noisereduce's own defaults are applied the usual way, after padding; the steps are then `padded` and `denoised`.
+    With `denoise_reference` padding comes first: the steps are then `padded` and `denoised`.
 
     Raises
     ------
@@ -257,6 +245,6 @@ def finish_steps(trimmed: np.ndarray, settings: AudioSettings) -> dict[str, np.n
 
 
 def prepare_signal(signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> dict[str, np.ndarray]:
-    """Every step from a decoded signal to the one that features are taken from, in order; the last one counts."""
+    """All steps from a decoded signal to the one that features are computed from, in order."""
     steps = trim_steps(signal, sampling_rate, settings)
     return steps | finish_steps(steps["trimmed"], settings)

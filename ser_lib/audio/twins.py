@@ -1,8 +1,8 @@
-"""Clips that hold one recording, whatever format it is stored in: as wav and as flac, as mp3, quieter, or cut a little.
+"""Clips that hold the same recording in whatever format: as wav and as flac, as mp3, quieter, or slightly cut.
 
-Two stages. Clips of about the same length whose summaries (`features.pool`) are alike are looked at; of these, two are
-twins if their waveforms match when laid upon each other. Codecs keep the waveform of speech, and nobody says a word
-twice with the same one. `docs/design.md` has the measurements.
+In two stages: clips of similar length and similar summaries (`features.pool`) are candidates; two of them are twins if
+their waveforms match at some lag. Codecs preserve the waveform of speech, and nobody says a word twice with the same
+one. `docs/design.md` has the measurements.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,28 +22,28 @@ _BAND = (300.0, 3400.0)
 """Hz that are compared: those of a telephone, which every codec keeps."""
 _RATE = 8000
 _ALIKE = 1.2
-"""dB by which the summaries of twins differ at most: root mean square over the bands that are compared."""
+"""Largest difference between the summaries of twins: root mean square over the bands (dB)."""
 _NEIGHBOURS = 3
-"""How many of the clips that are most alike each is compared with."""
+"""Most similar clips that each is compared with."""
 _CUT = 0.3
-"""Seconds by which one of two twins may be shorter."""
+"""Largest difference in length (s)."""
 _MATCH = 0.6
-"""Correlation from which on two waveforms are those of one recording."""
+"""Smallest correlation of two waveforms of the same recording."""
 _LONGEST = 60
 """Seconds of a recording that are compared."""
 _BLOCK = 512
-"""Clips whose summaries are compared with all others together."""
+"""Clips that are compared with all others at a time."""
 
 
 def find_recordings(
     pooled: np.ndarray, seconds: np.ndarray, paths: Sequence[Path], settings: AudioSettings
 ) -> np.ndarray:
-    """Find out which clips hold the same recording.
+    """Find the clips that hold the same recording.
 
     Parameters
     ----------
     pooled : np.ndarray [shape=(n_clips, 3 * n_mels)]
-        What `features.pool` gives of each clip.
+        `features.pool` of each clip.
     seconds : np.ndarray [shape=(n_clips,)]
         Lengths after trimming (s).
     paths : sequence of Path
@@ -52,7 +52,7 @@ def find_recordings(
     Returns
     -------
     np.ndarray [shape=(n_clips,)]
-        For each clip the number of the first one that holds its recording, which may be itself.
+        For each clip the index of the first one that holds its recording, which may be itself.
     """
     waves: dict[int, np.ndarray] = {}
     twins = []
@@ -73,12 +73,12 @@ def _in_band(pooled: np.ndarray, settings: AudioSettings) -> np.ndarray:
     highest = settings.mel_fmax or settings.sampling_rate / 2
     centres = librosa.mel_frequencies(settings.n_mels + 2, fmin=settings.mel_fmin, fmax=highest)[1:-1]
     inside = (centres >= _BAND[0]) & (centres <= _BAND[1])
-    mean, deviation, change = (part[:, inside].astype(np.float64) for part in np.split(pooled, 3, axis=1))
-    return np.hstack([mean - mean.mean(axis=1, keepdims=True) if inside.any() else mean, deviation, change])
+    mean, std, change = (part[:, inside].astype(np.float64) for part in np.split(pooled, 3, axis=1))
+    return np.hstack([mean - mean.mean(axis=1, keepdims=True) if inside.any() else mean, std, change])
 
 
 def _alike(summaries: np.ndarray, seconds: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pairs of clips whose summaries and lengths are alike, each pair once, the first clip before the second."""
+    """Pairs of clips with similar summaries and lengths, each pair once, the first clip before the second."""
     squares = np.square(summaries).sum(axis=1)
     found: set[tuple[int, int]] = set()
     for start in range(0, len(summaries), _BLOCK):
@@ -88,14 +88,14 @@ def _alike(summaries: np.ndarray, seconds: np.ndarray) -> Iterator[tuple[int, in
         np.fill_diagonal(distances[:, start:], np.inf)
         nearest = np.argpartition(distances, min(_NEIGHBOURS, len(summaries)) - 1, axis=1)[:, :_NEIGHBOURS]
         close = np.take_along_axis(distances, nearest, axis=1) <= summaries.shape[1] * _ALIKE**2
-        rows, places = np.nonzero(close)
-        pairs = ((int(row) + start, int(nearest[row, place])) for row, place in zip(rows, places, strict=True))
+        rows, columns = np.nonzero(close)
+        pairs = ((int(row) + start, int(nearest[row, column])) for row, column in zip(rows, columns, strict=True))
         found |= {(min(pair), max(pair)) for pair in pairs}
     return iter(sorted(found))
 
 
 def _wave(path: Path) -> np.ndarray:
-    """Waveform at 8 kHz of what is compared, high frequencies raised as in speech; empty if there is none."""
+    """Waveform at 8 kHz in the band that is compared, high frequencies raised as in speech; empty if there is none."""
     try:
         signal, sampling_rate = load_audio(path)
     except AudioError:  # it has gone since
@@ -109,7 +109,7 @@ def _wave(path: Path) -> np.ndarray:
 
 
 def match(one: np.ndarray, other: np.ndarray) -> float:
-    """Largest correlation (0 to 1) of two waveforms [shape=(n_samples,)], wherever they are laid upon each other."""
+    """Largest correlation (0 to 1) of two waveforms [shape=(n_samples,)] over all lags."""
     loudness = np.sqrt((one @ one) * (other @ other))
     if loudness == 0:
         return 0.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ser_lib.audio.normalize import Statistics, find_statistics, normalize, restore
+from ser_lib.audio.normalize import Statistics, denormalize, find_statistics, normalize
 from ser_lib.audio.settings import StoredSettings
 from ser_lib.core.errors import AudioError, BundleError, ParameterError, StageError
 from ser_lib.core.foreign import read_json
@@ -23,7 +23,7 @@ from ser_lib.core.paths import locate, shown
 from ser_lib.core.text import printable
 from ser_lib.model.backends import Backend, checked, first_line, load_keras, load_onnx, try_model
 from ser_lib.model.calibration import RANGE, calibrate
-from ser_lib.model.novelty import Typical, learn_typical
+from ser_lib.model.novelty import NoveltyModel, fit_novelty_model
 from ser_lib.model.prediction import UNSURE_BELOW, Prediction, to_prediction
 from ser_lib.params import Params
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, SPLIT_FILE, ProcessedData, require
@@ -42,7 +42,7 @@ _MOST_VALUES = 50_000_000
 class BundleInfo(BaseModel):
     """Contents of `bundle.json`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True, serialize_by_alias=True)
 
     format: int = Field(4, ge=4, le=4)
     onnx: str = Field(pattern=r"^[^/\\\x00-\x1f\x7f]+\.onnx$")
@@ -54,7 +54,7 @@ class BundleInfo(BaseModel):
     settings: StoredSettings
     temperature: float = Field(gt=RANGE[0] / 2, lt=RANGE[1] * 2)
     speakers: dict[str, Statistics] = Field(repr=False)
-    typical: Typical = Field(repr=False)
+    novelty: NoveltyModel = Field(repr=False, validation_alias="typical", serialization_alias="typical")
     corpora: list[str] = Field(min_length=1)
     data_fingerprint: str
     split_sha256: str
@@ -126,8 +126,8 @@ class Bundle:
         """Predict the emotion of a mono signal that is called `name`; see `predict`."""
         features, measures = self.extract_features(signal, sampling_rate, speaker=speaker)
         probabilities = self.probabilities(features[np.newaxis])[0]
-        unlike = self.info.typical.find_unlike(measures, features, self.info.settings)
-        return to_prediction(name, probabilities, self.info.emotions, unsure_below=unsure_below, unlike=unlike)
+        novelty = self.info.novelty.find_novelty(measures, features, self.info.settings)
+        return to_prediction(name, probabilities, self.info.emotions, unsure_below=unsure_below, novelty=novelty)
 
     def _check_speaker(self, speaker: str | None) -> None:
         if speaker is not None and not self.info.speakers:
@@ -185,7 +185,7 @@ class Bundle:
             return normalize(features, self.voice or find_statistics(self.info.speakers, speaker))
         if self.voice is None:
             return features
-        sound = restore(normalize(features[:n_sound], self.voice), self.info.typical.statistics)
+        sound = denormalize(normalize(features[:n_sound], self.voice), self.info.novelty.statistics)
         return np.concatenate([sound, features[n_sound:]])  # padding is the same for all
 
 
@@ -245,7 +245,7 @@ def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, *, temper
         settings=data.settings,
         temperature=temperature,
         speakers=data.speakers,
-        typical=learn_typical(data.X, data.clips, sets, data.settings),
+        novelty=fit_novelty_model(data.X, data.clips, sets, data.settings),
         corpora=sorted(set(learnt["corpus"])),
         data_fingerprint=data.fingerprint,
         split_sha256=file_hash(folder / SPLIT_FILE),
@@ -386,10 +386,10 @@ def _disagreement(info: BundleInfo) -> str:
         return "its settings must have at most as many coefficients as mel bands"
     if settings.n_frames * max(len(info.features), settings.frame_length) > _MOST_VALUES:
         return f"its settings must give a clip of at most {_MOST_VALUES:,} values"
-    sizes = {len(values) for one in speakers for values in (one.mean, one.deviation)}
-    positive = all(value > 0 for one in speakers for value in one.deviation)
-    typical = info.typical
-    if {len(typical.mean), len(typical.deviation)} != {3 * len(info.features)} or min(typical.deviation) <= 0:
+    sizes = {len(values) for one in speakers for values in (one.mean, one.std)}
+    positive = all(value > 0 for one in speakers for value in one.std)
+    novelty = info.novelty
+    if {len(novelty.mean), len(novelty.std)} != {3 * len(info.features)} or min(novelty.std) <= 0:
         return "what it calls typical does not fit its features"
     if bool(speakers) != settings.normalize_per_speaker or sizes - {len(info.features)} or not positive:
         return "the statistics of its speakers do not fit its settings"

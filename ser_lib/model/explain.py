@@ -63,7 +63,7 @@ def occlude(bundle: Bundle, features: np.ndarray, n_frames: int) -> Occlusion:
     size = max(1, round(_SPAN_SECONDS / seconds))
     firsts = np.arange(0, n_frames, size)
     groups = _groups(bundle.info.features)
-    mean = np.array(bundle.info.typical.mean[: features.shape[1]], dtype=np.float32)
+    mean = np.array(bundle.info.novelty.mean[: features.shape[1]], dtype=np.float32)
     hidden = np.repeat(features[np.newaxis], len(firsts) + len(groups), axis=0)
     for number, first in enumerate(firsts):
         hidden[number, first : min(first + size, n_frames)] = mean

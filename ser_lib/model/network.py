@@ -55,12 +55,12 @@ def feature_statistics(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns
     -------
-    mean, deviation : np.ndarray [shape=(n_features,)]
-        A constant feature has the deviation 1.
+    mean, std : np.ndarray [shape=(n_features,)]
+        A constant feature has a standard deviation of 1.
     """
     frames = X.reshape(-1, X.shape[-1]).astype(np.float64)
-    deviation = frames.std(axis=0)
-    return frames.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+    std = frames.std(axis=0)
+    return frames.mean(axis=0), np.where(std > 0, std, 1.0)
 
 
 def build_model(X_train: np.ndarray, n_classes: int, params: Params, *, n_steps: int = 1) -> keras.Model:
@@ -81,8 +81,8 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params, *, n_steps:
     model = keras.Sequential(name=f"ser_{params.MODEL}")
     model.add(keras.Input(shape=X_train.shape[1:], name="features"))
     if params.STANDARDIZE:
-        mean, deviation = feature_statistics(X_train)
-        rescaling = layers.Rescaling((1 / deviation).tolist(), offset=(-mean / deviation).tolist(), name="standardize")
+        mean, std = feature_statistics(X_train)
+        rescaling = layers.Rescaling((1 / std).tolist(), offset=(-mean / std).tolist(), name="standardize")
         model.add(rescaling)
     {"bilstm": _add_bilstm, "cnn": _add_cnn}[params.MODEL](model, params)
     model.add(layers.Dense(n_classes, activation="softmax", name="emotions"))

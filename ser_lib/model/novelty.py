@@ -24,16 +24,16 @@ _LENGTH_FACTOR = 1.5
 """A clip may be so many times longer or shorter than the typical ones."""
 _LEVEL_MARGIN = 10.0
 """dB by which a clip may be quieter."""
-_BAND_SHARE = 0.8
+_BAND_FRACTION = 0.8
 """Share of the typical band that a clip must fill."""
-_SMALLEST_DEVIATION = 0.01
+_SMALLEST_STD = 0.01
 """Share of a feature's deviation within clips that any deviation between clips counts as, at least."""
 
 
-class Typical(BaseModel):
+class NoveltyModel(BaseModel):
     """What the training clips are like."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True, serialize_by_alias=True)
 
     seconds: tuple[float, float]
     """Shortest and longest, trimmed."""
@@ -43,7 +43,7 @@ class Typical(BaseModel):
     """Narrowest."""
     mean: list[float]
     """Of each value that `summarize_features` gives."""
-    deviation: list[float]
+    std: list[float] = Field(validation_alias="deviation", serialization_alias="deviation")
     """Standard deviation of each, from clip to clip."""
     distance: float = Field(ge=0)
     """Of the validation clips, the farthest."""
@@ -52,16 +52,16 @@ class Typical(BaseModel):
     def statistics(self) -> Statistics:
         """Mean and deviation of each feature over the frames of all training clips, each clip counting alike."""
         means, within, _ = np.split(np.array(self.mean), 3)
-        of_means, of_within, _ = np.split(np.array(self.deviation), 3)
-        deviation = np.sqrt(of_means**2 + within**2 + of_within**2)
-        return Statistics(mean=means.tolist(), deviation=deviation.tolist())
+        of_means, of_within, _ = np.split(np.array(self.std), 3)
+        std = np.sqrt(of_means**2 + within**2 + of_within**2)
+        return Statistics(mean=means.tolist(), std=std.tolist())
 
     def distance_of(self, summaries: np.ndarray) -> np.ndarray:
         """Distances [shape=(...,)] of clips from those of training; `summaries` [shape=(..., 3 * n_features)]."""
-        scores = (summaries - np.array(self.mean)) / np.array(self.deviation)
+        scores = (summaries - np.array(self.mean)) / np.array(self.std)
         return np.sqrt(np.square(scores).mean(axis=-1))
 
-    def find_unlike(self, measures: "Measures", features: np.ndarray, settings: AudioSettings) -> tuple[str, ...]:
+    def find_novelty(self, measures: "Measures", features: np.ndarray, settings: AudioSettings) -> tuple[str, ...]:
         """Name what of a clip is unlike the training clips; nothing for a typical one.
 
         Parameters
@@ -85,7 +85,7 @@ class Typical(BaseModel):
                 f"level: a peak of {measures.peak_dbfs:.0f} dBFS, and training clips have {self.peak_dbfs:.0f} or more"
             )
         reach = min(self.bandwidth_hz, settings.mel_fmax or settings.sampling_rate / 2)
-        if measures.bandwidth_hz < _BAND_SHARE * reach:
+        if measures.bandwidth_hz < _BAND_FRACTION * reach:
             found.append(
                 f"band: nothing above {measures.bandwidth_hz / 1000:.1f} kHz, and training clips reach "
                 f"{reach / 1000:.1f} kHz"
@@ -96,9 +96,9 @@ class Typical(BaseModel):
         return tuple(found)
 
 
-def kinds_of(unlike: tuple[str, ...]) -> str:
-    """What `Typical.find_unlike` names, without the details: `length`, `level`, `band`, `sound`."""
-    return ", ".join(phrase.partition(":")[0] for phrase in unlike)
+def novelty_kinds(novelty: tuple[str, ...]) -> str:
+    """What `NoveltyModel.find_novelty` names, without the details: `length`, `level`, `band`, `sound`."""
+    return ", ".join(phrase.partition(":")[0] for phrase in novelty)
 
 
 def summarize_features(features: np.ndarray, n_frames: int) -> np.ndarray:
@@ -119,7 +119,7 @@ def summarize_features(features: np.ndarray, n_frames: int) -> np.ndarray:
     return np.concatenate([sound.mean(axis=0), sound.std(axis=0), change.std(axis=0)])
 
 
-def learn_typical(X: np.ndarray, clips: "pd.DataFrame", sets: np.ndarray, settings: AudioSettings) -> Typical:
+def fit_novelty_model(X: np.ndarray, clips: "pd.DataFrame", sets: np.ndarray, settings: AudioSettings) -> NoveltyModel:
     """Find out what the training clips are like, and how far the validation clips lie from them.
 
     Parameters
@@ -137,15 +137,15 @@ def learn_typical(X: np.ndarray, clips: "pd.DataFrame", sets: np.ndarray, settin
         for name in ("train", "validation")
     }
     within = np.tile(summaries["train"][:, X.shape[2] : 2 * X.shape[2]].mean(axis=0), 3)
-    smallest = np.where(within > 0, _SMALLEST_DEVIATION * within, 1.0)
+    smallest = np.where(within > 0, _SMALLEST_STD * within, 1.0)
     learnt = clips[sets == "train"]
-    typical = Typical(
+    model = NoveltyModel(
         seconds=tuple(np.percentile(learnt["trimmed_seconds"], [100 - _TYPICAL, _TYPICAL]).tolist()),
         peak_dbfs=float(np.percentile(learnt["peak_dbfs"], 100 - _TYPICAL)),
         bandwidth_hz=float(np.percentile(learnt["bandwidth_hz"], 100 - _TYPICAL)),
         mean=summaries["train"].mean(axis=0).tolist(),
-        deviation=np.maximum(summaries["train"].std(axis=0), smallest).tolist(),
+        std=np.maximum(summaries["train"].std(axis=0), smallest).tolist(),
         distance=0.0,
     )
-    farthest = np.percentile(typical.distance_of(summaries["validation"]), _TYPICAL)
-    return typical.model_copy(update={"distance": float(farthest)})
+    farthest = np.percentile(model.distance_of(summaries["validation"]), _TYPICAL)
+    return model.model_copy(update={"distance": float(farthest)})

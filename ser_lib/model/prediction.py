@@ -39,7 +39,7 @@ class Prediction:
         Emotion to probability, in the order of the labels.
     unsure : bool
         Whether the confidence is below what was asked for.
-    unlike : tuple
+    novelty : tuple
         What of the clip is unlike the training clips, each in a phrase.
     damaged_after : float or None
         Seconds after which something of the file could not be decoded; the answer is of the rest.
@@ -52,7 +52,7 @@ class Prediction:
     confidence: float
     probabilities: dict[str, float]
     unsure: bool = False
-    unlike: tuple[str, ...] = ()
+    novelty: tuple[str, ...] = ()
     damaged_after: float | None = None
     channels_differ: bool = False
 
@@ -72,9 +72,9 @@ class Prediction:
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
         lines = [f"{printable(self.file)}: {self.headline} ({self.confidence:.1%})"]
         lines += [f"  {emotion:<10} {probability:7.2%}" for emotion, probability in ranked]
-        if self.unlike:
+        if self.novelty:
             lines.append("Unlike what the model has learnt from, so its answer means little:")
-        return "\n".join([*lines, *(f"  {phrase}" for phrase in self.unlike), *self.notes])
+        return "\n".join([*lines, *(f"  {phrase}" for phrase in self.novelty), *self.notes])
 
 
 def to_prediction(
@@ -83,7 +83,7 @@ def to_prediction(
     emotions: Sequence[str],
     *,
     unsure_below: float = 0.0,
-    unlike: tuple[str, ...] = (),
+    novelty: tuple[str, ...] = (),
 ) -> Prediction:
     """Name the probabilities [shape=(n_classes,)] that a model of `emotions` gives for one file.
 
@@ -100,7 +100,7 @@ def to_prediction(
         shown_as(emotion): float(probability) for emotion, probability in zip(emotions, probabilities, strict=True)
     }
     emotion = max(named, key=named.__getitem__)
-    return Prediction(file, emotion, named[emotion], named, named[emotion] < unsure_below, unlike)
+    return Prediction(file, emotion, named[emotion], named, named[emotion] < unsure_below, novelty)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Answer:
             "emotion": one.emotion,
             "confidence": one.confidence,
             "unsure": one.unsure,
-            "unlike": list(one.unlike),
+            "unlike": list(one.novelty),
             "damaged_after": one.damaged_after,
             "channels_differ": one.channels_differ,
             "probabilities": one.probabilities,

@@ -85,9 +85,9 @@ def with_voice(bundle: Bundle, name: str) -> Bundle:
         voice = read_json(path, Voice.model_validate_json)
     except (OSError, ValueError):
         raise BundleError(f"{shown(path)} is damaged. Enrol {name} again.") from None
-    values = voice.statistics.mean + voice.statistics.deviation
-    fits = len(voice.statistics.mean) == len(voice.statistics.deviation) == len(bundle.info.features)
-    if not fits or not np.isfinite(values).all() or min(voice.statistics.deviation) <= 0:
+    values = voice.statistics.mean + voice.statistics.std
+    fits = len(voice.statistics.mean) == len(voice.statistics.std) == len(bundle.info.features)
+    if not fits or not np.isfinite(values).all() or min(voice.statistics.std) <= 0:
         raise BundleError(f"{shown(path)} does not fit the model. Enrol {name} again.")
     return replace(bundle, voice=voice.statistics)
 

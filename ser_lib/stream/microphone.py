@@ -25,7 +25,7 @@ from ser_lib.core.errors import AudioError, MicrophoneError
 from ser_lib.core.labels import shown_as
 from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle, to_channels, to_rate
-from ser_lib.model.novelty import kinds_of
+from ser_lib.model.novelty import novelty_kinds
 from ser_lib.model.prediction import Prediction
 from ser_lib.stream.timeline import LOUD, SILENCE_DB, frame_levels, sliding_windows, window_and_hop
 
@@ -77,9 +77,9 @@ class Window:
         return np.nan if self.prediction is None else self.prediction.confidence
 
     @property
-    def unlike(self) -> str:
+    def novelty(self) -> str:
         """What is unlike the training clips: `length`, `level`, `band`, `sound`, or several; empty for silence."""
-        return "" if self.prediction is None else kinds_of(self.prediction.unlike)
+        return "" if self.prediction is None else novelty_kinds(self.prediction.novelty)
 
 
 def listen(
@@ -176,11 +176,11 @@ def to_table(windows: list[Window], bundle: Bundle) -> "pd.DataFrame":
     table = pd.DataFrame([[getattr(one, name) for name in columns] for one in windows], columns=columns)
     for name in map(shown_as, bundle.info.emotions):
         table[f"p_{name}"] = [one.prediction.probabilities[name] if one.prediction else np.nan for one in windows]
-    return table.assign(unlike=[one.unlike for one in windows])
+    return table.assign(unlike=[one.novelty for one in windows])
 
 
 def recording(
-    path: str | Path, *, tell: Callable[[float], None] = lambda seconds: None
+    path: str | Path, *, on_damage: Callable[[float], None] = lambda seconds: None
 ) -> tuple[Iterator[np.ndarray], int]:
     """Blocks [shape=(n_samples, n_channels)] of a file, as a microphone would give them, and its sampling rate (Hz).
 
@@ -191,7 +191,7 @@ def recording(
     AudioError
         If the file cannot be decoded, or holds no samples.
     """
-    stream = despite_damage(read_blocks(path), tell)
+    stream = despite_damage(read_blocks(path), on_damage)
     first = next(stream, None)
     if first is None:
         raise AudioError("the file holds no samples")

@@ -22,7 +22,7 @@ from ser_lib.audio.signal import average, to_mono
 from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
 from ser_lib.model.bundle import Bundle
-from ser_lib.model.novelty import kinds_of
+from ser_lib.model.novelty import novelty_kinds
 from ser_lib.model.prediction import DIFFERENT_CHANNELS, damage_note
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def _predict(signals: list[np.ndarray], bundle: Bundle) -> tuple[np.ndarray, lis
             continue
         found.append(features)
         rows.append(number)
-        unlike[number] = kinds_of(bundle.info.typical.find_unlike(measures, features, settings))
+        unlike[number] = novelty_kinds(bundle.info.novelty.find_novelty(measures, features, settings))
     shares = np.full((len(signals), len(bundle.info.emotions)), np.nan)
     if rows:
         shares[rows] = bundle.probabilities(np.array(found))

@@ -1,9 +1,9 @@
 """Which recordings a model names as unlike its training clips, and how often it is unsure.
 
-    python benchmarks/unlike.py --data data
+    python benchmarks/novelty.py --data data
 
 `data` holds TESS and EMODB. Prints the tables of docs/prediction.md. `noise` and `music` also serve
-tests/test_typical.py.
+tests/test_novelty.py.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def conditions(known: Signals, strange: Signals) -> dict[str, Signals]:
 
 def share_unlike(bundle: Bundle, signals: Iterable[tuple[np.ndarray, int]]) -> float:
     """Share of signals that the model names as unlike its training clips."""
-    return float(np.mean([bool(bundle.predict(signal, rate).unlike) for signal, rate in signals]))
+    return float(np.mean([bool(bundle.predict(signal, rate).novelty) for signal, rate in signals]))
 
 
 def unsure(bundle: Bundle, run: str, known: Signals, clips: list[str]) -> list[str]:

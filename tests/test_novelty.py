@@ -1,4 +1,4 @@
-"""What a model is used to hear: expected values by hand, by scipy.signal, and from real recordings."""
+"""What is new to a model: expected values by hand, by scipy.signal, and from real recordings."""
 
 import importlib.util
 
@@ -14,7 +14,7 @@ from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import bandwidth, load_audio, peak_level
 from ser_lib.core.errors import AudioError
 from ser_lib.model.bundle import load_bundle
-from ser_lib.model.novelty import Typical, kinds_of, learn_typical, summarize_features
+from ser_lib.model.novelty import NoveltyModel, fit_novelty_model, novelty_kinds, summarize_features
 
 RATE = 16000
 SETTINGS = AudioSettings(
@@ -64,7 +64,7 @@ def test_summary_is_mean_deviation_and_deviation_of_change_by_hand():
 def typical(**values):
     common = {"seconds": (1.0, 2.0), "peak_dbfs": -20.0, "bandwidth_hz": 8000.0}
     vectors = {"mean": [0.0] * 9, "deviation": [1.0] * 9, "distance": 2.0}
-    return Typical(**common | vectors | values)
+    return NoveltyModel(**common | vectors | values)
 
 
 def measures(**values):
@@ -89,23 +89,23 @@ def measures(**values):
 )
 def test_each_measure_has_its_bounds(changed, expected):
     still = np.zeros((11, 3), dtype=np.float32)
-    assert kinds_of(typical().find_unlike(measures(**changed), still, SETTINGS)) == expected
+    assert novelty_kinds(typical().find_novelty(measures(**changed), still, SETTINGS)) == expected
 
 
 def test_distance_is_the_root_mean_square_of_z_scores():
     # means of 6, and no change: scores (6, 6, 6, 0, 0, 0, 0, 0, 0), whose root mean square is 6 / sqrt(3)
     steady = np.full((11, 3), 6, dtype=np.float32)
     assert typical().distance_of(summarize_features(steady, 11)) == pytest.approx(6 / np.sqrt(3))
-    (phrase,) = typical().find_unlike(measures(), steady, SETTINGS)
+    (phrase,) = typical().find_novelty(measures(), steady, SETTINGS)
     assert phrase == "sound: 3.5 from the training clips, and theirs are within 2.0"
-    assert typical(distance=3.5).find_unlike(measures(), steady, SETTINGS) == ()
+    assert typical(distance=3.5).find_novelty(measures(), steady, SETTINGS) == ()
 
 
 def test_band_counts_as_far_as_the_model_hears():
     narrow = measures(bandwidth_hz=3400.0)
     still = np.zeros((11, 3), dtype=np.float32)
-    assert kinds_of(typical().find_unlike(narrow, still, SETTINGS)) == "band"
-    assert typical().find_unlike(narrow, still, SETTINGS.model_copy(update={"mel_fmax": 4000.0})) == ()
+    assert novelty_kinds(typical().find_novelty(narrow, still, SETTINGS)) == "band"
+    assert typical().find_novelty(narrow, still, SETTINGS.model_copy(update={"mel_fmax": 4000.0})) == ()
 
 
 def test_typical_is_learnt_from_training_and_its_distance_from_validation():
@@ -120,7 +120,7 @@ def test_typical_is_learnt_from_training_and_its_distance_from_validation():
             "bandwidth_hz": rng.uniform(4000, 8000, 60),
         }
     )
-    learnt = learn_typical(X, clips, sets, SETTINGS)
+    learnt = fit_novelty_model(X, clips, sets, SETTINGS)
     n_sound = np.minimum(1 + (clips["trimmed_seconds"] * RATE).round().astype(int) // 160, 11)
     rows = [X[i, : n_sound[i], :2].astype(float) for i in range(50)]
     values = np.array([[*x.mean(0), *x.std(0), *np.diff(x, axis=0).std(0)] for x in rows])
@@ -132,12 +132,12 @@ def test_typical_is_learnt_from_training_and_its_distance_from_validation():
     assert learnt.peak_dbfs == pytest.approx(np.percentile(clips["peak_dbfs"][:30], 1))
     frames = np.concatenate(rows[:30])
     np.testing.assert_allclose(learnt.statistics.mean[:2], frames.mean(axis=0), atol=0.3)
-    np.testing.assert_allclose(learnt.statistics.deviation[:2], frames.std(axis=0), rtol=0.1)
+    np.testing.assert_allclose(learnt.statistics.std[:2], frames.std(axis=0), rtol=0.1)
 
 
-_spec = importlib.util.spec_from_file_location("unlike", REPO / "benchmarks" / "unlike.py")
-unlike = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(unlike)
+_spec = importlib.util.spec_from_file_location("benchmark", REPO / "benchmarks" / "novelty.py")
+benchmark = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(benchmark)
 
 
 @pytest.mark.parametrize("run", ["tess_random_s0", "tess_robust_random_s0"])
@@ -150,20 +150,20 @@ def test_real_models_tell_noise_music_and_telephones_from_test_clips(tess, run):
     known = [load_audio(tess.file(names[clip])) for clip in clips if clip in names]
     assert len(known) > 40
 
-    def share(signals):
-        return np.mean([bool(bundle.predict(signal, rate).unlike) for signal, rate in signals])
+    def fraction_named(signals):
+        return np.mean([bool(bundle.predict(signal, rate).novelty) for signal, rate in signals])
 
-    assert share(known) <= 0.05
-    assert share([unlike.noise(number) for number in range(20)]) >= 0.9
-    assert share([unlike.music(number) for number in range(30)]) >= 0.9
-    assert share([degrade(*one, condition="telephone", sha256="0") for one in known[:30]]) >= 0.9
+    assert fraction_named(known) <= 0.05
+    assert fraction_named([benchmark.noise(number) for number in range(20)]) >= 0.9
+    assert fraction_named([benchmark.music(number) for number in range(30)]) >= 0.9
+    assert fraction_named([degrade(*one, condition="telephone", sha256="0") for one in known[:30]]) >= 0.9
 
 
 def test_signal_of_another_length_is_named(tess):
     bundle = load_bundle(REPO / "reports" / "tess_random_s0")
     one = load_audio(tess.file(tess.names[0]))
     long = np.tile(one[0], 4)
-    assert "length" in kinds_of(bundle.predict(long, one[1]).unlike)
-    assert "level" in kinds_of(bundle.predict(one[0] / 1000, one[1]).unlike)
+    assert "length" in novelty_kinds(bundle.predict(long, one[1]).novelty)
+    assert "level" in novelty_kinds(bundle.predict(one[0] / 1000, one[1]).novelty)
     with pytest.raises(AudioError):
         bundle.predict(np.zeros(100), RATE)
