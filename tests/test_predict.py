@@ -113,7 +113,7 @@ def test_voice_never_met_is_normalised_by_the_mean_of_the_known(normalised, trai
     raw = process_audio_file(path, normalised.bundle.info.settings)
     means, deviations = (
         np.mean([getattr(known, name) for known in normalised.data.speakers.values()], axis=0)
-        for name in ("mean", "deviation")
+        for name in ("mean", "std")
     )
     np.testing.assert_allclose(
         normalised.bundle.extract_features(*load_audio(path))[0], (raw - means) / deviations, atol=1e-4

@@ -24,7 +24,6 @@ from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import load_audio
 from ser_lib.core.cache import Cache, key_of
 from ser_lib.core.errors import AudioError
-from ser_lib.core.progress import progress_bar
 
 PIPELINE_VERSION = 4
 """Raised whenever the same file and settings would give other features or measures."""
@@ -147,6 +146,8 @@ def each(
 
     What is cached under the task's key is read here, the rest is computed in parallel.
     """
+    from ser_lib.core.progress import progress_bar  # IPython, which workers do not need
+
     known = [key in cache for key in keys]
     missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
     n_workers = n_jobs if len(missing) > _BATCH else 1

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import InitErrorDetails
 
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 _ADDED_LATER = {"cmn"}
@@ -84,7 +85,8 @@ class AudioSettings(BaseModel):
 def _check_complete(settings: AudioSettings) -> AudioSettings:
     missing = AudioSettings.model_fields.keys() - settings.model_fields_set - _ADDED_LATER
     if missing:
-        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        lines = [InitErrorDetails(type="missing", loc=(name,), input=settings) for name in sorted(missing)]
+        raise ValidationError.from_exception_data("AudioSettings", lines)
     return settings
 
 
