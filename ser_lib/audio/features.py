@@ -43,6 +43,16 @@ def analyse(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     ------
     ParameterError
         If mel bands hold no frequency of the spectrum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ser_lib.audio.features import analyse
+    >>> from ser_lib.audio.settings import AudioSettings
+    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(24414, dtype=np.float32) / 24414)
+    >>> rms, zcr = analyse(tone, AudioSettings(target_length=24414))[24, :2]
+    >>> round(float(rms), 3), round(float(zcr), 3)  # 1 / sqrt(2) of full scale; two crossings in each of 1,000 periods
+    (0.707, 0.082)
     """
     frames = _frames(np.pad(signal, settings.frame_length // 2), settings)
     mean_power = np.einsum("ij,ij->i", frames, frames) / np.float32(settings.frame_length)
@@ -205,6 +215,15 @@ class SignalChain:
     ------
     AudioError
         If the signal cannot be used; the message is the reason. `analysis` and `features` may raise it, too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ser_lib.audio.features import SignalChain
+    >>> from ser_lib.audio.settings import AudioSettings
+    >>> tone = 0.5 * np.sin(2 * np.pi * 220 * np.arange(16000, dtype=np.float32) / 16000)
+    >>> SignalChain(tone, 16000, AudioSettings(target_length=24414, features="logmel")).features.shape
+    (48, 128)
     """
 
     def __init__(self, signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> None:
