@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ser_lib.audio import clips as work
+from ser_lib.audio.clips import each
 from ser_lib.audio.features import Measures
 from ser_lib.audio.normalize import normalize, speaker_statistics
-from ser_lib.audio.clips import each
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.twins import find_recordings
 from ser_lib.core.cache import Cache, open_cache

@@ -158,7 +158,7 @@ def test_saved_data_are_the_returned_ones(params):
 def test_second_run_loads_again(params, monkeypatch):
     data = preprocess_data(params)
     before = stamp(params)
-    monkeypatch.setattr(preprocess, "_each", None)  # no file may be decoded
+    monkeypatch.setattr(preprocess, "each", None)  # no file may be decoded
     same(preprocess_data(params), data)
     assert stamp(params) == before
 
