@@ -55,7 +55,7 @@ def read_file(path: Path, largest: int) -> bytes:
     ForeignError
         If it has more than `largest` bytes, or is no file: a pipe would be waited for.
     """
-    if path.exists() and not path.is_file():
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a folder has an error of its own
         raise ForeignError("it must be a file")
     with path.open("rb") as file:
         content = file.read(largest + 1)
