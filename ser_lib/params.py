@@ -6,9 +6,10 @@ A YAML file in `params/` overrides defaults, a later file or `-p NAME=VALUE` ove
 """
 
 import difflib
+import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,6 +25,14 @@ from ser_lib.core.text import LONGEST_QUOTED, printable, quoted
 AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain")
 """What `AUGMENT` may name: hide bands and frames; scale and move the frequency axis; speed; place in time; slope of
 the spectrum; level."""
+_ENDINGS = {
+    "X_TEST_FILE": ".npy",
+    "Y_TEST_FILE": ".npy",
+    "MODEL_WEIGHTS_FILE": ".keras",
+    "MODEL_ONNX_FILE": ".onnx",
+    "MODEL_JSON_FILE": ".json",
+    "MODEL_H5_FILE": ".weights.h5",
+}
 _OTHER_OUTPUTS = ("bundle.json", "history.json", "leakage.json", "metrics.json")
 _CNN_BANDS = 16
 """Bands that four poolings by two leave one of."""
@@ -146,107 +155,89 @@ class Params(_Audio):
 
     @model_validator(mode="after")
     def _check_relations(self) -> "Params":
-        endings = {
-            "X_TEST_FILE": ".npy",
-            "Y_TEST_FILE": ".npy",
-            "MODEL_WEIGHTS_FILE": ".keras",
-            "MODEL_ONNX_FILE": ".onnx",
-            "MODEL_JSON_FILE": ".json",
-            "MODEL_H5_FILE": ".weights.h5",
-        }
-        for name, ending in endings.items():
-            if not getattr(self, name).endswith(ending):
-                raise ValueError(f"`{name}` must end in {ending}. Got {getattr(self, name)}.")
-            if getattr(self, name) == ending:
-                raise ValueError(f"`{name}` must have a name before {ending}. Got {ending} alone.")
-        if self.X_TEST_FILE == self.Y_TEST_FILE:
-            raise ValueError(f"`X_TEST_FILE` and `Y_TEST_FILE` must differ. Got {self.X_TEST_FILE} for both.")
-        if self.HOP_LENGTH > self.FRAME_LENGTH:
-            raise ValueError(
-                f"`HOP_LENGTH` must be at most `FRAME_LENGTH` ({self.FRAME_LENGTH}). Got {self.HOP_LENGTH}."
-            )
-        self._check_model()
-        if self.N_MFCC > self.N_MELS:
-            raise ValueError(f"`N_MFCC` must be at most `N_MELS` ({self.N_MELS}). Got {self.N_MFCC}.")
-        highest = self.SAMPLING_RATE / 2 if self.MEL_FMAX is None else self.MEL_FMAX
-        if highest > self.SAMPLING_RATE / 2:
-            raise ValueError(
-                f"`MEL_FMAX` must be at most half of `SAMPLING_RATE` ({self.SAMPLING_RATE / 2:g}). Got {highest:g}."
-            )
-        if highest <= self.MEL_FMIN:
-            raise ValueError(f"`MEL_FMIN` must be below `MEL_FMAX` ({highest:g}). Got {self.MEL_FMIN:g}.")
-        if self.N_JOBS == 0:
-            raise ValueError("`N_JOBS` must be at least 1, or -1 for one process per core. Got 0.")
-        if self.DENOISE and self.SAMPLING_RATE < 5120:
-            raise ValueError(f"`SAMPLING_RATE` must be at least 5120 with `DENOISE`. Got {self.SAMPLING_RATE}.")
-        if self.MODEL_JSON_FILE in _OTHER_OUTPUTS:
-            raise ValueError(f"`MODEL_JSON_FILE` must not be the name of another output. Got {self.MODEL_JSON_FILE}.")
-        held_out = self.TEST_FRACTION + self.VALIDATION_FRACTION
-        if held_out >= 1:
-            raise ValueError(f"`TEST_FRACTION` + `VALIDATION_FRACTION` must be below 1. Got {held_out:g}.")
-        self._check_corpora()
-        self._check_split()
+        rules = (self._file_rules, self._audio_rules, self._model_rules, self._corpus_rules, self._split_rules)
+        for broken, message in itertools.chain.from_iterable(rule() for rule in rules):
+            if broken:
+                raise ValueError(message)
         return self
 
-    def _check_split(self) -> None:
-        by_speaker = self.SPLIT in ("speaker", "speaker_text")
-        if self.TEST_SPEAKERS and not by_speaker:
-            raise ValueError(f"`TEST_SPEAKERS` needs `SPLIT` to be speaker or speaker_text. Got {self.SPLIT}.")
-        if by_speaker and not self.TEST_SPEAKERS and self.SPLIT_FILE is None:
-            raise ValueError(
-                f"`TEST_SPEAKERS` must name the speakers of the test set with `SPLIT: {self.SPLIT}`. Got none."
-            )
-        if self.SPLIT != "folds" and (self.N_FOLDS is not None or self.FOLD != 0):
-            raise ValueError(f"`N_FOLDS` and `FOLD` need `SPLIT` to be folds. Got {self.SPLIT}.")
-        if self.N_FOLDS is not None and self.FOLD >= self.N_FOLDS:
-            raise ValueError(f"`FOLD` must be below `N_FOLDS` ({self.N_FOLDS}). Got {self.FOLD}.")
+    def _file_rules(self) -> Iterator[tuple[bool, str]]:
+        for name, ending in _ENDINGS.items():
+            file = getattr(self, name)
+            yield not file.endswith(ending), f"`{name}` must end in {ending}. Got {file}."
+            yield file == ending, f"`{name}` must have a name before {ending}. Got {ending} alone."
+        same = self.X_TEST_FILE == self.Y_TEST_FILE
+        yield same, f"`X_TEST_FILE` and `Y_TEST_FILE` must differ. Got {self.X_TEST_FILE} for both."
+        taken = self.MODEL_JSON_FILE in _OTHER_OUTPUTS
+        yield taken, f"`MODEL_JSON_FILE` must not be the name of another output. Got {self.MODEL_JSON_FILE}."
 
-    def _check_model(self) -> None:
-        wrong = set(self.AUGMENT) - set(AUGMENTATIONS)
-        if wrong:
-            raise ValueError(f"`AUGMENT` must name some of {', '.join(AUGMENTATIONS)}. Got {', '.join(sorted(wrong))}.")
-        if self.AUGMENT and self.FEATURES != "logmel":
-            raise ValueError(f"`AUGMENT` needs `FEATURES: logmel`. Got {self.FEATURES}.")
-        if self.MODEL == "cnn" and (self.FEATURES != "logmel" or self.N_MELS < _CNN_BANDS):
-            raise ValueError(
-                f"`MODEL: cnn` needs `FEATURES: logmel` and `N_MELS` of at least {_CNN_BANDS}. "
-                f"Got {self.FEATURES} and {self.N_MELS}."
-            )
-        if self.MODEL == "cnn" and self.POOLING == "last":
-            raise ValueError("`POOLING` must be mean_max or attention with `MODEL: cnn`. Got last.")
+    def _audio_rules(self) -> Iterator[tuple[bool, str]]:
+        half = self.SAMPLING_RATE / 2
+        highest = half if self.MEL_FMAX is None else self.MEL_FMAX
+        too_low = self.DENOISE and self.SAMPLING_RATE < 5120
+        hop, frame = self.HOP_LENGTH, self.FRAME_LENGTH
+        yield hop > frame, f"`HOP_LENGTH` must be at most `FRAME_LENGTH` ({frame}). Got {hop}."
+        yield self.N_MFCC > self.N_MELS, f"`N_MFCC` must be at most `N_MELS` ({self.N_MELS}). Got {self.N_MFCC}."
+        yield highest > half, f"`MEL_FMAX` must be at most half of `SAMPLING_RATE` ({half:g}). Got {highest:g}."
+        yield highest <= self.MEL_FMIN, f"`MEL_FMIN` must be below `MEL_FMAX` ({highest:g}). Got {self.MEL_FMIN:g}."
+        yield too_low, f"`SAMPLING_RATE` must be at least 5120 with `DENOISE`. Got {self.SAMPLING_RATE}."
+        yield self.N_JOBS == 0, "`N_JOBS` must be at least 1, or -1 for one process per core. Got 0."
 
-    def _check_corpora(self) -> None:
+    def _model_rules(self) -> Iterator[tuple[bool, str]]:
+        wrong = ", ".join(sorted(set(self.AUGMENT) - set(AUGMENTATIONS)))
+        is_mfcc, is_cnn = self.FEATURES != "logmel", self.MODEL == "cnn"
+        yield bool(wrong), f"`AUGMENT` must name some of {', '.join(AUGMENTATIONS)}. Got {wrong}."
+        yield bool(self.AUGMENT) and is_mfcc, f"`AUGMENT` needs `FEATURES: logmel`. Got {self.FEATURES}."
+        yield (
+            is_cnn and (is_mfcc or self.N_MELS < _CNN_BANDS),
+            f"`MODEL: cnn` needs `FEATURES: logmel` and `N_MELS` of at least {_CNN_BANDS}. "
+            f"Got {self.FEATURES} and {self.N_MELS}.",
+        )
+        yield is_cnn and self.POOLING == "last", "`POOLING` must be mean_max or attention with `MODEL: cnn`. Got last."
+
+    def _corpus_rules(self) -> Iterator[tuple[bool, str]]:
         twice = [name for name in self.all_corpora if self.all_corpora.count(name) > 1]
-        if twice:
-            raise ValueError(f"`CORPORA` and `TEST_CORPORA` must name a corpus once. Got {twice[0]} twice.")
-        if self.SPLIT == "corpus" and not self.TEST_CORPORA and self.SPLIT_FILE is None:
-            raise ValueError("`TEST_CORPORA` must name the corpora of the test set with `SPLIT: corpus`. Got none.")
-        if fault := fault_of_targets(self.LABEL_MAP.values()):
-            raise ValueError(fault)
+        unnamed = self.SPLIT == "corpus" and not self.TEST_CORPORA and self.SPLIT_FILE is None
+        fault = fault_of_targets(self.LABEL_MAP.values())
+        yield bool(twice), f"`CORPORA` and `TEST_CORPORA` must name a corpus once. Got {', '.join(twice[:1])} twice."
+        yield unnamed, "`TEST_CORPORA` must name the corpora of the test set with `SPLIT: corpus`. Got none."
+        yield bool(fault), fault
+
+    def _split_rules(self) -> Iterator[tuple[bool, str]]:
+        held_out = self.TEST_FRACTION + self.VALIDATION_FRACTION
+        yield held_out >= 1, f"`TEST_FRACTION` + `VALIDATION_FRACTION` must be below 1. Got {held_out:g}."
+        by_speaker = self.SPLIT in ("speaker", "speaker_text")
+        yield (
+            bool(self.TEST_SPEAKERS) and not by_speaker,
+            f"`TEST_SPEAKERS` needs `SPLIT` to be speaker or speaker_text. Got {self.SPLIT}.",
+        )
+        yield (
+            by_speaker and not self.TEST_SPEAKERS and self.SPLIT_FILE is None,
+            f"`TEST_SPEAKERS` must name the speakers of the test set with `SPLIT: {self.SPLIT}`. Got none.",
+        )
+        folds = self.N_FOLDS is not None or self.FOLD != 0
+        yield self.SPLIT != "folds" and folds, f"`N_FOLDS` and `FOLD` need `SPLIT` to be folds. Got {self.SPLIT}."
+        beyond = self.N_FOLDS is not None and self.FOLD >= self.N_FOLDS
+        yield beyond, f"`FOLD` must be below `N_FOLDS` ({self.N_FOLDS}). Got {self.FOLD}."
 
     def check_test_corpora(self) -> None:
-        """Refuse `TEST_CORPORA` beside a split that would mix them with the others; 01_preprocess knows no `SPLIT`.
-
-        Raises
-        ------
-        ParameterError
-        """
+        """Refuse `TEST_CORPORA` beside a split that would mix them with the others; 01_preprocess knows no `SPLIT`."""
         if self.TEST_CORPORA and self.SPLIT != "corpus":
             raise ParameterError(f"`TEST_CORPORA` needs `SPLIT: corpus`. Got {self.SPLIT}.")
 
     @property
     def audio_settings(self) -> AudioSettings:
-        """How a file becomes features; `target_length` stays None where the corpus is to decide."""
+        """How a file becomes features; `target_length` stays None where the corpus decides."""
         return AudioSettings(**{name: getattr(self, name.upper()) for name in AudioSettings.model_fields})
 
     @property
     def all_corpora(self) -> list[str]:
-        """Names of the corpora to learn from, then of those to test on."""
+        """Names of the training corpora, then of the test corpora."""
         return [*self.CORPORA, *self.TEST_CORPORA]
 
     @property
     def corpus_folders(self) -> dict[str, Path]:
-        """Name → absolute path of each corpus: `DATASET_PATH` or, of several, the folder of its name in there."""
+        """Name → absolute path of each corpus: `DATASET_PATH` or, if there are several, its subfolder of that name."""
         if len(self.all_corpora) == 1:
             return {self.CORPORA[0]: self.dataset_path}
         return {name: self.dataset_path / name for name in self.all_corpora}
@@ -263,14 +254,14 @@ class Params(_Audio):
 
     @property
     def processed_data_file(self) -> Path:
-        """Absolute path of `PROCESSED_DATA_FILE`: a bare name lies in `OUTPUT_DIR`."""
+        """Absolute path of `PROCESSED_DATA_FILE`: a bare name is in `OUTPUT_DIR`."""
         if Path(self.PROCESSED_DATA_FILE).name == self.PROCESSED_DATA_FILE:
             return self.output_dir / self.PROCESSED_DATA_FILE
         return resolve(self.PROCESSED_DATA_FILE)
 
 
 def make_params(values: Mapping[str, Any]) -> Params:
-    """Validate `values` (parameter name to value); what is not named takes its default.
+    """Validate `values` (parameter name to value); others take their defaults.
 
     Raises
     ------
@@ -304,7 +295,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
 
 
 def unknown_parameter(name: str) -> str:
-    """Sentence that refuses `name` and points to the parameter that it resembles most."""
+    """Sentence that refuses `name` and suggests the most similar parameter."""
     near = [field for field in Params.model_fields if len(name) > 3 and field.startswith(f"{name.upper()}_")]
     near += difflib.get_close_matches(name.upper()[:LONGEST_QUOTED], Params.model_fields, n=1, cutoff=0.5)
     advice = f"Did you mean `{near[0]}`?" if near else "`ser params` lists them all."
