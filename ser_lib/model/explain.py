@@ -1,7 +1,7 @@
-"""Which stretches of time and which features an answer rests on: each is hidden in turn (occlusion).
+"""Which stretches of time and which features a prediction rests on: each is hidden in turn (occlusion).
 
-What is hidden takes the mean of the training clips. Where the log-odds of the emotion then fall, it spoke for the
-emotion; where they rise, against it. It tells what the model used, not what makes speech sound like an emotion.
+What is hidden takes the mean of the training clips. If the log-odds of the emotion then fall, it spoke for the emotion;
+if they rise, against it. This shows what the model used, not what makes speech sound like an emotion.
 
 References
 ----------
@@ -11,6 +11,7 @@ Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logit
 
 from ser_lib.core.labels import shown_as
 from ser_lib.model.bundle import Bundle
@@ -24,12 +25,12 @@ _SMALLEST = 1e-7
 
 @dataclass(frozen=True)
 class Occlusion:
-    """What an emotion's evidence loses when something is hidden.
+    """How much evidence for an emotion is lost when something is hidden.
 
     Attributes
     ----------
     emotion : str
-        As people read it.
+        Its display word.
     spans : list
         Start and end (s) of each stretch of time.
     by_time : np.ndarray [shape=(n_spans,)]
@@ -37,7 +38,7 @@ class Occlusion:
     groups : list
         Name of each group of features.
     by_group : np.ndarray [shape=(n_groups,)]
-        Fall of the log-odds when it is hidden.
+        Fall of the log-odds (nats) when it is hidden.
     """
 
     emotion: str
@@ -48,13 +49,13 @@ class Occlusion:
 
 
 def occlude(bundle: Bundle, features: np.ndarray, n_frames: int) -> Occlusion:
-    """Hide parts of a clip, one at a time, and see what becomes of the most probable emotion.
+    """Hide parts of a clip, one at a time, and measure the effect on the most probable emotion.
 
     Parameters
     ----------
     bundle : Bundle
     features : np.ndarray [shape=(n_frames, n_features)]
-        As the model takes them: `Bundle.extract_features` gives them.
+        From `Bundle.extract_features`.
     n_frames : int
         Frames with sound; the others are padding, and stay.
     """
@@ -71,7 +72,9 @@ def occlude(bundle: Bundle, features: np.ndarray, n_frames: int) -> Occlusion:
         hidden[number, :n_frames, columns] = mean[columns, np.newaxis]
     probabilities = bundle.probabilities(features[np.newaxis])[0]
     best = int(probabilities.argmax())
-    falls = _log_odds(probabilities[best]) - _log_odds(bundle.probabilities(hidden)[:, best])
+    others = np.append(probabilities[best], bundle.probabilities(hidden)[:, best])
+    log_odds = logit(np.clip(others.astype(np.float64), _SMALLEST, 1 - _SMALLEST))
+    falls = log_odds[0] - log_odds[1:]
     return Occlusion(
         emotion=shown_as(bundle.info.emotions[best]),
         spans=[(first * seconds, min(first + size, n_frames) * seconds) for first in firsts.tolist()],
@@ -82,14 +85,9 @@ def occlude(bundle: Bundle, features: np.ndarray, n_frames: int) -> Occlusion:
 
 
 def _groups(names: list[str]) -> dict[str, np.ndarray]:
-    """Columns that are hidden together: those of log-mel in neighbouring bands, others one by one."""
+    """Columns that are hidden together: neighbouring bands of log-mel, others one by one."""
     columns = np.arange(len(names))
     if not names[0].startswith("logmel"):
-        return {name: columns[place : place + 1] for place, name in enumerate(names)}
+        return {name: columns[index : index + 1] for index, name in enumerate(names)}
     parts = np.array_split(columns, min(_MOST_GROUPS, len(names)))
     return {f"mel bands {part[0] + 1} to {part[-1] + 1}": part for part in parts}
-
-
-def _log_odds(probability: np.ndarray) -> np.ndarray:
-    p = np.clip(np.asarray(probability, dtype=np.float64), _SMALLEST, 1 - _SMALLEST)
-    return np.log(p / (1 - p))
