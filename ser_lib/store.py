@@ -1,7 +1,7 @@
 """The files that pass from one notebook to the next: written whole or not at all, checked when read.
 
-Parameters pass too: in a run they are the run's. By hand, each is decided once, by the notebook that declares it; the
-stages write down what they were given, and the notebooks after them take it from there.
+Parameters pass too: in a run they are the run's. By hand, each is decided once, by the notebook that declares it; each
+stage writes down what it was given, and later notebooks take it from there.
 """
 
 import json
@@ -102,13 +102,7 @@ def read_array(path: Path, notebook: str) -> np.ndarray:
 
 
 def require(path: Path, notebook: str) -> Path:
-    """Return `path` if it is there.
-
-    Raises
-    ------
-    StageError
-        If it is missing: the message says which notebook makes it.
-    """
+    """Return `path` if it is there; otherwise StageError, which names the notebook that writes it."""
     if not path.is_file():
         raise StageError(f"{shown(path)} is not there yet. Run {notebook} first, with the same OUTPUT_DIR.")
     return path
@@ -138,13 +132,7 @@ def _plain(column: "pd.Series") -> np.ndarray:
 
 
 def load_processed(path: Path) -> ProcessedData:
-    """Read what `save_processed` wrote.
-
-    Raises
-    ------
-    StageError
-        If the file is missing or damaged.
-    """
+    """Read what `save_processed` wrote; StageError if it is missing or damaged."""
     require(path, "01_preprocess")
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -171,12 +159,9 @@ def _table(file: np.lib.npyio.NpzFile, prefix: str) -> "pd.DataFrame":
 
 
 def load_split(params: Params, clips: "pd.DataFrame") -> np.ndarray:
-    """Set of each clip (`train`, `validation` or `test`; `unused` for a clip in none), in the order of `clips`.
+    """Set of each of `clips`: `train`, `validation`, `test` or `unused`.
 
-    Raises
-    ------
-    StageError
-        If the split is missing or is one of other clips.
+    StageError if the split is missing or belongs to other clips.
     """
     path = require(params.output_dir / SPLIT_FILE, "02_split")
     try:
@@ -215,30 +200,30 @@ def one_hot(labels: np.ndarray, n_classes: int = len(EMOTIONS)) -> np.ndarray:
 
 
 def to_labels(emotions: "pd.Series", classes: Sequence[str] | None = None) -> np.ndarray:
-    """Place [shape=(n,)] of each emotion among `classes`; by default its label (`labels.all_labels`)."""
+    """Index [shape=(n,)] of each emotion in `classes`; by default its label (`labels.all_labels`)."""
     classes = all_labels(emotions) if classes is None else classes
-    return emotions.map({emotion: place for place, emotion in enumerate(classes)}).to_numpy(dtype=np.int64)
+    return emotions.map({emotion: index for index, emotion in enumerate(classes)}).to_numpy(dtype=np.int64)
 
 
 def notebook_params(namespace: Mapping[str, Any], *, stage: str = "") -> Params:
     """Parameters of a notebook: its variables (`globals()`) that are fields of `Params`.
 
-    What the notebook `stage` does not name, it takes from the notebooks before it; what none of them names keeps its
-    default. In a run, the run's parameters count whatever a notebook says, so that its record is true.
+    What the notebook `stage` does not set comes from the notebooks before it, or is the default. In a run, the run's
+    parameters count whatever a notebook says, so that its record is true.
 
     Raises
     ------
     ParameterError
         If a value has the wrong type or range.
     StageError
-        If what earlier notebooks decided is damaged, or does not fit together.
+        If what earlier notebooks decided is damaged or contradictory.
     """
     if RUN_VARIABLE in os.environ:
         return Params.model_validate_json(Path(os.environ[RUN_VARIABLE]).read_bytes())
     own = {name: namespace[name] for name in Params.model_fields if name in namespace}
-    place = make_params({name: value for name, value in own.items() if name == "OUTPUT_DIR"})
+    folder = make_params({name: value for name, value in own.items() if name == "OUTPUT_DIR"})
     try:
-        return make_params(_before(stage, _read_decided(place)) | own)
+        return make_params(_before(stage, _read_decided(folder)) | own)
     except ParameterError as error:
         if own.keys() & re.findall(r"`([A-Z0-9_]+)", str(error)):
             raise
@@ -246,7 +231,7 @@ def notebook_params(namespace: Mapping[str, Any], *, stage: str = "") -> Params:
 
 
 def keep_params(stage: str, params: Params) -> None:
-    """Write down what the notebook `stage` decided, for those after it: what none before it had said."""
+    """Write down what the notebook `stage` decided beyond those before it, for those after it."""
     try:
         decided = _read_decided(params)
     except StageError:
@@ -266,7 +251,7 @@ def _read_decided(params: Params) -> dict[str, dict[str, Any]]:
 
 
 def _before(stage: str, decided: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What the notebooks before `stage` decided; a later one may change what an earlier one said."""
+    """What the notebooks before `stage` decided; a later one may change what an earlier one set."""
     values: dict[str, Any] = {}
     for name in sorted(decided):
         values |= decided[name] if name < stage else {}

@@ -1,8 +1,8 @@
 """Arrays that are kept from run to run, in an SQLite file in the user's cache folder.
 
-An entry is named by a hash of all that decides it, so it never grows stale; settings that nobody uses any more are
-thrown out last-used first. With each array goes its SHA-256: what is damaged is not believed but made again.
-Nothing here can fail a run: where the file cannot be used, nothing is kept.
+An entry is named by a hash of all that decides it, so it never goes stale; entries that are not used any more are
+removed, least recently used first. Each array is stored with its SHA-256, so that a damaged one is computed again.
+Nothing here can make a run fail: where the file cannot be used, nothing is kept.
 """
 
 import atexit
@@ -64,7 +64,7 @@ class Cache:
         return bool(self._do("SELECT 1 FROM entries WHERE key = ?", key))
 
     def read(self, key: str) -> np.ndarray | None:
-        """Array of an entry, which counts as used now; None if there is none or it is damaged."""
+        """Array of an entry, which counts as used now; None if it is missing or damaged."""
         rows = self._do("SELECT used, sha256, array FROM entries WHERE key = ?", key)
         if not rows:
             return None
@@ -82,7 +82,7 @@ class Cache:
         return array
 
     def write(self, key: str, array: np.ndarray) -> None:
-        """Keep an array; without a word if there is no room or no right to."""
+        """Keep an array; silently nothing if there is no space or no permission."""
         stream = io.BytesIO()
         np.save(stream, array, allow_pickle=False)
         content = stream.getvalue()
@@ -90,7 +90,7 @@ class Cache:
         self._do("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", *entry)
 
     def shrink(self) -> None:
-        """Remove what was used longest ago until `limit` is met, and give its room back."""
+        """Remove the least recently used entries until `limit` is met, and free their space."""
         entries = self._do("SELECT CAST(size AS INTEGER), key FROM entries ORDER BY used, key")
         size = sum(entry[0] for entry in entries)
         for bytes_of_it, key in entries:
@@ -129,7 +129,7 @@ class Cache:
         return self._try(lambda connection: connection.execute(statement, values).fetchall()) or []
 
     def _try(self, action: Callable[[sqlite3.Connection], _T]) -> _T | None:
-        """What `action` gives; None if the file cannot be used. A damaged file is thrown away."""
+        """What `action` returns; None if the file cannot be used. A damaged file is deleted."""
         path = self._path
         try:
             return action(_connection(path))

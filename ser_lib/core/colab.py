@@ -42,10 +42,7 @@ def first_cell() -> str:
 def keep_on_drive(mount_point: Path | None = None) -> bool:
     """Mount Drive and put `artifacts` and `data` there, since every Colab notebook has a machine of its own.
 
-    Returns
-    -------
-    bool
-        Whether it worked. Declining is fine: everything then stays on this machine, and goes with it.
+    Returns whether it worked. Declining is fine: everything then stays on this machine, and is lost with it.
     """
     from google.colab import drive
 
@@ -61,14 +58,14 @@ def keep_on_drive(mount_point: Path | None = None) -> bool:
     return True
 
 
-def _link(place: Path, on_drive: Path) -> None:
+def _link(folder: Path, on_drive: Path) -> None:
     on_drive.mkdir(parents=True, exist_ok=True)
-    if place.is_symlink():
+    if folder.is_symlink():
         return
-    if place.is_dir():  # from before Drive was mounted
-        shutil.copytree(place, on_drive, dirs_exist_ok=True)
-        shutil.rmtree(place)
-    place.symlink_to(on_drive)
+    if folder.is_dir():  # from before Drive was mounted
+        shutil.copytree(folder, on_drive, dirs_exist_ok=True)
+        shutil.rmtree(folder)
+    folder.symlink_to(on_drive)
 
 
 def keep_record(record: Path) -> None:
@@ -79,12 +76,12 @@ def keep_record(record: Path) -> None:
 
 
 def in_colab() -> bool:
-    """Tell whether this is Colab."""
+    """Whether this is Colab."""
     return "google.colab" in sys.modules
 
 
 def upload_file() -> Path | None:
-    """Ask for a file of the user's computer; None if none is chosen."""
+    """Ask for a file from the user's computer; None if none is chosen."""
     from google.colab import files
 
     uploaded = files.upload()

@@ -1,4 +1,4 @@
-"""The errors that a user can mend: each message names the thing, the rule, the value and the remedy."""
+"""The errors that a user can fix: each message names the thing, the rule, the value and the remedy."""
 
 import errno
 
@@ -29,14 +29,14 @@ class AudioError(SerError):
 
 
 class DamagedAudio(AudioError):
-    """A part of a recording cannot be decoded; the first such place lies after `seconds`."""
+    """A part of a recording cannot be decoded; the first such part begins after `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)  # what it is made of again in another process
         self.seconds = seconds
 
     def __str__(self) -> str:
-        """Tell where."""
+        """Say where."""
         return f"the file is damaged after {self.seconds:.1f} s"
 
 

@@ -46,14 +46,9 @@ class ForeignError(ValueError):
 
 
 def read_file(path: Path, largest: int) -> bytes:
-    """Content of a file that may be anything.
+    """Content of a file from anywhere; OSError if it cannot be read.
 
-    Raises
-    ------
-    OSError
-        If it is not there, or may not be read.
-    ForeignError
-        If it has more than `largest` bytes, or is no file: a pipe would be waited for.
+    ForeignError if it has more than `largest` bytes, or is no file: reading from a pipe would block.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):  # a folder has an error of its own
         raise ForeignError("it must be a file")
@@ -65,13 +60,7 @@ def read_file(path: Path, largest: int) -> bytes:
 
 
 def parse_yaml(text: str, what: str) -> Any:
-    """Value of a YAML text, which messages call `what`.
-
-    Raises
-    ------
-    ParameterError
-        If it is none, or holds what no parameter needs.
-    """
+    """Value of a YAML text, which messages call `what`; ParameterError if it is not plain YAML."""
     if len(text) > LARGEST_YAML:
         raise ParameterError(f"{what} must have at most {LARGEST_YAML:,} characters. It has {len(text):,}.")
     loader = None
@@ -101,12 +90,12 @@ def _refuse(node: yaml.Node | yaml.Event, problem: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what a parameter file does not need, before anything is built of it."""
+    """Refuses what a parameter file does not need, before anything is built from it."""
 
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
-        """Compose a value, or refuse it for what it is written as."""
+        """Compose a value, unless the way it is written is refused."""
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             _refuse(event, "holds an anchor or alias (& or *); write the value out, or put it in quotes")
@@ -180,10 +169,7 @@ def _finite(text: str) -> float:
 def plain_members(archive: zipfile.ZipFile, largest: int) -> list[zipfile.ZipInfo]:
     """Files in a zip file, if all of them may be unpacked below a folder.
 
-    Raises
-    ------
-    ForeignError
-        If one would leave the folder or is a link, or all of them have more than `largest` bytes.
+    ForeignError if one would leave the folder or is a link, or all of them have more than `largest` bytes.
     """
     members = [member for member in archive.infolist() if not member.is_dir()]
     for member in members:
@@ -199,6 +185,6 @@ def plain_members(archive: zipfile.ZipFile, largest: int) -> list[zipfile.ZipInf
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Content of a member, of which no more is unpacked than it says to have."""
+    """Content of a member; never more than its declared size is unpacked."""
     with archive.open(member) as file:
         return file.read(member.file_size)

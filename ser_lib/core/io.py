@@ -34,8 +34,8 @@ def whole_file(path: Path, *, through_link: bool = True) -> Iterator[Path]:
     ----------
     path : Path
     through_link : bool
-        Whether what a link names is written, as somebody who names an output means it. In a record, which may come
-        from anywhere, the file takes the link's place.
+        Whether to write to what a link points to, as for an output that a user names. In a record, which may come from
+        anywhere, the file replaces the link.
 
     Raises
     ------
@@ -59,13 +59,7 @@ def whole_file(path: Path, *, through_link: bool = True) -> Iterator[Path]:
 
 
 def write_temporary(path: Path, content: bytes) -> None:
-    """Write a file in a temporary folder.
-
-    Raises
-    ------
-    StageError
-        If it cannot be written; where such folders lie is for the user to say.
-    """
+    """Write a file in a temporary folder; StageError, which mentions TMPDIR, if that fails."""
     try:
         path.write_bytes(content)
     except OSError as error:
@@ -75,7 +69,7 @@ def write_temporary(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str, *, through_link: bool = True) -> None:
-    """Write a text file whole or not at all; `through_link` as of `whole_file`."""
+    """Write a text file whole or not at all; `through_link` as in `whole_file`."""
     with whole_file(path, through_link=through_link) as partial:
         partial.write_text(text, encoding="utf-8")
 
@@ -89,7 +83,7 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
-    """Write a table without its index, whole or not at all; its text as `without_formulas` gives it."""
+    """Write a table without its index, whole or not at all; text is escaped by `without_formulas`."""
     with whole_file(path) as partial:
         without_formulas(table).to_csv(partial, index=False)
 
@@ -97,7 +91,7 @@ def write_csv(path: Path, table: "pd.DataFrame") -> None:
 def without_formulas(table: "pd.DataFrame") -> "pd.DataFrame":
     """Table with an apostrophe before each text that a spreadsheet would compute: `=…`, `+…`, `-…`, `@…`, tab, return.
 
-    Names of files and speakers come from anywhere. Numbers stay as they are, and `read_csv` takes the apostrophe away.
+    Names of files and speakers come from anywhere. Numbers are unchanged, and `read_csv` removes the apostrophe.
     """
     texts = [name for name, column in table.items() if column.dtype.kind == "O"]
     return table.assign(**{name: table[name].map(as_text) for name in texts})
@@ -111,12 +105,7 @@ def as_text(value: object) -> object:
 def read_csv(path: Path, **options: str) -> "pd.DataFrame":
     """Read a table of text as it was before `write_csv`; `options` for pandas.
 
-    Raises
-    ------
-    ValueError
-        If it is none.
-    OSError
-        If it cannot be read.
+    ValueError if it is not a table, OSError if it cannot be read.
     """
     import pandas as pd
 

@@ -11,17 +11,17 @@ _NAME = re.compile(r"\w{1,20}")
 
 
 def shown_as(emotion: str) -> str:
-    """Word that plots and predictions show for an emotion."""
+    """Word for an emotion in plots and predictions."""
     return _SHOWN_AS.get(emotion, emotion)
 
 
 def is_emotion(name: str) -> bool:
-    """Tell whether an emotion may have this name: at most 20 small letters, digits and `_`, and not a shown word."""
+    """Whether an emotion may have this name: at most 20 lower-case letters, digits and `_`, and not a display word."""
     return _NAME.fullmatch(name) is not None and name == name.lower() and name not in _SHOWN_AS.values()
 
 
 def fault_of_targets(emotions: Iterable[str | None]) -> str:
-    """Say what is wrong with what `LABEL_MAP` maps to; nothing where all may be emotions, or None."""
+    """What is wrong with the targets of `LABEL_MAP`; empty if all are emotions or None."""
     wrong = [emotion for emotion in emotions if emotion is not None and not is_emotion(emotion)]
     if not wrong:
         return ""
@@ -32,11 +32,11 @@ def fault_of_targets(emotions: Iterable[str | None]) -> str:
 
 
 def in_order(emotions: Iterable[str]) -> list[str]:
-    """Emotions, each once, in the order of their labels: those of the seven, then the added ones by the alphabet."""
+    """Emotions, each once, in label order: those of the seven, then the added ones alphabetically."""
     found = set(emotions)
     return [emotion for emotion in EMOTIONS if emotion in found] + sorted(found - set(EMOTIONS))
 
 
 def all_labels(emotions: Iterable[str]) -> list[str]:
-    """All seven emotions, and after them what else there is among `emotions`: the place of each is its label."""
+    """All seven emotions, then the others among `emotions`: the index of each is its label."""
     return in_order([*EMOTIONS, *emotions])

@@ -1,4 +1,4 @@
-"""Where things are: paths relative to the project, to the current folder, and as messages show them."""
+"""Paths relative to the project or to the current folder, and how messages show them."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def resolve(path: str | Path) -> Path:
 
 
 def from_here(path: str | Path) -> Path:
-    """Absolute path of what a command names, relative ones taken from the current folder."""
+    """Absolute path of a command's argument, relative ones taken from the current folder."""
     return _from_home(path).absolute()
 
 
@@ -29,9 +29,9 @@ def _from_home(path: str | Path) -> Path:
 
 
 def locate(path: str | Path) -> Path:
-    """Absolute path of what somebody names: a relative one is looked for in the current folder, then in the project.
+    """Absolute path; a relative one is looked for in the current folder, then in the project.
 
-    Parameters keep to the project (`resolve`), so that they mean the same wherever a run is started.
+    Parameters are always relative to the project (`resolve`), so that they mean the same wherever a run is started.
     """
     here = Path(path).absolute()  # a name may begin with ~ and be no user's
     try:
@@ -41,6 +41,6 @@ def locate(path: str | Path) -> Path:
 
 
 def shown(path: str | Path) -> str:
-    """`path` as messages and records show it: from the project's root, or its name alone outside of it."""
+    """`path` as messages and records show it: relative to the project's root, or its name alone outside of it."""
     path = resolve(path)
     return str(path.relative_to(project_root())) if path.is_relative_to(project_root()) else path.name

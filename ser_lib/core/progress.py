@@ -17,7 +17,7 @@ from ser_lib.core.terminal import below
 from ser_lib.core.text import printable
 
 FILE_VARIABLE = "SER_PROGRESS_FILE"
-"""Environment variable: the file in which a kernel tells its runner how far it is."""
+"""Environment variable: the file in which a kernel reports its progress to its runner."""
 
 
 class _NotebookLine:
@@ -36,7 +36,7 @@ class _NotebookLine:
         else:
             self._output.update(content, raw=True)
         if os.environ.get(FILE_VARIABLE):
-            with contextlib.suppress(OSError):  # a full disk is for those to tell who write what counts
+            with contextlib.suppress(OSError):  # a full disk shows elsewhere
                 Path(os.environ[FILE_VARIABLE]).write_text(re.sub(r" \|[ ─]*\|", ",", line), encoding="utf-8")
 
     def flush(self) -> None:
@@ -48,7 +48,7 @@ class _NotebookLine:
 
 
 def in_kernel() -> bool:
-    """Tell whether this is a Jupyter kernel."""
+    """Whether this is a Jupyter kernel."""
     return hasattr(get_ipython(), "kernel")
 
 
@@ -76,22 +76,22 @@ def write_line(text: str) -> None:
 
 
 @contextmanager
-def stage_line(stage: str, told: Path) -> Iterator[Callable[[str], None]]:
-    """One line in the terminal about a notebook under way; silent where there is no terminal.
+def stage_line(stage: str, progress_file: Path) -> Iterator[Callable[[str], None]]:
+    """One line in the terminal about a running notebook; silent where there is no terminal.
 
-    Gives a function that names the part of the notebook. What the kernel tells in the file `told` follows it.
+    Gives a function that sets the part of the notebook. What the kernel writes to `progress_file` follows it.
     """
     line = tqdm(bar_format="  {desc}", file=below(sys.stderr), disable=None, leave=False, dynamic_ncols=True)
     part, ended = "", threading.Event()
 
     def draw() -> None:
-        detail = told.read_text(encoding="utf-8") if told.exists() else ""
+        detail = progress_file.read_text(encoding="utf-8") if progress_file.exists() else ""
         line.set_description_str(printable(" · ".join(filter(None, (stage, part, detail)))))
 
     def show(text: str) -> None:
         nonlocal part
         part = text
-        told.unlink(missing_ok=True)
+        progress_file.unlink(missing_ok=True)
         draw()
 
     def follow() -> None:
@@ -108,4 +108,4 @@ def stage_line(stage: str, told: Path) -> Iterator[Callable[[str], None]]:
         if follower.is_alive():
             follower.join()
         line.close()
-        told.unlink(missing_ok=True)
+        progress_file.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""The way out to the terminal: whatever `ser` prints goes through here, so that no foreign text can steer it.
+"""The way out to the terminal: whatever `ser` prints goes through here, so that no foreign text can control it.
 
-A name of a file, a record or a server may hold codes that recolour, retitle, overwrite or turn around what is shown.
-They are printed as escapes. Bars draw with such codes, and data for other programs are nobody's to change: they ask
-for the stream below.
+A name of a file, a record or a server may hold codes that recolour, retitle, overwrite or reverse what is shown. They
+are printed as escapes. Progress bars need such codes, and data for other programs must not be changed: both ask for the
+stream below.
 """
 
 import os
@@ -33,7 +33,7 @@ class Terminal(TextIOBase):
         return self.below.encoding
 
     def write(self, text: str) -> int:
-        """Print; where nobody reads any more, end without a word."""
+        """Print; if nobody reads any more, exit silently."""
         self.write_as_it_is(_BEYOND_ASCII.sub(lambda found: printable(found[0]), text))
         return len(text)
 
@@ -46,7 +46,7 @@ class Terminal(TextIOBase):
         self._or_end(self.below.flush)
 
     def isatty(self) -> bool:
-        """Tell whether somebody looks at it."""
+        """Whether this is a terminal."""
         return self.below.isatty()
 
     def fileno(self) -> int:
@@ -54,7 +54,7 @@ class Terminal(TextIOBase):
         return self.below.fileno()
 
     def writable(self) -> bool:
-        """Tell that it can be written to."""
+        """Return True."""
         return True
 
     def _or_end(self, write: Callable[[], object]) -> None:
@@ -71,7 +71,7 @@ class Terminal(TextIOBase):
 
 
 def guard_terminal() -> None:
-    """Let all that this process prints go through `Terminal`; streams that were closed lead nowhere."""
+    """Send all that this process prints through `Terminal`; streams that were closed lead nowhere."""
     while (number := os.open(os.devnull, os.O_RDWR)) < len(_NAMES):  # it takes the first that is closed
         os.set_inheritable(number, True)
         setattr(sys, [*_NAMES][number], os.fdopen(number, "w" if number else "r", encoding="utf-8"))
@@ -90,7 +90,7 @@ def below(stream: TextIO) -> TextIO:
 
 
 def write_data(text: str) -> None:
-    """Write to standard output what another program reads, as it is; on a terminal it is text like any other."""
+    """Write data for another program to standard output unchanged; to a terminal, as any other text."""
     stream = sys.stdout
     if isinstance(stream, Terminal) and not stream.isatty():
         stream.write_as_it_is(text)

@@ -10,7 +10,7 @@ def printable(text: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """`value` as Python writes it, of a long one the beginning."""
+    """`value` as Python writes it, cut if it is long."""
     try:
         text = repr(value)
     except ValueError:  # a number of thousands of digits

@@ -1,4 +1,4 @@
-"""A run's bundle as one zip file, for use elsewhere, and back: nothing in it is run, and nothing leaves its folder."""
+"""A run's bundle as one zip file, and safely back."""
 
 import hashlib
 import struct
@@ -34,7 +34,7 @@ def export_bundle(parts: dict[str, Path], path: Path, *, force: bool = False) ->
     Raises
     ------
     BundleError
-        If there is a file already and `force` does not say that it may go.
+        If the file exists already and `force` is not given.
     StageError
         If it cannot be written.
     """
@@ -52,12 +52,12 @@ def export_bundle(parts: dict[str, Path], path: Path, *, force: bool = False) ->
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that holds the bundle in a zip file, each member checked by its sum.
+    """Give a temporary folder with the bundle from a zip file, each member checked by its checksum.
 
     Raises
     ------
     BundleError
-        If it is none, holds anything but files with plain names, is too large, or a checksum is wrong.
+        If it is not a bundle, holds anything but files with plain names, is too large, or a checksum is wrong.
     """
     with TemporaryDirectory() as name:
         _refuse_large(path)
@@ -95,7 +95,7 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
 
 
 def _refuse_large(path: Path) -> None:
-    """Refuse a file that is no bundle by its size and its last bytes, before zipfile reads a list of any length."""
+    """Refuse by size and last bytes what cannot be a bundle, before zipfile reads a list of any length."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 20 - _END.size))

@@ -1,7 +1,7 @@
-"""Random variations of log-mel spectrograms, for training alone.
+"""Random variations of log-mel spectrograms, for training only.
 
-Each takes spectrograms [shape=(n_clips, n_frames, n_mels)] in dB above their clip's mean, and gives as many of the
-same shape. They imitate what changes from one voice and room to the next and leaves the emotion as it is.
+Each takes spectrograms [shape=(n_clips, n_frames, n_mels)] in dB above their clip's mean, and returns the same shape.
+They imitate what varies between voices and rooms and leaves the emotion unchanged.
 
 References
 ----------
@@ -13,9 +13,9 @@ for audio, speech and language, 2013 (warp).
 import numpy as np
 
 _MASKS, _MASKED_BANDS, _MASKED_FRAMES = 2, 0.15, 0.12
-"""Masks of each kind in a clip, and the largest share of the bands or frames that one hides."""
+"""Masks of each kind in a clip, and the largest fraction of the bands or frames that one hides."""
 _WARP, _SHIFT, _STRETCH, _POSITION = 0.12, 0.05, 0.2, 0.12
-"""Largest change of scale, and largest move as a share of the axis."""
+"""Largest change of scale, and largest move as a fraction of the axis."""
 _TILT, _GAIN = 6.0, 6.0
 """dB, from the middle to either end of the bands; dB."""
 
@@ -53,19 +53,19 @@ def augment(X: np.ndarray, names: list[str], rng: np.random.Generator, *, decibe
 
 
 def _resample_axis(X: np.ndarray, positions: np.ndarray, *, axis: int) -> np.ndarray:
-    """Values at `positions` [shape=(n_clips, n)] along an axis, between neighbours linearly; the ends go on."""
+    """Values at `positions` [shape=(n_clips, n)] along an axis, interpolated linearly and clipped at the ends."""
     last = X.shape[axis] - 1
     positions = np.clip(positions, 0, last)
     below = np.minimum(positions.astype(np.int64), last - 1) if last else np.zeros_like(positions, dtype=np.int64)
-    share = (positions - below).astype(np.float32)
-    below, share = (np.expand_dims(part, 3 - axis) for part in (below, share))
+    fraction = (positions - below).astype(np.float32)
+    below, fraction = (np.expand_dims(part, 3 - axis) for part in (below, fraction))
     above = np.minimum(below + 1, last)
-    return np.take_along_axis(X, below, axis) * (1 - share) + np.take_along_axis(X, above, axis) * share
+    return np.take_along_axis(X, below, axis) * (1 - fraction) + np.take_along_axis(X, above, axis) * fraction
 
 
-def _stretch_of(length: int, share: float, n_clips: int, rng: np.random.Generator) -> np.ndarray:
-    """Mark [shape=(n_clips, length)] a stretch of at most `share` of `length` in each clip."""
-    size = rng.integers(0, int(share * length) + 1, (n_clips, 1))
+def _stretch_of(length: int, fraction: float, n_clips: int, rng: np.random.Generator) -> np.ndarray:
+    """Mask [shape=(n_clips, length)] of a random stretch of at most `fraction` of `length` in each clip."""
+    size = rng.integers(0, int(fraction * length) + 1, (n_clips, 1))
     first = rng.integers(0, length - size + 1)
-    places = np.arange(length)
-    return (places >= first) & (places < first + size)
+    indices = np.arange(length)
+    return (indices >= first) & (indices < first + size)

@@ -1,4 +1,4 @@
-"""What computes probabilities: ONNX Runtime, which starts in a moment, or Keras; neither is believed unseen."""
+"""What computes probabilities: ONNX Runtime, which starts at once, or Keras; the output of both is checked."""
 
 import functools
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Compute = Callable[[np.ndarray], np.ndarray]
 
 
 def checked(compute: Compute, X: np.ndarray) -> np.ndarray:
-    """Probabilities of clips, if they are such: a model may be right about zeros and fail on sound; NaN pass."""
+    """Probabilities of clips; BundleError if they are none. NaN pass: a model may handle zeros and fail on sound."""
     try:
         given = compute(X)
     except Exception as error:  # each library raises what it likes
@@ -33,7 +33,7 @@ def checked(compute: Compute, X: np.ndarray) -> np.ndarray:
 
 
 def try_model(path: Path, probabilities: Compute, shapes: tuple[tuple, tuple]) -> None:
-    """Refuse a model that fails on a clip of zeros, or gives no probabilities for it: it is found before any file."""
+    """Refuse a model that fails on a clip of zeros or gives no probabilities for it, before any file is opened."""
     try:
         given = probabilities(np.zeros((1, *shapes[0]), dtype=np.float32))
     except Exception as error:  # ONNX Runtime has a class for each kind
@@ -47,14 +47,14 @@ def try_model(path: Path, probabilities: Compute, shapes: tuple[tuple, tuple]) -
 
 
 def first_line(error: Exception) -> str:
-    """First line of what a library says, as a message can show it."""
+    """First line of a library's error, fit for a message."""
     return printable(next(iter(str(error).splitlines()), type(error).__name__))
 
 
 def load_onnx(path: Path) -> tuple[Compute, tuple[tuple, tuple]]:
     """Return what predicts with an ONNX file, and the shapes of one clip's features and probabilities.
 
-    It runs on one thread: for a clip at a time more are no faster, and sums keep their order.
+    It runs on one thread: more are no faster for one clip, and sums keep their order.
     """
     import onnxruntime
 

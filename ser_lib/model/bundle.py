@@ -1,4 +1,4 @@
-"""The bundle: a trained model with all that a new file needs to be treated exactly like the training data.
+"""The bundle: a trained model with all that is needed to treat a new file exactly like the training data.
 
 A folder with `bundle.json` and the model it names, as ONNX and for Keras. `bundle.json` is written last and holds the
 models' hashes, so that a model of another run, or half of one, is noticed.
@@ -69,11 +69,10 @@ class Bundle:
     ----------
     info : BundleInfo
     probabilities : callable
-        Probabilities [shape=(n_clips, n_classes)] of features [shape=(n_clips, n_frames, n_features)], both float32;
-        at the temperature of the bundle.
+        Calibrated probabilities [shape=(n_clips, n_classes)] of features [shape=(n_clips, n_frames, n_features)], both
+        float32.
     voice : Statistics, optional
-        Of somebody who was enrolled (`ser_lib/model/voices.py`): their features are brought to the training clips'
-        scale.
+        Of an enrolled speaker (`voices.py`), whose features are brought to the training clips' scale.
     """
 
     info: BundleInfo
@@ -89,9 +88,9 @@ class Bundle:
     def extract_features(
         self, signal: np.ndarray, sampling_rate: int, *, speaker: str | None = None
     ) -> tuple[np.ndarray, "Measures"]:
-        """Features [shape=(n_frames, n_features)] and measures of a mono signal, made as those that trained the model.
+        """Features [shape=(n_frames, n_features)] and measures of a mono signal, made like those of the training clips.
 
-        A `speaker` counts where the model was trained with `NORMALIZE_PER_SPEAKER`; None is a voice it never met.
+        `speaker` matters to a model that was trained with `NORMALIZE_PER_SPEAKER`; None is an unknown voice.
 
         Raises
         ------
@@ -100,12 +99,16 @@ class Bundle:
         BundleError
             If the model does not know the speaker.
         """
-        self._check_speaker(speaker)
+        if speaker is not None and not self.info.speakers:
+            raise BundleError(
+                f"A speaker counts for a model that was trained with NORMALIZE_PER_SPEAKER alone. "
+                f"This one was not; leave {speaker} out."
+            )
         features, measures = self.extract_unscaled(signal, sampling_rate)
         return self.to_scale(features, self.info.settings.sound_frames(measures.n_trimmed), speaker), measures
 
     def extract_unscaled(self, signal: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, "Measures"]:
-        """What `extract_features` gives, before anything of a speaker is taken out."""
+        """What `extract_features` gives, without any normalisation by speaker."""
         from ser_lib.audio.features import SignalChain  # librosa, which stored features do not need
 
         try:
@@ -123,18 +126,11 @@ class Bundle:
         speaker: str | None = None,
         unsure_below: float = UNSURE_BELOW,
     ) -> Prediction:
-        """Predict the emotion of a mono signal that is called `name`; see `predict`."""
+        """Predict the emotion of a mono signal called `name`; see `predict`."""
         features, measures = self.extract_features(signal, sampling_rate, speaker=speaker)
         probabilities = self.probabilities(features[np.newaxis])[0]
         novelty = self.info.novelty.find_novelty(measures, features, self.info.settings)
         return to_prediction(name, probabilities, self.info.emotions, unsure_below=unsure_below, novelty=novelty)
-
-    def _check_speaker(self, speaker: str | None) -> None:
-        if speaker is not None and not self.info.speakers:
-            raise BundleError(
-                f"A speaker counts for a model that was trained with NORMALIZE_PER_SPEAKER alone. "
-                f"This one was not; leave {speaker} out."
-            )
 
     def predict(
         self,
@@ -144,7 +140,7 @@ class Bundle:
         speaker: str | None = None,
         unsure_below: float = UNSURE_BELOW,
     ) -> Prediction:
-        """Predict the emotion of a signal: what a file of the same samples gives.
+        """Predict the emotion of a signal, exactly as for a file of the same samples.
 
         Parameters
         ----------
@@ -154,7 +150,7 @@ class Bundle:
         speaker : str, optional
             See `extract_features`.
         unsure_below : float
-            Confidence (probability) below which the prediction says that it is unsure.
+            Confidence (probability) below which the prediction is called unsure.
 
         Raises
         ------
@@ -180,7 +176,7 @@ class Bundle:
         return replace(answer, channels_differ=levels.differ())
 
     def to_scale(self, features: np.ndarray, n_sound: int, speaker: str | None) -> np.ndarray:
-        """Features [shape=(n_frames, n_features)] as the model takes them, whoever speaks."""
+        """Features [shape=(n_frames, n_features)] normalised as the model expects them."""
         if self.info.speakers:
             return normalize(features, self.voice or find_statistics(self.info.speakers, speaker))
         if self.voice is None:
@@ -190,7 +186,7 @@ class Bundle:
 
 
 def to_channels(signal: np.ndarray, *, part: bool = False) -> np.ndarray:
-    """Channels [shape=(n_samples, n_channels)], float32, of a signal as `Bundle.predict` takes it.
+    """Channels [shape=(n_samples, n_channels)], float32, of a signal for `Bundle.predict`.
 
     A signal with more channels than samples is refused as a transposed one; a `part`, which may be short, only if it
     has more channels than any file.
@@ -214,7 +210,7 @@ def to_channels(signal: np.ndarray, *, part: bool = False) -> np.ndarray:
 
 
 def to_rate(sampling_rate: float) -> int:
-    """Sampling rate (Hz) as `Bundle.predict` takes it; AudioError if it is none."""
+    """Sampling rate (Hz) as an integer; AudioError if it is not one."""
     try:
         if not isinstance(sampling_rate, bool) and int(sampling_rate) == sampling_rate >= 1:
             return int(sampling_rate)
@@ -224,16 +220,7 @@ def to_rate(sampling_rate: float) -> int:
 
 
 def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, *, temperature: float) -> BundleInfo:
-    """Write `bundle.json` and `LICENCE.txt` beside the models in `OUTPUT_DIR`.
-
-    Parameters
-    ----------
-    data : ProcessedData
-    sets : np.ndarray [shape=(n_clips,)]
-        Set of each clip of `data`; the training set trained the models.
-    params : Params
-    temperature : float
-    """
+    """Write `bundle.json` and `LICENCE.txt` beside the models in `OUTPUT_DIR` for `sets` [shape=(n_clips,)]."""
     folder, learnt = params.output_dir, data.clips[sets == "train"]
     info = BundleInfo(
         onnx=params.MODEL_ONNX_FILE,
@@ -271,10 +258,10 @@ def _licence(corpora: list[str]) -> str:
 
 
 def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
-    """Load a bundle and check that its parts belong together; `path`: a run's folder, or what `ser export` wrote.
+    """Load a bundle and check that its parts belong together.
 
-    A relative path is looked for in the current folder, then in the project.
-    It runs nothing that lies in it: the ONNX model must be one file, and Keras loads in its safe mode.
+    `path`: a run's folder or an exported file; a relative one is looked for in the current folder, then in the project.
+    No code in it is run: the ONNX model must be one file, and Keras loads in its safe mode.
 
     Raises
     ------
@@ -339,7 +326,7 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
 
 
 def _other_keras(info: BundleInfo, backend: Backend) -> str:
-    """What to do about a Keras file that another Keras has written; empty if that is not what is wrong."""
+    """Advice where another Keras version saved the model; otherwise empty."""
     saved, here = printable(info.versions.get("keras", "of an unknown version")[:40]), version("keras")
     if backend != "keras" or saved == here:
         return ""
@@ -349,12 +336,7 @@ def _other_keras(info: BundleInfo, backend: Backend) -> str:
 def read_bundle_info(folder: Path) -> BundleInfo:
     """Read and check `bundle.json` without loading the model.
 
-    Raises
-    ------
-    StageError
-        If there is none.
-    BundleError
-        If it is damaged, names a key twice, or its parts do not agree.
+    StageError if there is none; BundleError if it is damaged, names a key twice, or contradicts itself.
     """
     path = require(folder / BUNDLE_FILE, "03_train")
     try:
@@ -375,7 +357,7 @@ def _damaged(path: Path, why: str) -> BundleError:
 
 
 def _disagreement(info: BundleInfo) -> str:
-    """What does not fit together in a description; empty if all does."""
+    """What contradicts itself in a description; empty if nothing does."""
     settings, speakers = info.settings, info.speakers.values()
     if not all(map(is_emotion, info.emotions)):
         return "its emotions must have names of small letters, digits and _"

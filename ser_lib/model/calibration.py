@@ -1,10 +1,10 @@
-"""Probabilities that mean what they say: one temperature for a model, fitted on the validation set.
+"""Calibrated probabilities: one temperature per model, fitted on the validation set.
 
 References
 ----------
 Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017 (temperature scaling).
 Platt, "Probabilistic outputs for support vector machines and comparisons to regularized likelihood methods", 1999
-(targets short of certainty, without which a validation set that has no mistakes asks for a temperature of zero).
+(targets short of certainty: without them a validation set with no mistakes asks for a temperature of zero).
 """
 
 import numpy as np
@@ -18,18 +18,15 @@ RANGE = (0.05, 20.0)
 
 
 def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities [shape=(n, n_classes)] at another temperature: above 1 they are less sure, below 1 more."""
+    """Probabilities [shape=(n, n_classes)] at a temperature: above 1 they are less certain, below 1 more."""
     logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST)) / temperature
     return softmax(logits, axis=1).astype(probabilities.dtype)
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Temperature with the smallest cross-entropy of `labels` [shape=(n,)], which count as (n + 1) / (n + 2) certain.
+    """Temperature with the smallest cross-entropy of `labels` [shape=(n,)], each (n + 1) / (n + 2) certain.
 
-    Parameters
-    ----------
-    labels : np.ndarray [shape=(n,)]
-    probabilities : np.ndarray [shape=(n, n_classes)]
+    `probabilities` have the shape (n, n_classes).
     """
     n, n_classes = probabilities.shape
     targets = np.full((n, n_classes), 1 / (n + 2) / (n_classes - 1))

@@ -14,7 +14,7 @@ import numpy as np
 
 @contextmanager
 def _without_native_notes() -> Iterator[None]:
-    """Keep what native code writes to standard error to itself: TensorFlow reports missing GPUs on import."""
+    """Hide what native code writes to standard error: TensorFlow reports missing GPUs on import."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -35,9 +35,9 @@ from ser_lib.params import Params
 
 tf.get_logger().setLevel("ERROR")
 _CNN_FILTERS, _CNN_DROPOUT = (24, 48, 96, 128), 0.1
-"""Filters of each block of the convolutional network, and the share of its values dropped after each."""
+"""Filters of each block of the convolutional network, and the dropout after each."""
 _RISING = 0.3
-"""Share of the steps in which the rate of a one-cycle schedule rises."""
+"""Fraction of the steps in which the rate of a one-cycle schedule rises."""
 
 
 def set_seed(seed: int) -> None:
@@ -47,16 +47,9 @@ def set_seed(seed: int) -> None:
 
 
 def feature_statistics(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature over all clips and frames.
+    """Mean and standard deviation [shape=(n_features,)] over all clips and frames; of a constant feature, 1.
 
-    Parameters
-    ----------
-    X : np.ndarray [shape=(n_clips, n_frames, n_features)]
-
-    Returns
-    -------
-    mean, std : np.ndarray [shape=(n_features,)]
-        A constant feature has a standard deviation of 1.
+    `X` has the shape (n_clips, n_frames, n_features).
     """
     frames = X.reshape(-1, X.shape[-1]).astype(np.float64)
     std = frames.std(axis=0)
@@ -66,9 +59,9 @@ def feature_statistics(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def build_model(X_train: np.ndarray, n_classes: int, params: Params, *, n_steps: int = 1) -> keras.Model:
     """Build and compile the model that `MODEL`, `POOLING` and the other parameters ask for.
 
-    Standardisation is a layer of the model, fitted on the training set alone. It is a `Rescaling` layer
-    because a `Normalization` layer exports to an ONNX graph that does not run. Layers have names of their own:
-    Keras's depend on what else the process has built, and they are in the saved files. So has the optimizer.
+    Standardisation is a layer of the model, fitted on the training set alone: a `Rescaling` layer, because a
+    `Normalization` layer exports to an ONNX graph that does not run. Layers and optimizer have explicit names, since
+    Keras's depend on what else the process has built, and they are in the saved files.
 
     Parameters
     ----------
@@ -76,7 +69,7 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params, *, n_steps:
     n_classes : int
     params : Params
     n_steps : int
-        Training steps in all, which `SCHEDULE: one_cycle` is laid over.
+        Number of training steps, for `SCHEDULE: one_cycle`.
     """
     model = keras.Sequential(name=f"ser_{params.MODEL}")
     model.add(keras.Input(shape=X_train.shape[1:], name="features"))
@@ -125,7 +118,7 @@ def _add_cnn(model: keras.Sequential, params: Params) -> None:
 
 
 def _pooling(shape: tuple[int, int], pooling: str) -> keras.Model:
-    """One vector for each clip from frames of `shape` (n_frames, n): mean and maximum, or a weighted mean."""
+    """One vector per clip from frames of `shape` (n_frames, n): mean and maximum, or a weighted mean."""
     frames = keras.Input(shape=shape, name="frames")
     if pooling == "mean_max":
         ways = [layers.GlobalAveragePooling1D(name="mean")(frames), layers.GlobalMaxPooling1D(name="max")(frames)]
@@ -136,7 +129,7 @@ def _pooling(shape: tuple[int, int], pooling: str) -> keras.Model:
 
 
 def _optimizer(params: Params, n_steps: int) -> keras.optimizers.Optimizer:
-    """Adam, or AdamW where weights decay; at one rate, or rising for 3 of 10 steps and falling to zero (one cycle)."""
+    """Adam, or AdamW with weight decay; at a constant rate, or one cycle."""
     rate = params.LEARNING_RATE
     if params.SCHEDULE == "one_cycle":
         rising = max(1, int(_RISING * n_steps))
@@ -151,8 +144,8 @@ def _optimizer(params: Params, n_steps: int) -> keras.optimizers.Optimizer:
 def model_parts(model: keras.Model) -> dict[str, bytes]:
     """Parts of the model's `.keras` archive by name, without the optimizer: the same bytes for the same model.
 
-    Left out or replaced is what Keras writes anew each time: the time of saving, and memory addresses as
-    `shared_object_id`, which become 0, 1, 2 and so on.
+    Keras writes the time of saving, which is left out, and memory addresses as `shared_object_id`, which become 0, 1, 2
+    and so on.
     """
     with tempfile.TemporaryDirectory() as folder:  # the HDF5 library ends the process where the disk is full
         path = Path(folder) / "model.keras"
@@ -177,7 +170,7 @@ def save_model(model: keras.Model, path: Path) -> None:
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:
-    """Load a `.keras` file to predict with, in safe mode: no code in it is run."""
+    """Load a `.keras` file for prediction, in safe mode: no code in it is run."""
     return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 

@@ -1,8 +1,8 @@
-"""What a model is used to hear, and what of a new clip is unlike it.
+"""Novelty detection: in what a new clip differs from the training clips.
 
-Measured are a clip's length, its level, its band, and how far its features lie from those of the training clips. The
-distance is the root mean square of z-scores, over the mean of each feature, its standard deviation, and the standard
-deviation of its change from frame to frame; what 99 of 100 validation clips stay within is typical.
+Measured are a clip's length, level and bandwidth, and the distance of its features from those of the training clips:
+the root mean square of z-scores, over the mean of each feature, its standard deviation, and the standard deviation of
+its change from frame to frame. What 99 of 100 validation clips stay within is no novelty.
 """
 
 from typing import TYPE_CHECKING
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
     from ser_lib.audio.features import Measures
 
-_TYPICAL = 99
-"""Percentile of the clips up to which something is typical; from below, what is left of 100."""
+_PERCENTILE = 99
+"""Percentile of the clips that is the upper bound; 100 minus it is the lower one."""
 _LENGTH_FACTOR = 1.5
-"""A clip may be so many times longer or shorter than the typical ones."""
+"""Factor by which a clip may exceed the bounds of length."""
 _LEVEL_MARGIN = 10.0
-"""dB by which a clip may be quieter."""
+"""dB by which a clip may be below the lowest level."""
 _BAND_FRACTION = 0.8
-"""Share of the typical band that a clip must fill."""
+"""Fraction of the usual band that a clip must fill."""
 _SMALLEST_STD = 0.01
-"""Share of a feature's deviation within clips that any deviation between clips counts as, at least."""
+"""Least standard deviation between clips, as a fraction of that within clips."""
 
 
 class NoveltyModel(BaseModel):
-    """What the training clips are like."""
+    """Statistics of the training clips, and the bounds of what is no novelty."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True, serialize_by_alias=True)
 
@@ -42,27 +42,26 @@ class NoveltyModel(BaseModel):
     bandwidth_hz: float = Field(ge=0)
     """Narrowest."""
     mean: list[float]
-    """Of each value that `summarize_features` gives."""
+    """Of each value of `summarize_features`, and its standard deviation."""
     std: list[float] = Field(validation_alias="deviation", serialization_alias="deviation")
-    """Standard deviation of each, from clip to clip."""
     distance: float = Field(ge=0)
     """Of the validation clips, the farthest."""
 
     @property
     def statistics(self) -> Statistics:
-        """Mean and deviation of each feature over the frames of all training clips, each clip counting alike."""
+        """Statistics of each feature over the frames of all training clips, each clip counting equally."""
         means, within, _ = np.split(np.array(self.mean), 3)
         of_means, of_within, _ = np.split(np.array(self.std), 3)
         std = np.sqrt(of_means**2 + within**2 + of_within**2)
         return Statistics(mean=means.tolist(), std=std.tolist())
 
     def distance_of(self, summaries: np.ndarray) -> np.ndarray:
-        """Distances [shape=(...,)] of clips from those of training; `summaries` [shape=(..., 3 * n_features)]."""
+        """Distances [shape=(...,)] from the training clips; `summaries` [shape=(..., 3 * n_features)]."""
         scores = (summaries - np.array(self.mean)) / np.array(self.std)
         return np.sqrt(np.square(scores).mean(axis=-1))
 
     def find_novelty(self, measures: "Measures", features: np.ndarray, settings: AudioSettings) -> tuple[str, ...]:
-        """Name what of a clip is unlike the training clips; nothing for a typical one.
+        """In what a clip differs from the training clips, each in a phrase; empty if in nothing.
 
         Parameters
         ----------
@@ -70,7 +69,7 @@ class NoveltyModel(BaseModel):
         features : np.ndarray [shape=(n_frames, n_features)]
             As the model takes them.
         settings : AudioSettings
-            Of the model; what it does not hear above `mel_fmax` does not count.
+            Of the model; what is above its `mel_fmax` does not count.
         """
         found = []
         seconds, (shortest, longest) = measures.n_trimmed / settings.sampling_rate, self.seconds
@@ -97,17 +96,12 @@ class NoveltyModel(BaseModel):
 
 
 def novelty_kinds(novelty: tuple[str, ...]) -> str:
-    """What `NoveltyModel.find_novelty` names, without the details: `length`, `level`, `band`, `sound`."""
+    """Kinds of what `find_novelty` gives: `length`, `level`, `band`, `sound`."""
     return ", ".join(phrase.partition(":")[0] for phrase in novelty)
 
 
 def summarize_features(features: np.ndarray, n_frames: int) -> np.ndarray:
-    """Sum a clip up over its first `n_frames` frames, those with sound.
-
-    Parameters
-    ----------
-    features : np.ndarray [shape=(n_frames, n_features)]
-    n_frames : int
+    """Summarise a clip over its first `n_frames` frames, those with sound.
 
     Returns
     -------
@@ -120,7 +114,7 @@ def summarize_features(features: np.ndarray, n_frames: int) -> np.ndarray:
 
 
 def fit_novelty_model(X: np.ndarray, clips: "pd.DataFrame", sets: np.ndarray, settings: AudioSettings) -> NoveltyModel:
-    """Find out what the training clips are like, and how far the validation clips lie from them.
+    """Fit the model to the training clips, and its distance to the validation clips.
 
     Parameters
     ----------
@@ -140,12 +134,12 @@ def fit_novelty_model(X: np.ndarray, clips: "pd.DataFrame", sets: np.ndarray, se
     smallest = np.where(within > 0, _SMALLEST_STD * within, 1.0)
     learnt = clips[sets == "train"]
     model = NoveltyModel(
-        seconds=tuple(np.percentile(learnt["trimmed_seconds"], [100 - _TYPICAL, _TYPICAL]).tolist()),
-        peak_dbfs=float(np.percentile(learnt["peak_dbfs"], 100 - _TYPICAL)),
-        bandwidth_hz=float(np.percentile(learnt["bandwidth_hz"], 100 - _TYPICAL)),
+        seconds=tuple(np.percentile(learnt["trimmed_seconds"], [100 - _PERCENTILE, _PERCENTILE]).tolist()),
+        peak_dbfs=float(np.percentile(learnt["peak_dbfs"], 100 - _PERCENTILE)),
+        bandwidth_hz=float(np.percentile(learnt["bandwidth_hz"], 100 - _PERCENTILE)),
         mean=summaries["train"].mean(axis=0).tolist(),
         std=np.maximum(summaries["train"].std(axis=0), smallest).tolist(),
         distance=0.0,
     )
-    farthest = np.percentile(model.distance_of(summaries["validation"]), _TYPICAL)
+    farthest = np.percentile(model.distance_of(summaries["validation"]), _PERCENTILE)
     return model.model_copy(update={"distance": float(farthest)})

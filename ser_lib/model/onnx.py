@@ -1,7 +1,7 @@
 """Keras model → ONNX file, the same bytes for the same model.
 
-tf2onnx names tensors by what else the process has built, and orders nodes by chance. Here every tensor is named by a
-hash of what it is computed from, and nodes and weights are put in an order that depends on nothing else.
+tf2onnx names tensors by what else the process has built, and orders nodes arbitrarily. Here every tensor is named by a
+hash of what it is computed from, and nodes and weights are sorted.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ def _rename_outputs(node: onnx.NodeProto, inputs: list[str], names: dict[str, st
 
 
 def _described(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
-    """Type of an input or output, whose first axis is that of the clips."""
+    """Type of an input or output, whose first axis is the clips."""
     tensor = value.type.tensor_type
     shape = [dimension.dim_value for dimension in tensor.shape.dim]
     return onnx.helper.make_tensor_value_info(name, tensor.elem_type, ["n_clips", *shape[1:]])

@@ -1,4 +1,4 @@
-"""What a model makes of one file or signal."""
+"""What a model predicts for one file or signal."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,32 +19,32 @@ DIFFERENT_CHANNELS = (
 
 
 def damage_note(seconds: float) -> str:
-    """Tell that an answer is of what could be decoded."""
+    """Sentence about a prediction that rests on a part of a file."""
     return f"The file is damaged after {seconds:.1f} s; what can be decoded was heard."
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model makes of one file.
+    """What the model predicts for one file.
 
     Attributes
     ----------
     file : str
         Name of the file.
     emotion : str
-        Most probable emotion, as people read it (`fearful`, `surprised`).
+        Most probable emotion, by its display word (`fearful`, `surprised`).
     confidence : float
         Its probability, 0 to 1.
     probabilities : dict
-        Emotion to probability, in the order of the labels.
+        Emotion to probability, in label order.
     unsure : bool
-        Whether the confidence is below what was asked for.
+        Whether the confidence is below the threshold.
     novelty : tuple
-        What of the clip is unlike the training clips, each in a phrase.
+        In what the clip differs from the training clips, each in a phrase.
     damaged_after : float or None
-        Seconds after which something of the file could not be decoded; the answer is of the rest.
+        Seconds after which something of the file could not be decoded; the prediction is of the rest.
     channels_differ : bool
-        Whether the file's channels hold different sound, so that the answer, of their mean, is of nobody alone.
+        Whether the file's channels hold different sound, so that the prediction, of their mean, is no single speaker's.
     """
 
     file: str
@@ -58,17 +58,17 @@ class Prediction:
 
     @property
     def notes(self) -> list[str]:
-        """What to know of the file before its answer is believed, each in a sentence."""
+        """What to know of the file before its prediction is believed, each in a sentence."""
         notes = [] if self.damaged_after is None else [damage_note(self.damaged_after)]
         return notes + [DIFFERENT_CHANNELS] * self.channels_differ
 
     @property
     def headline(self) -> str:
-        """Emotion as it is told: an unsure one as a perhaps."""
+        """Emotion as it is reported; an unsure one with "perhaps"."""
         return f"unsure, perhaps {self.emotion}" if self.unsure else self.emotion
 
     def __str__(self) -> str:
-        """Emotion and confidences as aligned lines, the most probable emotion first; then what is unlike training."""
+        """Emotion and confidences as aligned lines, the most probable emotion first; then novelty and notes."""
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
         lines = [f"{printable(self.file)}: {self.headline} ({self.confidence:.1%})"]
         lines += [f"  {emotion:<10} {probability:7.2%}" for emotion, probability in ranked]
@@ -87,10 +87,7 @@ def to_prediction(
 ) -> Prediction:
     """Name the probabilities [shape=(n_classes,)] that a model of `emotions` gives for one file.
 
-    Raises
-    ------
-    BundleError
-        If they are NaN.
+    BundleError if they are NaN.
     """
     if not np.isfinite(probabilities).all():
         raise BundleError(
@@ -105,17 +102,17 @@ def to_prediction(
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one file: a prediction, or the reason why there is none.
+    """The outcome for one file: a prediction, or the reason why there is none.
 
     Attributes
     ----------
     file : str
-        Path as it was given, or found below the folder that was given.
+        Path as it was given, or as found below the folder that was given.
     prediction : Prediction or None
     reason : str
         What is wrong with the file, as a sentence; empty if there is a prediction.
     channel : str
-        Which channel was heard; empty if all were.
+        The channel that was asked for; empty for all.
     """
 
     file: str
@@ -124,7 +121,7 @@ class Answer:
     channel: str = ""
 
     def as_dict(self) -> dict:
-        """Plain values: file, channel if one was asked for, and what came of it; of a file that failed, the error."""
+        """Plain values: file, channel if one was asked for, and the prediction or the error."""
         named = {"file": printable(self.file)} | ({"channel": self.channel} if self.channel else {})
         if self.prediction is None:
             return named | {"error": self.reason}
@@ -141,7 +138,7 @@ class Answer:
 
 
 def answer_columns(emotions: Iterable[str], *, channel: bool = False) -> list[str]:
-    """Columns of a table of answers of a model that knows these emotions, as people read them."""
+    """Columns of a table of answers, for a model's emotions by their display words."""
     first = ["file", "channel"] if channel else ["file"]
     last = ["unlike", "damaged_after", "channels_differ", "error"]
     return [*first, "emotion", "confidence", "unsure", *(f"p_{emotion}" for emotion in emotions), *last]
@@ -150,7 +147,7 @@ def answer_columns(emotions: Iterable[str], *, channel: bool = False) -> list[st
 def answer_row(answer: Answer) -> dict:
     """Value of each column of `answer_columns` that an answer has."""
     values = answer.as_dict()
-    shares = values.pop("probabilities", {})
+    probabilities = values.pop("probabilities", {})
     if "unlike" in values:
         values["unlike"] = "; ".join(values["unlike"])
-    return values | {f"p_{emotion}": share for emotion, share in shares.items()}
+    return values | {f"p_{emotion}": value for emotion, value in probabilities.items()}

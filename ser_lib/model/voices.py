@@ -1,8 +1,8 @@
-"""Voices that were enrolled: what a new speaker's features are like, from clips without labels.
+"""Enrolled voices: the statistics of a new speaker's features, from clips without labels.
 
-A model that learnt from a few voices takes a new one's timbre and pitch for emotion. A voice's own mean and deviation
-of each feature, from clips of any emotions, are taken out, and those of the training clips put in their place.
-`docs/prediction.md` tells how much that helps, and where it hurts.
+A model that learnt from a few voices takes a new one's timbre and pitch for emotion. A voice's own mean and standard
+deviation of each feature, from clips of any emotions, are replaced by those of the training clips.
+`docs/prediction.md` shows how much that helps, and where it hurts.
 """
 
 import re
@@ -39,12 +39,9 @@ class Voice(BaseModel):
 
 
 def measure_voice(signals: Iterable[tuple[np.ndarray, int]], bundle: Bundle) -> Statistics:
-    """Mean and deviation of each feature, over the frames with sound of mono signals and their sampling rates (Hz).
+    """Statistics over the frames with sound of mono signals and their sampling rates (Hz).
 
-    Raises
-    ------
-    AudioError
-        If a signal cannot be used.
+    AudioError if a signal cannot be used.
     """
     heard = [bundle.extract_unscaled(signal, sampling_rate) for signal, sampling_rate in signals]
     n_sound = np.array([bundle.info.settings.sound_frames(measures.n_trimmed) for _, measures in heard])
@@ -53,13 +50,7 @@ def measure_voice(signals: Iterable[tuple[np.ndarray, int]], bundle: Bundle) -> 
 
 
 def save_voice(name: str, statistics: Statistics, n_clips: int, bundle: Bundle) -> Path:
-    """Write a voice for one model into `data/voices`, and return the file.
-
-    Raises
-    ------
-    ParameterError
-        If the name is none that a file may have.
-    """
+    """Write a voice for one model into `data/voices`, and return the file."""
     path = _path_of(name, bundle)
     voice = Voice(name=name, onnx_sha256=bundle.info.onnx_sha256, n_clips=n_clips, statistics=statistics)
     write_text(path, voice.model_dump_json(indent=1) + "\n")
@@ -67,12 +58,9 @@ def save_voice(name: str, statistics: Statistics, n_clips: int, bundle: Bundle) 
 
 
 def with_voice(bundle: Bundle, name: str) -> Bundle:
-    """Return the bundle as it hears somebody who was enrolled for it.
+    """Return the bundle adapted to a speaker who was enrolled for it.
 
-    Raises
-    ------
-    BundleError
-        If nobody of that name was, or the file is damaged.
+    BundleError if nobody of that name was, or the file is damaged.
     """
     path = _path_of(name, bundle)
     if not path.is_file():
@@ -93,13 +81,7 @@ def with_voice(bundle: Bundle, name: str) -> Bundle:
 
 
 def check_name(name: str) -> str:
-    """Return a name that a voice may have.
-
-    Raises
-    ------
-    ParameterError
-        If it is none that a file may have.
-    """
+    """Return a name that a voice's file may have, or raise ParameterError."""
     if not _NAME.fullmatch(name):
         raise ParameterError(f"A speaker's name must be letters, digits, `_`, `-` and `.`. Got {name!r}; see --name.")
     return name

@@ -1,4 +1,7 @@
-"""Which file 05_predict takes: the one that is named, or a clip of the test set, by the tables of earlier notebooks."""
+"""Which file 05_predict takes: the one that is named, or a clip of the test set, by the tables of earlier notebooks.
+
+StageError if these tables are missing, damaged or of different corpora.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +18,7 @@ if TYPE_CHECKING:
 
 
 def example_file(params: Params) -> Path:
-    """`EXAMPLE_AUDIO_FILE`, or else the file of the first test clip.
-
-    Raises
-    ------
-    StageError
-        If an earlier notebook's tables are missing, or do not name the clip, or it is not there any more.
-    """
+    """`EXAMPLE_AUDIO_FILE`, or else the file of the first test clip; StageError if that is not there any more."""
     if params.EXAMPLE_AUDIO_FILE is not None:
         return resolve(params.EXAMPLE_AUDIO_FILE)
     example = tested_files(params)[0]
@@ -34,13 +31,7 @@ def example_file(params: Params) -> Path:
 
 
 def tested_files(params: Params) -> list[Path]:
-    """Files of the test clips.
-
-    Raises
-    ------
-    StageError
-        If an earlier notebook's tables are missing, or are of different corpora.
-    """
+    """Files of the test clips."""
     tested = _column(params.output_dir / "test_predictions.csv", "04_evaluate", "clip")
     files = _column(params.output_dir / "clips.csv", "01_preprocess", "file")
     if not set(tested.index) <= set(files.index):
@@ -49,13 +40,7 @@ def tested_files(params: Params) -> list[Path]:
 
 
 def example_speaker(params: Params, bundle: Bundle) -> str | None:
-    """Speaker of the test clip that `example_file` gives, where the bundle knows its voice; None for other files.
-
-    Raises
-    ------
-    StageError
-        If an earlier notebook's tables are missing or damaged.
-    """
+    """Speaker of the test clip that `example_file` gives, if the bundle knows its voice; None for other files."""
     if params.EXAMPLE_AUDIO_FILE is not None or not bundle.info.speakers:
         return None
     tested = _column(params.output_dir / "test_predictions.csv", "04_evaluate", "speaker")

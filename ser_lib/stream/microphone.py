@@ -47,12 +47,12 @@ _CHANNELS = 2
 
 @dataclass(frozen=True)
 class Window:
-    """What was heard in a window.
+    """What was predicted for a window.
 
     Attributes
     ----------
     start, end : float
-        Where it begins and ends, from the first sample on (s).
+        From the first sample on (s).
     prediction : Prediction or None
         None is silence.
     """
@@ -68,7 +68,7 @@ class Window:
 
     @property
     def emotion(self) -> str:
-        """Most probable emotion, as people read it; empty for silence."""
+        """Most probable emotion by its display word; empty for silence."""
         return "" if self.prediction is None else self.prediction.emotion
 
     @property
@@ -78,7 +78,7 @@ class Window:
 
     @property
     def novelty(self) -> str:
-        """What is unlike the training clips: `length`, `level`, `band`, `sound`, or several; empty for silence."""
+        """Kinds of novelty (`novelty.py`); empty for silence."""
         return "" if self.prediction is None else novelty_kinds(self.prediction.novelty)
 
 
@@ -100,23 +100,23 @@ def listen(
     sampling_rate : int, Hz
     bundle : Bundle
     window_seconds : float, optional
-        Length of a window (s); by default that of the model's training clips, which is also the most it hears.
+        Length of a window (s); by default and at most that of the model's training clips.
     hop_seconds : float, optional
         From one window to the next (s); by default 1, or half a window if that is shorter.
     end_silence : float
-        Seconds of silence after which it ends, once there has been speech. It is told at the end of a window, so
-        never sooner than after a whole window of silence.
+        Seconds of silence after speech at which it ends; checked at the end of a window, so not before a whole window
+        of silence.
 
     Yields
     ------
     Window
-        When the blocks end, what no window held yet becomes a last one, which may be shorter.
+        The last one may be shorter.
 
     Raises
     ------
     AudioError
-        If the window, the hop or the rate cannot be, at once; if a block is no block or holds NaN or infinity, after
-        the windows before it.
+        At once if the window, the hop or the rate is impossible; after the windows before it if a block is none or
+        holds NaN or infinity.
     """
     rate = check_rate(to_rate(sampling_rate))
     window, hop = window_and_hop(bundle, rate, window_seconds, hop_seconds, usual_hop=_USUAL_HOP)
@@ -127,7 +127,7 @@ def listen(
 
 
 def _checked(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Blocks [shape=(n_samples, n_channels)] that are like the first, up to the first sample that is no number."""
+    """Blocks [shape=(n_samples, n_channels)] as the first, up to the first sample that is no number."""
     n_channels = None
     for block in (to_channels(block, part=True) for block in blocks if len(block)):
         n_channels = n_channels or block.shape[1]
@@ -182,14 +182,9 @@ def to_table(windows: list[Window], bundle: Bundle) -> "pd.DataFrame":
 def recording(
     path: str | Path, *, on_damage: Callable[[float], None] = lambda seconds: None
 ) -> tuple[Iterator[np.ndarray], int]:
-    """Blocks [shape=(n_samples, n_channels)] of a file, as a microphone would give them, and its sampling rate (Hz).
+    """Blocks [shape=(n_samples, n_channels)] of a file, as from a microphone, and its sampling rate (Hz).
 
-    Of a damaged file all that can be decoded comes; `tell` is then told after how many seconds it is damaged.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be decoded, or holds no samples.
+    `on_damage` is called with the seconds before the damage; AudioError if the file cannot be decoded or is empty.
     """
     stream = despite_damage(read_blocks(path), on_damage)
     first = next(stream, None)
@@ -200,15 +195,15 @@ def recording(
 
 @dataclass
 class Microphone:
-    """An open microphone: an iterable of blocks [shape=(n_samples, n_channels)], without end.
+    """An open microphone: an endless iterable of blocks [shape=(n_samples, n_channels)].
 
     Attributes
     ----------
     name : str
-        What the system calls it.
+        By the system.
     sampling_rate : int, Hz
     n_lost : int
-        How often samples were lost, since this process was too slow.
+        How often samples were lost, because this process was too slow.
     """
 
     name: str
@@ -228,7 +223,7 @@ class Microphone:
                 ) from None
 
     def take(self, block: np.ndarray, _n_samples: int, _time: Any, status: Any) -> None:
-        """Keep a block until it is asked for; PortAudio calls this, in a thread of its own."""
+        """Queue a block; PortAudio calls this in a thread of its own."""
         self.n_lost += bool(status.input_overflow)
         try:
             self._waiting.put_nowait(block.copy())  # PortAudio uses the memory again
@@ -243,7 +238,7 @@ def microphone(sampling_rate: int | None = None, device: int | str | None = None
     Parameters
     ----------
     sampling_rate : int, optional
-        In Hz; by default the device's own, for the model's way of resampling is better than many a driver's.
+        In Hz; by default the device's own, since many drivers resample badly.
     device : int or str, optional
         Number of the device, or a part of its name; by default the system's.
 

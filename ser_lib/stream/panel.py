@@ -48,7 +48,7 @@ class Recorder(anywidget.AnyWidget):
 
 
 def is_interactive() -> bool:
-    """Tell whether somebody may press buttons: in Jupyter, VS Code or Colab, not in a notebook that runs headless."""
+    """Whether somebody may press buttons: in Jupyter, VS Code or Colab, not in a notebook that runs headless."""
     from IPython import get_ipython
 
     shell = get_ipython()
@@ -57,7 +57,7 @@ def is_interactive() -> bool:
 
 
 def is_long(seconds: float, bundle: Bundle) -> bool:
-    """Tell whether a recording is so long that it should have a timeline."""
+    """Whether a recording is long enough for a timeline."""
     settings = bundle.info.settings
     return seconds > _LONG * settings.n_samples / settings.sampling_rate
 
@@ -106,12 +106,9 @@ def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_B
 
 
 def show_answer(path: Path, bundle: Bundle, *, unsure_below: float = UNSURE_BELOW) -> None:
-    """Show a file's sound, its answer, what the model heard and what the answer rests on; of a long one its timeline.
+    """Show a file's sound, its prediction, what the model gets and what the prediction rests on; or its timeline.
 
-    Raises
-    ------
-    AudioError
-        If it cannot be used.
+    AudioError if it cannot be used.
     """
     envelope = read_envelope(path)
     if is_long(envelope[0][-1], bundle):
@@ -149,7 +146,7 @@ def show_answer(path: Path, bundle: Bundle, *, unsure_below: float = UNSURE_BELO
 def _picture(width: float, height: float) -> Iterator[Figure]:
     """Give a figure (inches) to draw in, and show it.
 
-    pyplot is no help here: it has one list of open figures, which callbacks in several threads take from each other.
+    Not by pyplot: it has one list of open figures, which callbacks in several threads take from each other.
     """
     figure, stream = Figure(figsize=(width, height), layout="constrained"), io.BytesIO()
     yield figure

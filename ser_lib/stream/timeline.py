@@ -1,10 +1,10 @@
-"""A long recording → which emotion is heard when.
+"""A long recording → which emotion when.
 
-The recording is read in blocks and cut into overlapping windows. Each window goes the way of any file: its peak is
-brought to full scale, silence is trimmed off its ends, and what is left becomes features; so a window that holds one
-phrase between silences is answered as that phrase alone. A window whose loudest moment is more than `SILENCE_DB` below
-the loud moments of the recording (the 95th percentile of its frames' levels) is silence, and gets no emotion.
-Probabilities are smoothed over neighbouring windows of speech with the weights 1, 2, 1; silence ends that.
+The recording is read in blocks and cut into overlapping windows. Each window is treated like a file: its peak is
+brought to full scale, silence is trimmed off its ends, and the rest becomes features; so a window that holds one phrase
+between silences is predicted as that phrase alone. A window whose loudest frame is more than `SILENCE_DB` below the
+loud moments of the recording (the 95th percentile of the frames' levels) is silence, and gets no emotion.
+Probabilities are smoothed over neighbouring windows of speech with the weights 1, 2, 1; silence interrupts that.
 """
 
 import itertools
@@ -57,23 +57,23 @@ def predict_timeline(
     path : str or Path
     bundle : Bundle
     window_seconds : float, optional
-        Length of a window (s); by default that of the model's training clips, which is also the most it hears.
+        Length of a window (s); by default and at most that of the model's training clips.
     hop_seconds : float, optional
         From one window to the next (s); by default half a window.
     smooth : bool
         Whether probabilities are smoothed over neighbours.
     on_progress : callable
-        Is given how many seconds have been read.
+        Called with the seconds that have been read.
     channel : str, optional
-        Channel that is heard, `left`, `right` or a number from 1 on; by default the mean of all.
+        `left`, `right` or a number from 1 on; by default the mean of all.
 
     Returns
     -------
     pd.DataFrame
-        start and end (s) of each window, state (`speech` or `silence`), emotion as people read it and its confidence
-        (empty and NaN for silence), a probability `p_<emotion>` for each class, and what is unlike the training clips
-        (`length`, `level`, `band`, `sound`, or several of them). Its `attrs` hold `damaged_after` (s, or None), where
-        something could not be decoded, and `channels_differ` (`channels.py`).
+        start and end (s) of each window, state (`speech` or `silence`), emotion by its display word and its confidence
+        (empty and NaN for silence), a probability `p_<emotion>` for each class, and `unlike`, the kinds of novelty
+        (`novelty.py`). Its `attrs` hold `damaged_after` (s, or None), where something could not be decoded, and
+        `channels_differ` (`channels.py`).
 
     Raises
     ------
@@ -92,22 +92,22 @@ def predict_timeline(
     while batch := list(itertools.islice(windows, _BATCH)):
         spans += [(start / rate, (start + len(signal)) / rate) for start, signal in batch]
         levels += [frame_levels(signal, rate) for _, signal in batch]
-        shares, kinds = _predict([signal for _, signal in batch], bundle)
-        probabilities.append(shares)
+        predicted, kinds = _predict([signal for _, signal in batch], bundle)
+        probabilities.append(predicted)
         unlike += kinds
-    shares = np.concatenate(probabilities) if spans else np.full((1, 1), np.nan)
-    if np.isnan(shares).all():
+    values = np.concatenate(probabilities) if spans else np.full((1, 1), np.nan)
+    if np.isnan(values).all():
         raise AudioError("the file is silent" if spans else "the file holds no samples")
     loud = np.percentile(np.concatenate(levels), LOUD)
-    heard = np.array([one.max() > loud - SILENCE_DB for one in levels]) & ~np.isnan(shares).any(axis=1)
-    shares[~heard] = np.nan
-    shares = _smooth(shares) if smooth else shares
+    heard = np.array([one.max() > loud - SILENCE_DB for one in levels]) & ~np.isnan(values).any(axis=1)
+    values[~heard] = np.nan
+    values = _smooth(values) if smooth else values
     names = [shown_as(emotion) for emotion in bundle.info.emotions]
-    best = np.nan_to_num(shares, nan=-1).argmax(axis=1)
+    best = np.nan_to_num(values, nan=-1).argmax(axis=1)
     table = pd.DataFrame(spans, columns=["start", "end"]).assign(state=np.where(heard, "speech", "silence"))
     table["emotion"] = np.where(heard, np.array(names)[best], "")
-    table["confidence"] = shares[np.arange(len(shares)), best]
-    table = table.assign(**{f"p_{name}": shares[:, place] for place, name in enumerate(names)})
+    table["confidence"] = values[np.arange(len(values)), best]
+    table = table.assign(**{f"p_{name}": values[:, index] for index, name in enumerate(names)})
     table = table.assign(unlike=np.where(heard, unlike, ""))
     table.attrs |= {"damaged_after": next(iter(damages), None), "channels_differ": apart.differ()}
     return table
@@ -121,15 +121,10 @@ def window_and_hop(
     *,
     usual_hop: float = math.inf,
 ) -> tuple[int, int]:
-    """Length of a window and of the hop to the next, in samples at `sampling_rate` (Hz).
+    """Window and hop in samples at `sampling_rate` (Hz).
 
     By default a window is as long as the model's training clips, and a hop half a window, or `usual_hop` (s) if that
-    is shorter.
-
-    Raises
-    ------
-    AudioError
-        If a window is longer than what the model hears, or a hop longer than a window.
+    is shorter. AudioError if a window is longer than what the model takes, or a hop longer than a window.
     """
     longest = bundle.info.settings.n_samples / bundle.info.settings.sampling_rate
     window_seconds = longest if window_seconds is None else window_seconds
@@ -143,17 +138,17 @@ def window_and_hop(
 
 
 def summarize(timeline: "pd.DataFrame") -> dict[str, float]:
-    """Share of the windows of speech that each emotion has, the largest first, and of all windows that are silence."""
+    """Fraction of each emotion in the windows of speech, the largest first, and of silence in all windows."""
     speech = timeline[timeline["state"] == "speech"]
-    shares = speech["emotion"].value_counts(normalize=True, sort=True).to_dict()
-    return shares | {"silence": float((timeline["state"] == "silence").mean())}
+    fractions = speech["emotion"].value_counts(normalize=True, sort=True).to_dict()
+    return fractions | {"silence": float((timeline["state"] == "silence").mean())}
 
 
 def summary_text(timeline: "pd.DataFrame") -> str:
-    """`summarize` in sentences, how many windows are unlike the training clips, and what to know of the file."""
-    shares = summarize(timeline)
-    silence = shares.pop("silence")
-    speech = ", ".join(f"{emotion} {share:.0%}" for emotion, share in shares.items()) or "none"
+    """`summarize` in sentences, the windows with novelty, and what to know of the file."""
+    fractions = summarize(timeline)
+    silence = fractions.pop("silence")
+    speech = ", ".join(f"{emotion} {fraction:.0%}" for emotion, fraction in fractions.items()) or "none"
     text = f"Windows of speech: {speech}. Of all windows, {silence:.0%} are silence."
     damaged_after = timeline.attrs.get("damaged_after")
     notes = [] if damaged_after is None else [f"{damage_note(damaged_after)} Times after that may be early."]
@@ -168,12 +163,9 @@ def summary_text(timeline: "pd.DataFrame") -> str:
 
 
 def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Times (s) in a recording, and the largest amplitude around each; both [shape=(n,)], at most 20 for a second.
+    """Times (s) in a recording, and the peak around each; both [shape=(n,)], at most 20 per second.
 
-    Raises
-    ------
-    AudioError
-        If the file cannot be decoded, or holds no samples.
+    AudioError if the file cannot be decoded, or holds no samples.
     """
     times, peaks, start = [], [], 0.0
     for channels, rate in despite_damage(read_blocks(path)):
@@ -190,7 +182,7 @@ def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 def _signals(
     blocks: Iterator[tuple[np.ndarray, int]], channel: str | None, levels: ChannelLevels
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Mono signals of blocks of channels, and their sampling rate (Hz); `levels` hears them too."""
+    """Mono signals of blocks of channels, and their sampling rate (Hz); `levels` gets the channels."""
     for channels, rate in blocks:
         heard = pick(channels, channel)
         levels.add(heard, rate)
@@ -212,20 +204,20 @@ def _resampled(
 
 
 def sliding_windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
-    """First sample and samples of each window, as soon as its last sample is there; the next one overwrites it.
+    """First sample and samples of each window, as soon as it is complete; the next one overwrites it.
 
     Parameters
     ----------
     blocks : iterable of np.ndarray [shape=(n_samples, ...)]
         Samples in order, in blocks of any size.
     window, hop : int
-        Samples of a window, and from one window to the next; a hop is at most a window.
+        Samples of a window, and from one window to the next (at most a window).
 
     Yields
     ------
     start : int
     samples : np.ndarray [shape=(window, ...)]
-        When the blocks end, what no window held yet becomes a last one, which may be shorter.
+        The last one, of the samples that no window held yet, may be shorter.
     """
     buffer, start, filled, end = None, 0, 0, 0  # `end`: of the last window
     for block in blocks:
@@ -251,7 +243,7 @@ def frame_levels(signal: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _predict(signals: list[np.ndarray], bundle: Bundle) -> tuple[np.ndarray, list[str]]:
-    """Probabilities [shape=(n_windows, n_classes)], NaN where there is nothing to hear, and what is unlike training."""
+    """Probabilities [shape=(n_windows, n_classes)], NaN for silence, and the kinds of novelty."""
     settings = bundle.info.settings
     found, rows, unlike = [], [], [""] * len(signals)
     for number, signal in enumerate(signals):
@@ -262,16 +254,18 @@ def _predict(signals: list[np.ndarray], bundle: Bundle) -> tuple[np.ndarray, lis
         found.append(features)
         rows.append(number)
         unlike[number] = novelty_kinds(bundle.info.novelty.find_novelty(measures, features, settings))
-    shares = np.full((len(signals), len(bundle.info.emotions)), np.nan)
+    probabilities = np.full((len(signals), len(bundle.info.emotions)), np.nan)
     if rows:
-        shares[rows] = bundle.probabilities(np.array(found))
-    return shares, unlike
+        probabilities[rows] = bundle.probabilities(np.array(found))
+    return probabilities, unlike
 
 
-def _smooth(shares: np.ndarray) -> np.ndarray:
-    """Weighted means of each row and its neighbours, of those that are not NaN; rows of NaN stay."""
-    padded = np.pad(shares, ((1, 1), (0, 0)), constant_values=np.nan)
+def _smooth(probabilities: np.ndarray) -> np.ndarray:
+    """Weighted means of each row and its neighbours that are not NaN; rows of NaN stay."""
+    padded = np.pad(probabilities, ((1, 1), (0, 0)), constant_values=np.nan)
     near = np.stack([padded[:-2], padded[1:-1], padded[2:]])
     weights = np.array([1.0, 2.0, 1.0])[:, np.newaxis, np.newaxis] * ~np.isnan(near)
     with np.errstate(invalid="ignore"):
-        return np.where(np.isnan(shares), np.nan, (np.nan_to_num(near) * weights).sum(axis=0) / weights.sum(axis=0))
+        return np.where(
+            np.isnan(probabilities), np.nan, (np.nan_to_num(near) * weights).sum(axis=0) / weights.sum(axis=0)
+        )
