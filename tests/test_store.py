@@ -136,6 +136,7 @@ import numpy as np, pandas as pd
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_store import tiny_data
 from ser_lib import store
+from ser_lib.core import io
 folder = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
