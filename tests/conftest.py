@@ -31,6 +31,11 @@ def demo_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def format4() -> Path:
+    return Path(__file__).parent / "data" / "format4" / "demo"
+
+
+@pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
     root = tmp_path / "project"
     for name in ("notebooks", "params"):

@@ -1,4 +1,6 @@
 import ast
+import gzip
+import hashlib
 import importlib
 import json
 import re
@@ -336,6 +338,8 @@ def record_files(record):
 
 
 def text_of(path):
+    if path.suffix == ".gz":
+        return gzip.decompress(path.read_bytes()).decode()
     return path.read_text(encoding="latin-1" if path.suffix == ".onnx" else "utf-8")
 
 
@@ -343,22 +347,39 @@ def text_of(path):
 def test_record_is_complete(record):
     names = {path.name for path in record_files(record)}
     notebooks = {f"{stage}.ipynb" for stage in runs.STAGES}
-    assert notebooks | {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv"} <= names
-    assert {"split.csv", "bundle.json", "model.onnx", "model_card.md", "LICENCE.txt"} <= names
-    assert set(yaml.safe_load((record / "params.yaml").read_text())) == set(Params.model_fields)
     manifest = read_manifest(record)
+    assert notebooks | {"model.onnx"} == (names & (notebooks | {"model.onnx"})) | set(manifest.left_out)
+    assert {"params.yaml", "manifest.json", "metrics.json", "history.json", "leakage.json", "skipped.csv"} <= names
+    assert {"split.csv.gz", "test_predictions.csv.gz", "bundle.json", "model_card.md", "LICENCE.txt"} <= names
+    assert {"model.onnx", "test_predictions.csv"} <= manifest.artifacts.keys()  # so that a repetition can be checked
+    assert set(yaml.safe_load((record / "params.yaml").read_text())) <= set(Params.model_fields)
     assert (manifest.state, list(manifest.stages)) == ("done", list(runs.STAGES))
     assert manifest.environment.commit and manifest.environment.dirty is False
     for path in record_files(record):  # what was recorded is what was made
-        expected = manifest.artifacts.get(path.name)
-        assert expected in (None, file_hash(path)), path.name
+        expected = manifest.artifacts.get(path.name.removesuffix(".gz"))
+        packed = path.suffix == ".gz" and hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+        assert expected in (None, packed or file_hash(path)), path.name
+
+
+def test_records_are_light():
+    assert sum(path.stat().st_size for record in RECORDS for path in record_files(record)) < 15_000_000
+    held = {record.name: {path.suffix for path in record_files(record)} for record in RECORDS}
+    assert {name for name, kinds in held.items() if ".onnx" in kinds} == {
+        "demo", "tess_random_s0", "tess_robust_random_s0",
+    }  # fmt: skip
+    firsts = {names[0] for folder in STUDIES for names in rows_of(folder).values()}
+    assert {name for name, kinds in held.items() if ".ipynb" in kinds} == firsts | {"demo"}
+
+
+def rows_of(study):
+    return json.loads((REPO / "reports" / study / "study.json").read_text())["rows"]
 
 
 @each_record
 def test_record_is_small_and_has_no_audio(record):
     assert sum(path.stat().st_size for path in record_files(record)) < 2_000_000
     for path in record_files(record):
-        assert path.suffix in {".ipynb", ".yaml", ".json", ".csv", ".md", ".onnx", ".txt"}
+        assert path.suffix in {".ipynb", ".yaml", ".json", ".csv", ".gz", ".md", ".onnx", ".txt"}
         assert not re.search(r"audio/|<audio|data:audio|vnd\.jupyter\.widget", text_of(path))
 
 

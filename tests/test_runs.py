@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import json
 import os
@@ -126,8 +127,8 @@ def test_run_says_what_it_did(full):
 
 def test_record_holds_notebooks_parameters_and_results(full):
     expected = {f"{stage}.ipynb" for stage in runs.STAGES}
-    expected |= {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv", "predictions.csv"}
-    expected |= {"skipped.csv", "split.csv", "leakage.json", "history.json", "bundle.json", "model.onnx"}
+    expected |= {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv.gz", "predictions.csv"}
+    expected |= {"skipped.csv", "split.csv.gz", "leakage.json", "history.json", "bundle.json", "model.onnx"}
     expected |= {"model_card.md", "LICENCE.txt"}
     expected |= {"index.html"} | {f"{stage}.html" for stage in runs.STAGES}
     assert set(os.listdir(full.record)) == expected
@@ -279,8 +280,10 @@ def test_record_alone_predicts_elsewhere(full, tmp_path):
 
 
 def test_kept_results_are_those_of_the_artifacts(full):
-    for name in ("metrics.json", "test_predictions.csv", "predictions.csv", "bundle.json", "model.onnx"):
+    for name in ("metrics.json", "predictions.csv", "bundle.json", "model.onnx"):
         assert (full.record / name).read_bytes() == (full.output / name).read_bytes()
+    for name in ("split.csv", "test_predictions.csv"):
+        assert gzip.decompress((full.record / f"{name}.gz").read_bytes()) == (full.output / name).read_bytes()
 
 
 def test_artifacts_are_all_there(full):

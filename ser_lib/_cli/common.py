@@ -12,7 +12,7 @@ from ser_lib.core.errors import RunError
 from ser_lib.core.paths import from_here, locate, resolve
 from ser_lib.core.text import printable
 from ser_lib.model.backends import Backend
-from ser_lib.store import BUNDLE_FILE
+from ser_lib.store import BUNDLE_FILE, MANIFEST_FILE
 
 if TYPE_CHECKING:
     from ser_lib.model.bundle import Bundle
@@ -48,7 +48,14 @@ def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
 
 def bundle_folder(run: str, backend: Backend) -> Path:
     """Folder of a run's bundle: the record (ONNX alone), `OUTPUT_DIR`, or the folder that `run` names itself."""
-    from ser_lib.records.record import check_record, private_values, record_folder, reports_folder
+    from ser_lib.records.record import (
+        check_record,
+        has_model,
+        left_out_model,
+        private_values,
+        record_folder,
+        reports_folder,
+    )
 
     private = private_values(run)
     recorded = [] if backend == "keras" and private else [record_folder(run)]
@@ -56,11 +63,14 @@ def bundle_folder(run: str, backend: Backend) -> Path:
     folders = [*recorded, *own, locate(run)]
     for folder in folders:
         check_record(folder)
-        if folder.is_file() or (folder / BUNDLE_FILE).is_file():
+        is_light = (folder / MANIFEST_FILE).is_file() and not has_model(folder)
+        if folder.is_file() or ((folder / BUNDLE_FILE).is_file() and not is_light):
             return folder
+    if any((folder / BUNDLE_FILE).is_file() for folder in folders):
+        raise RunError(left_out_model(run))
     if any(folder.is_dir() for folder in folders):
         raise RunError(f"The run must be one that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")
-    names = sorted(file.parent.name for file in reports_folder().glob(f"*/{BUNDLE_FILE}"))
+    names = sorted(folder.name for folder in reports_folder().glob("*") if has_model(folder))
     known = ", ".join(names) or "none yet; `make all` makes one"
     raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
 
@@ -85,21 +95,22 @@ def _voices(speakers: set[tuple[str, str]]) -> str:
 def _speakers(run: str, bundle: "Bundle") -> set[tuple[str, str]]:
     """Corpus and name of the speakers that trained the model, by the table of its own split, if that is there."""
     import csv
+    import hashlib
+    import io
 
-    from ser_lib.core.io import file_hash
-    from ser_lib.records.record import private_values, record_folder
+    from ser_lib.records.record import private_values, read_table, record_folder
     from ser_lib.store import SPLIT_FILE
 
     private = private_values(run)
     own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
-    for table in (folder / SPLIT_FILE for folder in (record_folder(run), *own, locate(run))):
-        if table.is_file() and file_hash(table) == bundle.info.split_sha256:
-            try:
-                with table.open(encoding="utf-8", newline="") as file:
-                    rows = list(csv.DictReader(file))
+    for folder in (record_folder(run), *own, locate(run)):
+        try:
+            table = read_table(folder, SPLIT_FILE) or b""
+            if hashlib.sha256(table).hexdigest() == bundle.info.split_sha256:
+                rows = csv.DictReader(io.StringIO(table.decode(), newline=""))
                 return {(row["corpus"], row["speaker"]) for row in rows if row["set"] == "train"}
-            except (csv.Error, KeyError, ValueError):  # of a bundle from elsewhere
-                return set()
+        except (csv.Error, KeyError, ValueError):  # of a bundle from elsewhere
+            return set()
     return set()
 
 

@@ -8,7 +8,9 @@ from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import SerError
 from ser_lib.core.paths import shown
 
-runs_app = typer.Typer(help="List runs, newest first, remove one, or name the default.", invoke_without_command=True)
+runs_app = typer.Typer(
+    help="List runs, newest first; remove one, make records light, or name the default.", invoke_without_command=True
+)
 
 
 @runs_app.callback()
@@ -45,6 +47,39 @@ def set_default(
         return
     set_default(run)
     print(f"{run} is the default now: ser predict FILE")
+
+
+@runs_app.command()
+def slim(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN...]", help="Runs whose records become light.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All runs that are done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Leave notebooks and models out of records, after asking; `ser reproduce RUN` makes them again.
+
+    The first run of each row of a study keeps its notebooks, the default and every other model that
+    reports/models.json names its model. Tables are compressed.
+    """
+    from ser_lib.records.light import plan_slimming
+    from ser_lib.records.light import slim as slim_record
+    from ser_lib.records.site import build_site
+
+    if bool(names) == every:
+        raise typer.BadParameter("name runs, or all of them with --all.")
+    planned = plan_slimming(names)
+    if not planned:
+        print("Nothing to leave out.")
+        return
+    size = sum(one.size for one in planned) / 1e6
+    print(*planned, sep="\n")
+    if not yes and not typer.confirm(f"Leave {size:.1f} MB out of {len(planned)} records?"):
+        raise SystemExit(1)
+    for one in planned:
+        slim_record(one)
+    print(f"Left {size:.1f} MB out of {len(planned)} records. To make it again: ser reproduce RUN")
+    print(build_site())
 
 
 @runs_app.command(name="rm")

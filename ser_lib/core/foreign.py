@@ -9,12 +9,13 @@ import math
 import re
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import StringConstraints
+from pydantic import StringConstraints, ValidationError
+from pydantic_core import from_json
 
 from ser_lib.core.errors import ParameterError
 from ser_lib.core.text import printable
@@ -57,6 +58,34 @@ def read_file(path: Path, largest: int) -> bytes:
     if len(content) > largest:
         raise ForeignError(f"it must have at most {largest:,} bytes")
     return content
+
+
+def upgraded(content: bytes, steps: Mapping[int, Callable[[dict], dict]], *, first: int) -> bytes:
+    """Bring a JSON file of an older format to today's, format by format; what is none stays, to be refused after this.
+
+    Parameters
+    ----------
+    content : bytes
+    steps : mapping
+        For each older format, what makes the next one of it. A field that is new gets the value of the time before it.
+    first : int
+        Format of a file that does not say its own.
+    """
+    try:
+        stored = before = from_json(content)
+    except ValueError:
+        return content
+    while isinstance(stored, dict) and type(number := stored.get("format", first)) is int and number in steps:
+        stored = steps[number](stored)
+    return content if stored is before else json.dumps(stored).encode()
+
+
+def newer_format(error: ValidationError, newest: int) -> str:
+    """Say what to do about a file whose format is newer than `newest`; empty if that is not what is wrong."""
+    found = next((one["input"] for one in error.errors() if one["loc"] == ("format",)), None)
+    if type(found) is not int or found <= newest:
+        return ""
+    return f"has format {found}, of a newer ser_lib; this one reads formats up to {newest}. Update ser_lib."
 
 
 def parse_yaml(text: str, what: str) -> Any:

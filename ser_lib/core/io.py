@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -102,7 +102,7 @@ def as_text(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
-def read_csv(path: Path, **options: str) -> "pd.DataFrame":
+def read_csv(path: Path | BinaryIO, **options: str) -> "pd.DataFrame":
     """Read a table of text as it was before `write_csv`; `options` for pandas.
 
     ValueError if it is not a table, OSError if it cannot be read.

@@ -18,7 +18,7 @@ from ser_lib.core.errors import RunError
 from ser_lib.core.text import printable
 from ser_lib.records.manifest import DONE, PATH_PARAMETERS, Environment
 from ser_lib.records.record import Record, figure_text, private_values
-from ser_lib.store import SPLIT_FILE
+from ser_lib.store import PREDICTIONS_FILE, SPLIT_FILE
 
 _METRICS = ("accuracy", "uar", "macro_f1", "loss")
 _SHOWN = {"uar": "UAR", "macro_f1": "macro-F1"}
@@ -30,6 +30,8 @@ _ORDER = (
     ("split", SPLIT_FILE),
     ("weights of the best model", "MODEL_WEIGHTS_FILE"),
     ("weights of the final model", "MODEL_H5_FILE"),
+    ("model as ONNX", "MODEL_ONNX_FILE"),
+    ("predictions", PREDICTIONS_FILE),
 )
 
 
@@ -123,6 +125,10 @@ def mcnemar_exact(only_1: int, only_2: int) -> float:
     return 1.0 if discordant == 0 else float(binomtest(only_1, discordant, 0.5).pvalue)
 
 
+_NEWER = ("model as ONNX", "predictions")
+"""What the manifest of an old record may not tell."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Whether a run repeats a record, and the lines that say so."""
@@ -200,6 +206,8 @@ def _first_difference(old: Record, new: Record) -> str | None:
         one, two = (
             record.manifest.artifacts.get(record.params.get(file, file).rpartition("/")[2]) for record in (old, new)
         )
+        if one is None and what in _NEWER:
+            continue
         if one is None or one != two:
             return what
     return None if old.metrics == new.metrics else "metrics"

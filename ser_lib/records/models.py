@@ -12,7 +12,7 @@ from ser_lib.core.errors import RunError
 from ser_lib.core.foreign import read_json
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
-from ser_lib.records.record import RUN_NAME, find_record, record_folder, reports_folder
+from ser_lib.records.record import RUN_NAME, find_record, has_model, left_out_model, record_folder, reports_folder
 from ser_lib.store import BUNDLE_FILE
 
 MODELS_FILE = "models.json"
@@ -60,7 +60,7 @@ def default_run() -> str:
     if not named:
         raise RunError(f"No model is the default. Name one with --run RUN, or set the default: {_SET}")
     run = named[0].run
-    if not (record_folder(run) / BUNDLE_FILE).is_file():
+    if not has_model(record_folder(run)):
         raise RunError(
             f"{shown(_path())} names {run} as the default, and there is no run of that name with a model. "
             f"Name another with --run RUN, or set the default: {_SET}"
@@ -90,6 +90,8 @@ def set_default(run: str) -> None:
     find_record(run)
     if not (folder / BUNDLE_FILE).is_file():
         raise RunError(f"The default must be a run that has trained. {run} has no {BUNDLE_FILE}.")
+    if not has_model(folder):
+        raise RunError(f"The default must be a run with a model. {left_out_model(run)}")
     listed = _read() or _Models.model_construct(models=[])
     first = next((model for model in listed.models if model.run == run), NamedModel(run=run))
     listed.models = [first, *(model for model in listed.models if model.run != run and model.model_extra)]

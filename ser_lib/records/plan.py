@@ -17,7 +17,7 @@ from ser_lib.corpora.clips import check_known, find_corpora
 from ser_lib.params import Params, make_params, read_values
 from ser_lib.records import run as runs
 from ser_lib.records.manifest import DONE, MANIFEST_FILE, PATH_PARAMETERS, check_plain, hide_value, read_manifest
-from ser_lib.records.record import Record, private_values, record_folder
+from ser_lib.records.record import Record, complete, private_values, record_folder
 from ser_lib.records.study import find_study
 
 NEW, STOPPED = "new", "stopped"
@@ -338,7 +338,7 @@ def _state(run: runs.Run) -> str:
     wanted = run.params.model_dump()
     if not here:
         wanted |= {name: hide_value(wanted[name]) for name in PATH_PARAMETERS}
-    there = Params().model_dump() | here if here or record is None else record.params
+    there = complete(here) if here or record is None else record.params
     different = [name for name in wanted if there[name] != wanted[name]]
     remedy = f"Choose another --name, or remove it: ser runs rm {run.name}"
     if different:

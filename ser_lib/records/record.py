@@ -1,11 +1,14 @@
 """Records of runs: what lies in `reports/<run>/`, read back; wherever the record was made."""
 
 import fcntl
+import gzip
+import io
 import os
 import re
 import shutil
 import statistics
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +22,9 @@ from ser_lib.core.io import read_csv
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.core.paths import from_here, project_root, resolve, shown
 from ser_lib.params import Params, read_values
-from ser_lib.records.manifest import MANIFEST_FILE, Manifest, check_plain, read_manifest
+from ser_lib.records.manifest import Manifest, check_plain, read_manifest
 from ser_lib.records.schema import HISTORY, LEAKAGE, METRICS
-from ser_lib.store import LEAKAGE_FILE, SETS, SPLIT_FILE, UNUSED
+from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, MANIFEST_FILE, PREDICTIONS_FILE, SETS, SPLIT_FILE, UNUSED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +34,12 @@ STUDY_FILE = "study.json"
 """Name of a study's file in its folder."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
+COMPRESSED = (SPLIT_FILE, PREDICTIONS_FILE)
+"""Tables that a record keeps as `<name>.gz`; up to format 4, as they are."""
+_LARGEST_TABLE = 200_000_000
+"""Bytes that a compressed table may hold; one of a million clips has half of it."""
+DEFAULT_OF_THE_TIME = {"DENOISE_REFERENCE": True, "BASELINES": False, "ROBUSTNESS": False, "UNSURE_BELOW": 0.0}
+"""What runs did before a parameter was there, where that is not its default today."""
 _SHOWN = {"bilstm": "BiLSTM", "cnn": "CNN", "mfcc": "MFCC", "logmel": "log-mel"}
 
 
@@ -80,14 +89,14 @@ class Record:
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        """Parameters, as the record shows them; one that an older record lacks has today's default."""
+        """Parameters, as the record shows them; one that an older record lacks is what the run did without it."""
         try:
             values = read_values([self.plain / "params.yaml"])
         except ParameterError:
             values = {}
         if not values:
             raise RunError(f"A record must have its params.yaml. {shown(self.folder)} has none that can be read.")
-        return Params().model_dump() | values
+        return complete(values)
 
     @cached_property
     def metrics(self) -> dict[str, dict]:
@@ -124,7 +133,7 @@ class Record:
     @cached_property
     def predictions(self) -> "pd.DataFrame | None":
         """`test_predictions.csv`."""
-        return self._table("test_predictions.csv", ["clip", "true", "predicted"])
+        return self._table(PREDICTIONS_FILE, ["clip", "true", "predicted"])
 
     @cached_property
     def sizes(self) -> str:
@@ -220,13 +229,49 @@ class Record:
             raise _damaged(path) from None
 
     def _table(self, name: str, columns: list[str]) -> "pd.DataFrame | None":
-        path = self.plain / name
-        if not path.is_file():
-            return None
         try:
-            return read_csv(path)[columns]
+            content = read_table(self.plain, name)
+            return None if content is None else read_csv(io.BytesIO(content))[columns]
         except (ValueError, KeyError):
-            raise _damaged(path) from None
+            raise _damaged(self.folder / name) from None
+
+
+def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a recorded run; what was no parameter yet is what the run did without it."""
+    return Params().model_dump() | DEFAULT_OF_THE_TIME | dict(values)
+
+
+def read_table(folder: Path, name: str) -> bytes | None:
+    """Content of a table in a record, be it compressed or not; None where there is neither.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be unpacked, or holds more than any table.
+    """
+    packed = folder / f"{name}.gz"
+    if (folder / name).is_file():
+        return (folder / name).read_bytes()
+    if not packed.is_file():
+        return None
+    try:
+        with gzip.open(packed) as file:
+            content = file.read(_LARGEST_TABLE + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(str(error)) from None
+    if len(content) > _LARGEST_TABLE:
+        raise ValueError(f"it holds more than {_LARGEST_TABLE:,} bytes")
+    return content
+
+
+def has_model(folder: Path) -> bool:
+    """Tell whether a record holds a model to predict with; a light one has its description alone."""
+    return (folder / BUNDLE_FILE).is_file() and any(folder.glob("*.onnx"))
+
+
+def left_out_model(run: str) -> str:
+    """Say that a record is light, and how to get a model."""
+    return f"The record of {run} has left its model out. To train it again: ser reproduce {run}"
 
 
 def _damaged(path: Path) -> RunError:

@@ -11,7 +11,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,8 @@ from ser_lib.core.errors import ParameterError, RunError, StageError
 from ser_lib.core.io import file_hash, whole_file, write_text
 from ser_lib.core.paths import resolve, shown
 from ser_lib.corpora.clips import check_label_map
-from ser_lib.params import Params, load_params, make_params
+from ser_lib.params import Params, make_params, read_values
+from ser_lib.records.light import compress
 from ser_lib.records.manifest import (
     DONE,
     MANIFEST_FILE,
@@ -41,15 +42,15 @@ from ser_lib.records.manifest import (
 )
 from ser_lib.records.notebook import execute_notebook
 from ser_lib.records.pages import write_model_card
-from ser_lib.records.record import RUN_NAME, record_folder, scratch_folder
+from ser_lib.records.record import COMPRESSED, RUN_NAME, complete, record_folder, scratch_folder
 from ser_lib.records.sources import edited, notebook_hash
-from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, LICENCE_FILE, MODEL_CARD_FILE, SPLIT_FILE
+from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, LICENCE_FILE, MODEL_CARD_FILE, PREDICTIONS_FILE, SPLIT_FILE
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 """The notebooks, in the order in which they run."""
 _KEPT = {
     "skipped.csv", SPLIT_FILE, LEAKAGE_FILE, "history.json", BUNDLE_FILE, LICENCE_FILE, "metrics.json",
-    "test_predictions.csv", "predictions.csv",
+    PREDICTIONS_FILE, "predictions.csv",
 }  # fmt: skip
 
 
@@ -93,7 +94,7 @@ class Run:
                     LICENCE_FILE,
                 )
             ],
-            "04_evaluate": [folder / "metrics.json", folder / "test_predictions.csv"],
+            "04_evaluate": [folder / "metrics.json", folder / PREDICTIONS_FILE],
             "05_predict": [folder / "predictions.csv"],
         }[stage]
 
@@ -179,7 +180,7 @@ def resume_run(name: str) -> Run:
     if not RUN_NAME.fullmatch(name) or not private.is_file():
         raise RunError(f"A run to resume must have been started here; artifacts/{name}/params.yaml is missing.")
     check_plain(record_folder(name))
-    return Run(name, load_params(private))
+    return Run(name, make_params(complete(read_values([private]))))
 
 
 def execute_run(run: Run) -> None:
@@ -199,11 +200,11 @@ def execute_run(run: Run) -> None:
         manifest = _take_up_manifest(run)
         done = list(itertools.takewhile(lambda stage: _is_done(run, stage, manifest), STAGES))
         for stage in done:
-            _keep_results(run, stage)
+            _keep_results(run, stage, manifest.left_out)
         if manifest.state == DONE and len(done) == len(STAGES):
             return
         manifest.stages = {stage: manifest.stages[stage] for stage in done}
-        _remove_results(run, STAGES[len(done) :])
+        manifest.left_out = _remove_results(run, STAGES[len(done) :], manifest.left_out)
         manifest.environment = describe_environment()
         _tell_edited(STAGES[len(done) :])
         if problem := open_cache().problem():
@@ -227,17 +228,18 @@ def _take_up_manifest(run: Run) -> Manifest:
     return Manifest(run=run.name, state="started", started=now(), seed=run.params.SEED)
 
 
-def _remove_results(run: Run, stages: Iterable[str]) -> None:
-    """Take what these stages left in the record out of it: it belongs to an earlier attempt."""
-    for stage in stages:
-        for name in (f"{stage}.ipynb", *(path.name for path in run.kept(stage))):
-            (run.record / name).unlink(missing_ok=True)
-    (run.record / MODEL_CARD_FILE).unlink(missing_ok=True)
+def _remove_results(run: Run, stages: Iterable[str], left_out: list[str]) -> list[str]:
+    """Remove what an earlier attempt at these stages left in the record; of `left_out`, give what stays so."""
+    names = {f"{stage}.ipynb" for stage in stages} | {path.name for stage in stages for path in run.kept(stage)}
+    for name in [*names, *(f"{name}.gz" for name in COMPRESSED if name in names), MODEL_CARD_FILE]:
+        (run.record / name).unlink(missing_ok=True)
+    return [name for name in left_out if name not in names]
 
 
 def _is_done(run: Run, stage: str, manifest: Manifest) -> bool:
     """Tell whether a stage has succeeded and its files are what they were then."""
-    if stage not in manifest.stages or not (run.record / f"{stage}.ipynb").is_file():
+    notebook = f"{stage}.ipynb"
+    if stage not in manifest.stages or not ((run.record / notebook).is_file() or notebook in manifest.left_out):
         return False
     hashes = manifest.stages[stage].artifacts
     return all(path.is_file() and file_hash(path) == hashes.get(path.name) for path in run.outputs(stage))
@@ -275,11 +277,14 @@ def _execute_stage(run: Run, stage: str, manifest: Manifest) -> None:
     _end(run, manifest, f"finished {stage}")
 
 
-def _keep_results(run: Run, stage: str) -> None:
-    """Copy the small results of a stage that is done into the record."""
+def _keep_results(run: Run, stage: str, left_out: Sequence[str] = ()) -> None:
+    """Copy the small results of a stage that is done into the record, but for what a light one leaves out."""
     for source in run.kept(stage):
-        with whole_file(run.record / source.name, through_link=False) as partial:
-            shutil.copyfile(source, partial)
+        if source.name in COMPRESSED:
+            compress(source, run.record)
+        elif source.name not in left_out:
+            with whole_file(run.record / source.name, through_link=False) as partial:
+                shutil.copyfile(source, partial)
 
 
 def _to_yaml(values: Mapping[str, Any]) -> str:

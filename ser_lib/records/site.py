@@ -30,6 +30,7 @@ from nbconvert import HTMLExporter
 from pydantic import TypeAdapter, ValidationError
 
 from ser_lib import plots
+from ser_lib.core.colab import TAG
 from ser_lib.core.errors import RunError, StageError
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
@@ -193,7 +194,9 @@ def _run_page(record: Record, notebooks: list[Path], templating: jinja2.Environm
 def _notebook_page(notebook: Path) -> str:
     with warnings.catch_warnings():  # of the kinds of output that a page leaves out
         warnings.simplefilter("ignore", UserWarning)
-        return _exporter().from_notebook_node(nbformat.read(notebook, as_version=4))[0]
+        content = nbformat.read(notebook, as_version=4)
+        content.cells = [cell for cell in content.cells if TAG not in cell.metadata.get("tags", [])]
+        return _exporter().from_notebook_node(content)[0]
 
 
 @functools.cache

@@ -1,0 +1,114 @@
+"""Light records: what a record may do without, since `ser reproduce` makes it again.
+
+Every record keeps its parameters, results, tables and hashes. The first run of each row of a study, and a run that no
+study gathers, keep their notebooks, but for a 01_preprocess that shows the very features which that of another shows;
+the models that `reports/models.json` names keep their ONNX file.
+"""
+
+import gzip
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ser_lib.core.errors import RunError
+from ser_lib.core.io import file_hash, whole_file
+from ser_lib.records.manifest import DONE, write_manifest
+from ser_lib.records.models import named_models
+from ser_lib.records.record import COMPRESSED, Record, find_record, list_records, manifest_or_state, record_folder
+from ser_lib.records.study import read_study, study_folders
+
+
+@dataclass(frozen=True)
+class Slimming:
+    """What is to go from a record: files that are left out, and tables that are compressed."""
+
+    record: Record
+    notebooks: list[Path]
+    models: list[Path]
+    tables: list[Path]
+
+    def __str__(self) -> str:
+        """One line."""
+        parts = [f"{len(self.notebooks)} notebook{'s' * (len(self.notebooks) > 1)}"] if self.notebooks else []
+        parts += [path.name for path in self.models]
+        return f"{self.record.name}: {' and '.join(parts) or 'nothing left out, tables compressed'}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files that are left out."""
+        return sum(path.stat().st_size for path in [*self.notebooks, *self.models])
+
+
+def plan_slimming(runs: Iterable[str] | None = None) -> list[Slimming]:
+    """What can go from the records of `runs`, or of all that are done; those that are light already are not in it.
+
+    Raises
+    ------
+    RunError
+        If one of them is not in `reports/`, or not done: what it has is all that tells why.
+    """
+    records = [one for one in list_records() if one.state == DONE] if runs is None else [_find(run) for run in runs]
+    rows = [names for folder in study_folders() for names in read_study(folder).study.rows.values()]
+    firsts = list(dict.fromkeys(names[0] for names in rows))
+    later = {name for names in rows for name in names}.difference(firsts)
+    repeated, named = _repeated(firsts), {model.run for model in named_models()}
+    planned = [
+        _plan(one, [*one.manifest.stages] if one.name in later else repeated.get(one.name, []), one.name in named)
+        for one in records
+    ]
+    return [one for one in planned if one.notebooks or one.models or one.tables]
+
+
+def _repeated(runs: Iterable[str]) -> dict[str, list[str]]:
+    """Runs whose 01_preprocess has made what that of an earlier one has, which shows it; and the name of that stage."""
+    shown, repeated = set(), {}
+    for record in (Record(record_folder(run), manifest_or_state(record_folder(run), missing="")) for run in runs):
+        for stage, made in list(record.manifest.stages.items())[:1]:
+            files = frozenset(made.artifacts.items())
+            if files in shown:
+                repeated[record.name] = [stage]
+            elif (record.folder / f"{stage}.ipynb").is_file():
+                shown.add(files)
+    return repeated
+
+
+def _find(run: str) -> Record:
+    record = find_record(run)
+    if record.folder != record_folder(record.name) or record.state != DONE:
+        raise RunError(f"Only a run in reports/ that is done can be made light. {run} is {record.state}.")
+    return record
+
+
+def _plan(record: Record, stages: Iterable[str], is_named: bool) -> Slimming:
+    """What can go from a record: the notebooks of `stages`, and its model unless it is named."""
+    folder, artifacts = record.plain, record.manifest.artifacts
+    notebooks = [folder / f"{stage}.ipynb" for stage in stages]
+    onnx = folder / record.params["MODEL_ONNX_FILE"]
+    # a model goes only where the manifest tells one that is made again from another
+    models = [onnx] if not is_named and onnx.is_file() and artifacts.get(onnx.name) == file_hash(onnx) else []
+    tables = [folder / name for name in COMPRESSED if (folder / name).is_file()]
+    return Slimming(record, [path for path in notebooks if path.is_file()], models, tables)
+
+
+def slim(one: Slimming) -> None:
+    """Make a record light; its manifest names what is left out before anything goes."""
+    manifest, files = one.record.manifest, [*one.notebooks, *one.models]
+    manifest.left_out = sorted({*manifest.left_out, *(path.name for path in files)})
+    write_manifest(one.record.folder, manifest)
+    for table in one.tables:
+        compress(table, one.record.folder)
+    for path in files:
+        path.unlink()
+    for notebook in one.notebooks:
+        notebook.with_suffix(".html").unlink(missing_ok=True)
+
+
+def compress(table: Path, folder: Path) -> None:
+    """Keep a table in a record as `<name>.gz`, and nothing else of that name: the same bytes each time."""
+    with (
+        whole_file(folder / f"{table.name}.gz", through_link=False) as partial,
+        partial.open("wb") as file,
+        gzip.GzipFile("", "wb", 9, file, mtime=0) as packed,
+    ):
+        packed.write(table.read_bytes())
+    (folder / table.name).unlink(missing_ok=True)

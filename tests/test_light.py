@@ -1,0 +1,213 @@
+import gzip
+import hashlib
+import json
+import os
+import shutil
+
+import pytest
+from test_records import STAGES, call, write_full_record, write_record
+
+from ser_lib._cli.common import bundle_folder
+from ser_lib.core.errors import RunError, StageError
+from ser_lib.model.bundle import load_bundle
+from ser_lib.records import models, record
+from ser_lib.records.compare import compare_runs, hold_against, values_of
+from ser_lib.records.light import compress, plan_slimming, slim
+from ser_lib.records.record import find_record
+from ser_lib.records.site import build_site
+from ser_lib.records.study import write_study
+
+MODEL = b"a model" * 1000
+TABLE = b"clip,set\nTESS/OAF_a_sad,train\nTESS/OAF_b_sad,test\n"
+
+
+def write_heavy_record(root, name, **values):
+    """A record as a run leaves it, with notebooks, a model and tables that are not compressed."""
+    folder = write_full_record(root, name, **values)
+    for stage in STAGES:
+        (folder / f"{stage}.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    (folder / "model.onnx").write_bytes(MODEL)
+    (folder / "bundle.json").write_text("{}")
+    (folder / "split.csv").write_bytes(TABLE)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    stages = manifest["stages"] | {stage: {"seconds": 1} for stage in STAGES[3:]}
+    stages["03_train"]["artifacts"]["model.onnx"] = hashlib.sha256(MODEL).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"stages": stages}))
+    return folder
+
+
+@pytest.fixture
+def reports(root):
+    for name in ("a_s0", "a_s1", "b_s0", "b_s1", "alone"):
+        write_heavy_record(root, name)
+    write_study("ab", "two rows", {"a": ["a_s0", "a_s1"], "b": ["b_s0", "b_s1"]})
+    models.set_default("b_s1")
+    return root / "reports"
+
+
+def held(folder):
+    return {path.suffix for path in folder.iterdir()} & {".ipynb", ".onnx", ".csv", ".gz"}
+
+
+def test_first_of_each_row_and_runs_of_no_study_keep_notebooks_and_named_models_their_model(
+    reports, monkeypatch, capsys
+):
+    status, out, _ = call(monkeypatch, capsys, "runs", "slim", "--all", "--yes")
+    assert status == 0
+    assert {name: held(reports / name) for name in ("a_s0", "a_s1", "b_s0", "b_s1", "alone")} == {
+        "a_s0": {".ipynb", ".gz"},
+        "a_s1": {".gz"},
+        "b_s0": {".ipynb", ".gz"},
+        "b_s1": {".onnx", ".gz"},
+        "alone": {".ipynb", ".gz"},
+    }
+    lines = out.splitlines()
+    assert {"a_s1: 5 notebooks and model.onnx", "b_s1: 5 notebooks", "alone: model.onnx"} < set(lines)
+    assert lines[-2] == "Left 0.0 MB out of 5 records. To make it again: ser reproduce RUN"
+    assert call(monkeypatch, capsys, "runs", "slim", "--all")[1] == "Nothing to leave out.\n"
+
+
+def test_notebook_that_shows_the_features_of_another_is_kept_once(reports):
+    for name, digest in (("a_s0", "f0"), ("b_s0", "f0"), ("alone", "f0")):  # alone: nothing says that it belongs to a
+        manifest = json.loads((reports / name / "manifest.json").read_text())
+        assert manifest["stages"]["01_preprocess"]["artifacts"] == {"processed_data.npz": digest}
+    goes = {one.record.name: [path.stem for path in one.notebooks] for one in plan_slimming()}
+    assert goes["b_s0"] == ["01_preprocess"] and goes["a_s0"] == goes["alone"] == []
+    manifest = json.loads((reports / "b_s0" / "manifest.json").read_text())
+    manifest["stages"]["01_preprocess"]["artifacts"] = {"processed_data.npz": "f1"}
+    (reports / "b_s0" / "manifest.json").write_text(json.dumps(manifest))
+    assert "b_s0: model.onnx" in map(str, plan_slimming())
+
+
+def test_only_what_is_named_becomes_light_and_after_asking(reports, monkeypatch, capsys):
+    assert call(monkeypatch, capsys, "runs", "slim")[0] == 2
+    assert call(monkeypatch, capsys, "runs", "slim", "a_s1", "--all")[0] == 2
+    before = sorted(os.listdir(reports / "a_s1"))
+    monkeypatch.setattr("typer.confirm", lambda question: False)
+    assert call(monkeypatch, capsys, "runs", "slim", "a_s1")[0] == 1
+    assert sorted(os.listdir(reports / "a_s1")) == before
+    monkeypatch.setattr("typer.confirm", lambda question: question == "Leave 0.0 MB out of 1 records?")
+    assert call(monkeypatch, capsys, "runs", "slim", "a_s1")[0] == 0
+    assert held(reports / "a_s1") == {".gz"}
+    assert ".onnx" in held(reports / "a_s0")
+
+
+def test_record_that_is_light_says_the_same_as_before(reports):
+    before = find_record("a_s1")
+    told = [before.sizes, before.predictions.to_dict(), before.models, before.params]
+    slim(plan_slimming(["a_s1"])[0])
+    after = find_record("a_s1")
+    assert [after.sizes, after.predictions.to_dict(), after.models, after.params] == told
+    assert after.manifest.artifacts == before.manifest.artifacts
+    assert after.manifest.left_out == sorted([*(f"{stage}.ipynb" for stage in STAGES), "model.onnx"])
+    assert "McNemar's exact test: p = 1." in compare_runs([find_record("a_s0"), after]).notes[0]
+    assert hold_against(after, find_record("a_s0")).same and values_of(after)["EPOCHS"] == 50
+
+
+@pytest.mark.parametrize("change", [b"another model", None])
+def test_model_that_the_manifest_does_not_tell_stays(reports, change):
+    if change:
+        (reports / "a_s1" / "model.onnx").write_bytes(change)
+    else:
+        manifest = json.loads((reports / "a_s1" / "manifest.json").read_text())
+        del manifest["stages"]["03_train"]
+        (reports / "a_s1" / "manifest.json").write_text(json.dumps(manifest))
+    (one,) = plan_slimming(["a_s1"])
+    assert one.models == []
+
+
+def test_run_that_is_not_done_stays_as_it_is(reports, tmp_path):
+    write_record(reports.parent, "broken", state="failed in 03_train")
+    with pytest.raises(RunError, match=r"Only a run in reports/ that is done can be made light\. broken is failed in"):
+        plan_slimming(["broken"])
+    shutil.copytree(reports / "alone", tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="Only a run in reports/"):
+        plan_slimming([str(tmp_path / "elsewhere")])
+    assert "broken" not in [one.record.name for one in plan_slimming()]
+
+
+def test_without_a_study_that_can_be_read_nothing_goes(reports):
+    (reports / "ab" / "study.json").write_text("{")
+    with pytest.raises(RunError, match=r"study\.json is damaged"):
+        plan_slimming()
+
+
+def test_compressed_table_is_the_same_bytes_each_time(tmp_path):
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "split.csv").write_bytes(TABLE)
+        os.utime(folder / "split.csv", (number * 1e6, number * 1e6))
+        compress(folder / "split.csv", folder)
+        assert os.listdir(folder) == ["split.csv.gz"]
+    one, two = ((tmp_path / str(number) / "split.csv.gz").read_bytes() for number in range(2))
+    assert one == two and gzip.decompress(one) == TABLE
+    assert one[3:8] == bytes(5)  # RFC 1952: no name in the header, and no time
+
+
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(TABLE)[:-9], gzip.compress(b"a,b\n1,2\n")])
+def test_damaged_compressed_table_is_one_clear_error(root, content):
+    folder = write_record(root, "one")
+    (folder / "test_predictions.csv").unlink()
+    (folder / "test_predictions.csv.gz").write_bytes(content)
+    with pytest.raises(RunError, match=r"test_predictions\.csv is damaged"):
+        _ = find_record("one").predictions
+
+
+def test_table_that_unpacks_without_end_is_refused(root, monkeypatch):
+    folder = write_record(root, "one")
+    monkeypatch.setattr(record, "_LARGEST_TABLE", 10**6)
+    (folder / "split.csv.gz").write_bytes(gzip.compress(b"set\n" + b"test\n" * 10**6))
+    with pytest.raises(RunError, match=r"split\.csv is damaged"):
+        _ = find_record("one").sizes
+
+
+# What misses something says which command brings it
+
+
+def test_model_that_was_left_out_is_told_with_what_brings_it(reports, monkeypatch, capsys):
+    slim(plan_slimming(["a_s1"])[0])
+    (reports.parent / "a.wav").touch()
+    told = "The record of a_s1 has left its model out. To train it again: ser reproduce a_s1\n"
+    for words in (("predict", str(reports.parent / "a.wav"), "--run", "a_s1"), ("export", "a_s1", "x.zip")):
+        assert call(monkeypatch, capsys, *words) == (1, "", f"error: {told}")
+    assert call(monkeypatch, capsys, "runs", "default", "a_s1")[2].endswith(told)
+    with pytest.raises(RunError, match=r"Runs: a_s0, alone, b_s0, b_s1\."):
+        bundle_folder("none", "onnx")
+
+
+def test_model_that_is_still_in_artifacts_predicts(reports):
+    slim(plan_slimming(["a_s1"])[0])
+    output = reports.parent / "artifacts" / "a_s1"
+    output.mkdir(parents=True)
+    (output / "params.yaml").write_text("OUTPUT_DIR: artifacts/a_s1\n")
+    (output / "bundle.json").write_text("{}")
+    assert bundle_folder("a_s1", "onnx") == output
+
+
+def test_bundle_of_a_light_record_is_told_in_python(format4, root):
+    folder = shutil.copytree(format4, root / "reports" / "demo")
+    (folder / "model.onnx").unlink()
+    with pytest.raises(StageError, match=r"demo/model\.onnx is not part of the record\. .*: ser reproduce demo$"):
+        load_bundle(folder)
+
+
+def test_page_of_a_light_record_says_what_was_left_out(reports, monkeypatch, capsys):
+    build_site()
+    assert (reports / "a_s1" / "01_preprocess.html").is_file()
+    call(monkeypatch, capsys, "runs", "slim", "a_s1", "--yes")
+    page = (reports / "a_s1" / "index.html").read_text()
+    assert "<p>Left out of this record, to keep it light: 01_preprocess.ipynb, 02_split.ipynb, " in page
+    assert "<code>ser reproduce a_s1</code> makes them again.</p>" in page
+    assert "01_preprocess.html" not in page and not list((reports / "a_s1").glob("0*.html"))
+    assert "Left out of this record" not in (reports / "a_s0" / "index.html").read_text()
+
+
+def test_page_of_a_notebook_begins_without_the_cell_of_colab(reports):
+    cell = {"cell_type": "code", "id": "c", "source": "import somewhere_else", "outputs": [], "execution_count": 1}
+    cells = [cell | {"metadata": {"tags": ["colab"]}}, cell | {"metadata": {}, "source": "print(1)", "id": "d"}]
+    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (reports / "alone" / "01_preprocess.ipynb").write_text(json.dumps(notebook))
+    build_site()
+    page = (reports / "alone" / "01_preprocess.html").read_text()
+    assert "somewhere_else" not in page and "print" in page
