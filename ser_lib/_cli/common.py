@@ -48,14 +48,8 @@ def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
 
 def bundle_folder(run: str, backend: Backend) -> Path:
     """Folder of a run's bundle: the record (ONNX alone), `OUTPUT_DIR`, or the folder that `run` names itself."""
-    from ser_lib.records.record import (
-        check_record,
-        has_model,
-        left_out_model,
-        private_values,
-        record_folder,
-        reports_folder,
-    )
+    from ser_lib.records.models import has_model, left_out_model
+    from ser_lib.records.record import check_record, private_values, record_folder, reports_folder
 
     private = private_values(run)
     recorded = [] if backend == "keras" and private else [record_folder(run)]

@@ -12,7 +12,7 @@ from ser_lib.core.errors import RunError
 from ser_lib.core.foreign import read_json
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
-from ser_lib.records.record import RUN_NAME, find_record, has_model, left_out_model, record_folder, reports_folder
+from ser_lib.records.record import RUN_NAME, find_record, record_folder, reports_folder
 from ser_lib.store import BUNDLE_FILE
 
 MODELS_FILE = "models.json"
@@ -96,6 +96,16 @@ def set_default(run: str) -> None:
     first = next((model for model in listed.models if model.run == run), NamedModel(run=run))
     listed.models = [first, *(model for model in listed.models if model.run != run and model.model_extra)]
     write_text(_path(), listed.model_dump_json(indent=1) + "\n", through_link=False)
+
+
+def has_model(folder: Path) -> bool:
+    """Tell whether a record holds a model to predict with; a light one has its description alone."""
+    return (folder / BUNDLE_FILE).is_file() and any(folder.glob("*.onnx"))
+
+
+def left_out_model(run: str) -> str:
+    """Say that a record is light, and how to get a model."""
+    return f"The record of {run} has left its model out. To train it again: ser reproduce {run}"
 
 
 def _read() -> _Models | None:

@@ -24,7 +24,7 @@ from ser_lib.core.paths import from_here, project_root, resolve, shown
 from ser_lib.params import Params, read_values
 from ser_lib.records.manifest import Manifest, check_plain, read_manifest
 from ser_lib.records.schema import HISTORY, LEAKAGE, METRICS
-from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, MANIFEST_FILE, PREDICTIONS_FILE, SETS, SPLIT_FILE, UNUSED
+from ser_lib.store import LEAKAGE_FILE, MANIFEST_FILE, PREDICTIONS_FILE, SETS, SPLIT_FILE, UNUSED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -262,16 +262,6 @@ def read_table(folder: Path, name: str) -> bytes | None:
     if len(content) > _LARGEST_TABLE:
         raise ValueError(f"it holds more than {_LARGEST_TABLE:,} bytes")
     return content
-
-
-def has_model(folder: Path) -> bool:
-    """Tell whether a record holds a model to predict with; a light one has its description alone."""
-    return (folder / BUNDLE_FILE).is_file() and any(folder.glob("*.onnx"))
-
-
-def left_out_model(run: str) -> str:
-    """Say that a record is light, and how to get a model."""
-    return f"The record of {run} has left its model out. To train it again: ser reproduce {run}"
 
 
 def _damaged(path: Path) -> RunError:
