@@ -13,7 +13,7 @@ from test_records import call, write_record
 
 from ser_lib import load_bundle
 from ser_lib.core.errors import BundleError, RunError
-from ser_lib.core.foreign import upgraded
+from ser_lib.core.foreign import Format
 from ser_lib.params import Params, make_params
 from ser_lib.records.compare import compare_runs, hold_against, values_of
 from ser_lib.records.manifest import FORMAT, read_manifest
@@ -55,11 +55,11 @@ def test_bundle_predicts_what_it_did(format4):
     tone = np.sin(2 * np.pi * (180 + 60 * time) * time) * np.sin(np.pi * time) / 3
     prediction = load_bundle(format4).predict(tone, 16000)
     assert prediction.probabilities == pytest.approx(PREDICTED, abs=2e-3)
-    assert {line.partition(":")[0] for line in prediction.unlike} == {"band", "sound"}
+    assert {line.partition(":")[0] for line in prediction.novelty} == {"band", "sound"}
 
 
 def test_record_is_read(old):
-    assert (old.state, old.manifest.format, old.manifest.left_out) == ("done", FORMAT, [])
+    assert (old.state, old.manifest.format, old.manifest.left_out) == ("done", FORMAT.newest, [])
     assert (old.figure("accuracy"), old.figure("uar", "validation")) == (0.8888888888888888, 0.9380952380952381)
     assert len(old.predictions) == old.metrics["test"]["n_clips"]
     assert old.sizes.startswith("293 clips for training")
@@ -115,9 +115,10 @@ def test_number_of_a_format_that_is_none_is_refused(old, number):
         read_manifest(old.folder)
 
 
-def test_upgrade_goes_step_by_step():
+def test_upgrade_goes_step_by_step(tmp_path):
     steps = {1: lambda stored: stored | {"format": 2, "b": "b"}, 2: lambda stored: {"format": 3, "c": stored["b"]}}
-    assert json.loads(upgraded(b'{"a": 0}', steps, first=1)) == {"format": 3, "c": "b"}
-    assert json.loads(upgraded(b'{"format": 2, "b": "x"}', steps, first=1)) == {"format": 3, "c": "x"}
-    for other in (b'{"format": 3}', b'{"format": 9}', b"[]", b"null", b"", b"{", b"[" * 10**6, b"\xff"):
-        assert upgraded(other, steps, first=1) == other
+    form = Format(3, RunError, steps, unnumbered=1)
+    assert json.loads(form.upgrade(b'{"a": 0}', tmp_path)) == {"format": 3, "c": "b"}
+    assert json.loads(form.upgrade(b'{"format": 2, "b": "x"}', tmp_path)) == {"format": 3, "c": "x"}
+    for other in (b'{"format": 3}', b'{"format": -9}', b"[]", b"null", b"", b"{", b"[" * 10**6, b"\xff"):
+        assert form.upgrade(other, tmp_path) == other

@@ -1,4 +1,4 @@
-"""The commands `ser runs`, `ser runs default` and `ser runs rm`."""
+"""The commands `ser runs`, `ser runs default`, `ser runs slim` and `ser runs rm`."""
 
 from typing import Annotated
 

@@ -10,14 +10,15 @@ import re
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import StringConstraints, ValidationError
-from pydantic_core import from_json
+from pydantic import StringConstraints, TypeAdapter
 
-from ser_lib.core.errors import ParameterError
+from ser_lib.core.errors import ParameterError, SerError
+from ser_lib.core.paths import shown
 from ser_lib.core.text import printable
 
 LARGEST_YAML = 50_000
@@ -27,6 +28,7 @@ LARGEST_JSON = 10_000_000
 _DEEPEST = 10
 """Lists and mappings in one another that a parameter file may have; a parameter has two."""
 _T = TypeVar("_T")
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
 """A short text that people read in a table."""
 _NUMBER = 'a number that not everybody reads alike; write it in at most 20 plain digits, or as a text: "{}"'
@@ -60,32 +62,42 @@ def read_file(path: Path, largest: int) -> bytes:
     return content
 
 
-def upgraded(content: bytes, steps: Mapping[int, Callable[[dict], dict]], *, first: int) -> bytes:
-    """Bring a JSON file of an older format to today's, format by format; what is none stays, to be refused after this.
+@dataclass(frozen=True)
+class Format:
+    """Format of a JSON file that says its number: older ones are brought to `newest`, step by step, when it is read.
 
-    Parameters
+    Attributes
     ----------
-    content : bytes
+    newest : int
+    error : type
+        Raised of a file that is newer.
     steps : mapping
         For each older format, what makes the next one of it. A field that is new gets the value of the time before it.
-    first : int
+    unnumbered : int, optional
         Format of a file that does not say its own.
     """
-    try:
-        stored = before = from_json(content)
-    except ValueError:
-        return content
-    while isinstance(stored, dict) and type(number := stored.get("format", first)) is int and number in steps:
-        stored = steps[number](stored)
-    return content if stored is before else json.dumps(stored).encode()
 
+    newest: int
+    error: type[SerError]
+    steps: Mapping[int, Callable[[dict], dict]] = field(default_factory=dict)
+    unnumbered: int | None = None
 
-def newer_format(error: ValidationError, newest: int) -> str:
-    """Say what to do about a file whose format is newer than `newest`; empty if that is not what is wrong."""
-    found = next((one["input"] for one in error.errors() if one["loc"] == ("format",)), None)
-    if type(found) is not int or found <= newest:
-        return ""
-    return f"has format {found}, of a newer ser_lib; this one reads formats up to {newest}. Update ser_lib."
+    def upgrade(self, content: bytes, path: Path) -> bytes:
+        """Content of today's format; what is no such file stays as it is, for others to refuse."""
+        try:
+            stored = before = _ANY.validate_json(content)
+        except ValueError:
+            return content
+        while isinstance(stored, dict) and type(number := stored.get("format", self.unnumbered)) is int:
+            if number > self.newest:
+                raise self.error(
+                    f"{shown(path)} has format {number}, of a newer ser_lib; this one reads formats up to "
+                    f"{self.newest}. Update ser_lib."
+                )
+            if number not in self.steps:
+                break
+            stored = self.steps[number](stored)
+        return content if stored is before else json.dumps(stored).encode()
 
 
 def parse_yaml(text: str, what: str) -> Any:
@@ -161,8 +173,8 @@ def _check_names(node: yaml.MappingNode) -> None:
         seen.add(name.value)
 
 
-def read_json(path: Path, validate: Callable[[bytes], _T], *, finite: bool = False) -> _T:
-    """What `validate`, of pydantic, makes of a JSON file.
+def read_json(path: Path, validate: Callable[[bytes], _T], *, finite: bool = False, form: Format | None = None) -> _T:
+    """What `validate`, of pydantic, makes of a JSON file, upgraded if it has an older `form`.
 
     Raises
     ------
@@ -174,7 +186,7 @@ def read_json(path: Path, validate: Callable[[bytes], _T], *, finite: bool = Fal
         If it is large or no file, names a key twice, or `finite` is asked for and a number is not.
     """
     content = read_file(path, LARGEST_JSON)
-    value = validate(content)  # refuses what is deep, which json would not
+    value = validate(form.upgrade(content, path) if form else content)  # refuses what is deep, which json would not
     number = _finite if finite else None
     json.loads(content, object_pairs_hook=_once, parse_float=number, parse_constant=number)
     return value

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ser_lib.audio.normalize import Statistics, denormalize, find_statistics, normalize
 from ser_lib.audio.settings import StoredSettings
 from ser_lib.core.errors import AudioError, BundleError, ParameterError, StageError
-from ser_lib.core.foreign import newer_format, read_json, upgraded
+from ser_lib.core.foreign import Format, read_json
 from ser_lib.core.io import file_hash, write_text
 from ser_lib.core.labels import in_order, is_emotion
 from ser_lib.core.paths import locate, shown
@@ -39,17 +39,12 @@ _MOST_VALUES = 50_000_000
 """Values that a clip's features, or the spectra they come from, may have: 400 MB of complex numbers."""
 
 
-_FORMAT = 4
-_UPGRADES: dict[int, Callable[[dict], dict]] = {}
-"""What brings a `bundle.json` of one format to the next; 4 is the oldest that is read."""
-
-
 class BundleInfo(BaseModel):
     """Contents of `bundle.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True, serialize_by_alias=True)
 
-    format: int = Field(_FORMAT, ge=_FORMAT, le=_FORMAT)
+    format: int = Field(4, ge=4, le=4)
     onnx: str = Field(pattern=r"^[^/\\\x00-\x1f\x7f]+\.onnx$")
     onnx_sha256: str
     keras: str = Field(pattern=r"^[^/\\\x00-\x1f\x7f]+\.keras$")
@@ -308,9 +303,9 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
         "keras": (info.keras, info.keras_sha256, load_keras),
     }[backend]
     path = folder / name
-    if not path.exists() and (folder / MANIFEST_FILE).is_file():
-        raise StageError(f"{shown(path)} is not part of the record. To train it again: ser reproduce {folder.name}")
     try:
+        if not path.exists() and (folder / MANIFEST_FILE).is_file():
+            raise StageError(f"{shown(path)} is not part of the record. To train it again: ser reproduce {folder.name}")
         fits = file_hash(require(path, "03_train")) == sha256
     except OSError as error:
         raise BundleError(f"A model in the bundle cannot be read: {error.strerror or error}.") from None
@@ -347,10 +342,8 @@ def read_bundle_info(folder: Path) -> BundleInfo:
     """
     path = require(folder / BUNDLE_FILE, "03_train")
     try:
-        info = read_json(path, _read, finite=True)
+        info = read_json(path, BundleInfo.model_validate_json, finite=True, form=Format(4, BundleError))
     except ValidationError as error:
-        if newer := newer_format(error, _FORMAT):
-            raise BundleError(f"{shown(path)} {newer}") from None
         first = error.errors()[0]
         raise _damaged(path, f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
     except ValueError as error:
@@ -359,10 +352,6 @@ def read_bundle_info(folder: Path) -> BundleInfo:
     if wrong:
         raise _damaged(path, wrong)
     return info
-
-
-def _read(content: bytes) -> BundleInfo:
-    return BundleInfo.model_validate_json(upgraded(content, _UPGRADES, first=_FORMAT))
 
 
 def _damaged(path: Path, why: str) -> BundleError:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ser_lib import __version__
 from ser_lib.core.errors import RunError
-from ser_lib.core.foreign import ForeignError, Line, newer_format, read_json, upgraded
+from ser_lib.core.foreign import ForeignError, Format, Line, read_json
 from ser_lib.core.io import read_csv, write_text
 from ser_lib.core.paths import project_root, resolve, shown
 from ser_lib.core.text import printable
@@ -28,10 +28,8 @@ from ser_lib.store import MANIFEST_FILE
 
 DONE = "done"
 """State of a run whose five notebooks all succeeded."""
-FORMAT = 5
-"""Number of the format of today's records; 5 has compressed tables and may leave files out."""
-_UPGRADES = {4: lambda stored: {**stored, "format": 5, "left_out": []}}
-"""What brings a manifest of one format to the next; up to 4, none said its number."""
+FORMAT = Format(5, RunError, {4: lambda stored: {**stored, "format": 5, "left_out": []}}, unnumbered=4)
+"""Format of today's records: 5 compresses tables and may leave files out; up to 4, none said its number."""
 PATH_PARAMETERS = ("DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE", "SPLIT_FILE", "EXAMPLE_AUDIO_FILE")
 """Parameters that may hold a path of the machine."""
 
@@ -82,7 +80,7 @@ class Manifest(BaseModel):
     corpus: Corpus | None = None
     stages: dict[str, Stage] = {}
     environment: Environment = Environment()
-    format: int = Field(FORMAT, ge=FORMAT, le=FORMAT, strict=True)
+    format: int = Field(FORMAT.newest, ge=FORMAT.newest, le=FORMAT.newest, strict=True)
     left_out: list[Line] = Field([], description="files that the record has left out to be light")
 
     @property
@@ -154,15 +152,13 @@ def read_manifest(record: Path) -> Manifest:
     check_plain(record)
     path = record / MANIFEST_FILE
     try:
-        return read_json(path, lambda content: Manifest.model_validate_json(upgraded(content, _UPGRADES, first=4)))
+        return read_json(path, Manifest.model_validate_json, form=FORMAT)
     except OSError as error:
         why = "There is none" if isinstance(error, FileNotFoundError) else f"It cannot be read ({error.strerror})"
         raise RunError(f"A record must have a {MANIFEST_FILE}. {why} in {shown(record)}.") from None
     except ForeignError as error:
         raise RunError(f"{shown(path)} is damaged ({error}). Restore it, or remove the run.") from None
     except ValidationError as error:
-        if newer := newer_format(error, FORMAT):
-            raise RunError(f"{shown(path)} {newer}") from None
         place = ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
         raise RunError(f"{shown(path)} is damaged ({place}). Restore it, or remove the run.") from None
 

@@ -29,15 +29,13 @@ from ser_lib.store import LEAKAGE_FILE, MANIFEST_FILE, PREDICTIONS_FILE, SETS, S
 if TYPE_CHECKING:
     import pandas as pd
 
-_FILES = ("params.yaml", MANIFEST_FILE)
 STUDY_FILE = "study.json"
 """Name of a study's file in its folder."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
 COMPRESSED = (SPLIT_FILE, PREDICTIONS_FILE)
 """Tables that a record keeps as `<name>.gz`; up to format 4, as they are."""
-_LARGEST_TABLE = 200_000_000
-"""Bytes that a compressed table may hold; one of a million clips has half of it."""
+_LARGEST_TABLE = 200_000_000  # bytes that a compressed one may hold; a million clips take half of it
 DEFAULT_OF_THE_TIME = {"DENOISE_REFERENCE": True, "BASELINES": False, "ROBUSTNESS": False, "UNSURE_BELOW": 0.0}
 """What runs did before a parameter was there, where that is not its default today."""
 _SHOWN = {"bilstm": "BiLSTM", "cnn": "CNN", "mfcc": "MFCC", "logmel": "log-mel"}
@@ -319,7 +317,7 @@ def list_records() -> list[Record]:
         (
             Record(folder, manifest_or_state(folder, missing="started"))
             for folder in folders
-            if any(os.path.lexists(folder / name) for name in _FILES)
+            if any(os.path.lexists(folder / name) for name in ("params.yaml", MANIFEST_FILE))
         ),
         key=lambda record: (record.manifest.started, record.name),
         reverse=True,
