@@ -15,7 +15,7 @@ from ser_lib import load_bundle
 from ser_lib.core.errors import BundleError, RunError
 from ser_lib.core.foreign import Format
 from ser_lib.params import Params, make_params
-from ser_lib.records.compare import compare_runs, hold_against, values_of
+from ser_lib.records.compare import compare_runs, compare_with, values_of
 from ser_lib.records.manifest import FORMAT, read_manifest
 from ser_lib.records.record import complete, find_record
 from ser_lib.records.run import make_run
@@ -71,7 +71,7 @@ def test_record_is_compared_and_repeated(old, root):
     assert compare_runs([old, find_record("other")]).tables["Metrics"].loc["test accuracy"].iloc[0] == "0.8889"
     values = values_of(old)
     assert make_run(values, name="again").params.model_dump() == old.params | {"OUTPUT_DIR": "artifacts/again"}
-    assert hold_against(old, old).lines == ["identical: corpus, features, split, weights and metrics"]
+    assert compare_with(old, old).lines == ["identical: corpus, features, split, weights and metrics"]
 
 
 def test_record_has_its_pages(old):

@@ -11,7 +11,7 @@ from ser_lib._cli.common import bundle_folder
 from ser_lib.core.errors import RunError, StageError
 from ser_lib.model.bundle import load_bundle
 from ser_lib.records import models, record
-from ser_lib.records.compare import compare_runs, hold_against, values_of
+from ser_lib.records.compare import compare_runs, compare_with, values_of
 from ser_lib.records.light import compress, plan_slimming, slim
 from ser_lib.records.record import find_record
 from ser_lib.records.site import build_site
@@ -101,7 +101,7 @@ def test_record_that_is_light_says_the_same_as_before(reports):
     assert after.manifest.artifacts == before.manifest.artifacts
     assert after.manifest.left_out == sorted([*(f"{stage}.ipynb" for stage in STAGES), "model.onnx"])
     assert "McNemar's exact test: p = 1." in compare_runs([find_record("a_s0"), after]).notes[0]
-    assert hold_against(after, find_record("a_s0")).same and values_of(after)["EPOCHS"] == 50
+    assert compare_with(after, find_record("a_s0")).same and values_of(after)["EPOCHS"] == 50
 
 
 @pytest.mark.parametrize("change", [b"another model", None])

@@ -5,7 +5,7 @@ import yaml
 from test_records import write_record
 
 from ser_lib.core.errors import RunError
-from ser_lib.records.compare import environment_differences, hold_against, values_of
+from ser_lib.records.compare import compare_with, environment_differences, values_of
 from ser_lib.records.manifest import Environment
 from ser_lib.records.record import find_record
 
@@ -21,7 +21,7 @@ def outcome(root, change=lambda manifest: None, **options):
     write_record(root, "old")
     write_record(root, "new", **options)
     edit(root, "new", change)
-    return hold_against(find_record("old"), find_record("new"))
+    return compare_with(find_record("old"), find_record("new"))
 
 
 def test_same_hashes_and_metrics_are_identical(root):
@@ -84,7 +84,7 @@ def test_record_without_a_metric_is_not_close(root):
     path.write_text(json.dumps({"test": json.loads(path.read_text())["test"]}))
     write_record(root, "new")
     edit(root, "new", other_processor)
-    result = hold_against(find_record("old"), find_record("new"))
+    result = compare_with(find_record("old"), find_record("new"))
     assert not result.same
     assert "validation accuracy: , now 1.0000" in result.lines
 

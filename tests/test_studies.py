@@ -27,10 +27,10 @@ def study(root):
 
 
 def test_mean_and_sample_deviation():
-    assert studies.mean_and_deviation([]) == ""
-    assert studies.mean_and_deviation([0.5]) == "0.500"
-    assert studies.mean_and_deviation([0.5, 0.75]) == "0.625 ± 0.177"  # √(2 · (1/8)² / 1)
-    assert studies.mean_and_deviation([0.2, 0.4, 0.9]) == "0.500 ± 0.361"  # √((0.09 + 0.01 + 0.16) / 2)
+    assert studies.mean_and_std([]) == ""
+    assert studies.mean_and_std([0.5]) == "0.500"
+    assert studies.mean_and_std([0.5, 0.75]) == "0.625 ± 0.177"  # √(2 · (1/8)² / 1)
+    assert studies.mean_and_std([0.2, 0.4, 0.9]) == "0.500 ± 0.361"  # √((0.09 + 0.01 + 0.16) / 2)
     assert math.sqrt(0.26 / 2) == pytest.approx(0.361, abs=5e-4)
 
 

@@ -255,7 +255,7 @@ def reproduce(
 ) -> None:
     """Run a record's parameters again and compare the new run with it; exit status 1 if they differ."""
     from ser_lib.records import run as runs
-    from ser_lib.records.compare import hold_against, values_of
+    from ser_lib.records.compare import compare_with, values_of
     from ser_lib.records.plan import run_name
     from ser_lib.records.record import find_record
 
@@ -263,7 +263,7 @@ def reproduce(
     values = values_of(record) | read_values([], override or [])
     again = runs.start_run(values, name=run_name(f"{record.name}-again", timed=True))
     _execute(again)
-    outcome = hold_against(record, find_record(again.name))
+    outcome = compare_with(record, find_record(again.name))
     print(*outcome.lines, sep="\n")
     raise SystemExit(0 if outcome.same else 1)
 

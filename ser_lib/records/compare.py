@@ -155,7 +155,7 @@ def values_of(record: Record) -> dict[str, Any]:
     return values
 
 
-def hold_against(old: Record, new: Record) -> Outcome:
+def compare_with(old: Record, new: Record) -> Outcome:
     """Compare a run with the record that it repeats: identical, or where they differ first."""
     parameters = _parameter_lines(old.params, new.params)
     difference = _first_difference(old, new)

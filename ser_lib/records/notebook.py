@@ -68,8 +68,8 @@ def execute_notebook(stage: str, params: Params, *, scratch: Path, record: Path)
     values = params.model_dump()
     given = {name: values[name] for name in declared_parameters(notebook)}
     headings = _headings(notebook)
-    told = scratch / ".progress"
-    with stage_line(stage, told) as show, private_folder() as folder:
+    progress_file = scratch / ".progress"
+    with stage_line(stage, progress_file) as show, private_folder() as folder:
 
         def show_cell(cell: nbformat.NotebookNode, cell_index: int) -> None:
             show(f"cell {cell_index + 1} of {len(headings)} · {headings[min(cell_index, len(headings) - 1)]}")
@@ -77,7 +77,7 @@ def execute_notebook(stage: str, params: Params, *, scratch: Path, record: Path)
         try:
             papermill.execute_notebook(
                 notebook, partial, parameters=given, kernel_name="python3", cwd=project_root(),
-                progress_bar=False, on_cell_start=show_cell, **_kernel_options(params, folder, log_file, told),
+                progress_bar=False, on_cell_start=show_cell, **_kernel_options(params, folder, log_file, progress_file),
             )  # fmt: skip
         except PapermillExecutionError as error:
             raise RunError(f"{stage} stopped: {_one_line(error)} See {shown(published)}.") from None
@@ -95,12 +95,12 @@ def execute_notebook(stage: str, params: Params, *, scratch: Path, record: Path)
             _publish(partial, published, params)
 
 
-def _kernel_options(params: Params, folder: Path, log_file: Path, told: Path) -> dict[str, Any]:
+def _kernel_options(params: Params, folder: Path, log_file: Path, progress_file: Path) -> dict[str, Any]:
     """Options of a kernel that leaves everything in `folder` which only it needs."""
     temporary, file = folder / "tmp", folder / "params.json"
     temporary.mkdir()
     file.write_text(params.model_dump_json(), encoding="utf-8")
-    variables = {FILE_VARIABLE: told, RUN_VARIABLE: file, "TMPDIR": temporary, "JOBLIB_TEMP_FOLDER": temporary}
+    variables = {FILE_VARIABLE: progress_file, RUN_VARIABLE: file, "TMPDIR": temporary, "JOBLIB_TEMP_FOLDER": temporary}
     # IPC sockets can be listened to by no other user, and in a folder of their own by no other run: by default they
     # are kernel-ipc-1 and on in the working directory. papermill's 60 and 4 seconds are too few for a busy machine
     settings: dict[str, Any] = {
@@ -156,7 +156,7 @@ def _publish(notebook: Path, published: Path, params: Params) -> None:
         return
     try:
         content = json.loads(notebook.read_text(encoding="utf-8"))
-    except ValueError:  # torn: the disk is full, which is told already
+    except ValueError:  # torn: the disk is full, which is reported already
         pass
     else:
         content = hide_in_notebook(content, params)

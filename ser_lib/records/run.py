@@ -48,7 +48,7 @@ from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, LICENCE_FILE, MODEL_CARD_FI
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 """The notebooks, in the order in which they run."""
-_KEPT = {
+_RECORDED = {
     "skipped.csv", SPLIT_FILE, LEAKAGE_FILE, "history.json", BUNDLE_FILE, LICENCE_FILE, "metrics.json",
     PREDICTIONS_FILE, "predictions.csv",
 }  # fmt: skip
@@ -71,9 +71,9 @@ class Run:
         """Folder of what is not recorded."""
         return scratch_folder(self.name)
 
-    def kept(self, stage: str) -> list[Path]:
+    def recorded(self, stage: str) -> list[Path]:
         """Those outputs of `stage` that the record keeps a copy of: the results and the bundle."""
-        names = _KEPT | {self.params.MODEL_ONNX_FILE}
+        names = _RECORDED | {self.params.MODEL_ONNX_FILE}
         return [path for path in self.outputs(stage) if path.name in names]
 
     def outputs(self, stage: str) -> list[Path]:
@@ -206,7 +206,7 @@ def execute_run(run: Run) -> None:
         manifest.stages = {stage: manifest.stages[stage] for stage in done}
         manifest.left_out = _remove_results(run, STAGES[len(done) :], manifest.left_out)
         manifest.environment = describe_environment()
-        _tell_edited(STAGES[len(done) :])
+        _warn_of_edits(STAGES[len(done) :])
         if problem := open_cache().problem():
             print(f"warning: {problem}", file=sys.stderr, flush=True)
         for stage in STAGES[len(done) :]:
@@ -215,7 +215,7 @@ def execute_run(run: Run) -> None:
         write_model_card(run.record)
 
 
-def _tell_edited(stages: Iterable[str]) -> None:
+def _warn_of_edits(stages: Iterable[str]) -> None:
     """Tell in a line which notebooks are about to run with code unlike the commit's; modules, the record tells."""
     names = [name for stage in stages for name in edited(stage) or [] if name.endswith(".ipynb")]
     if names:
@@ -230,7 +230,7 @@ def _take_up_manifest(run: Run) -> Manifest:
 
 def _remove_results(run: Run, stages: Iterable[str], left_out: list[str]) -> list[str]:
     """Remove what an earlier attempt at these stages left in the record; of `left_out`, give what stays so."""
-    names = {f"{stage}.ipynb" for stage in stages} | {path.name for stage in stages for path in run.kept(stage)}
+    names = {f"{stage}.ipynb" for stage in stages} | {path.name for stage in stages for path in run.recorded(stage)}
     for name in [*names, *(f"{name}.gz" for name in COMPRESSED if name in names), MODEL_CARD_FILE]:
         (run.record / name).unlink(missing_ok=True)
     return [name for name in left_out if name not in names]
@@ -279,7 +279,7 @@ def _execute_stage(run: Run, stage: str, manifest: Manifest) -> None:
 
 def _keep_results(run: Run, stage: str, left_out: Sequence[str] = ()) -> None:
     """Copy the small results of a stage that is done into the record, but for what a light one leaves out."""
-    for source in run.kept(stage):
+    for source in run.recorded(stage):
         if source.name in COMPRESSED:
             compress(source, run.record)
         elif source.name not in left_out:

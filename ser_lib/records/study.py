@@ -140,7 +140,7 @@ def _row_lines(row: str, records: Sequence[Record]) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for model, found in (by_model or {"": []}).items():
         count = str(len(found)) if len(found) == len(records) else f"{len(found)} of {len(records)}"
-        uar, accuracy, macro_f1 = (mean_and_deviation(_all(found, name)) for name in ("uar", "accuracy", "macro_f1"))
+        uar, accuracy, macro_f1 = (mean_and_std(_all(found, name)) for name in ("uar", "accuracy", "macro_f1"))
         lines.append((row, model, count, uar, widest_interval(found, "uar"), accuracy, macro_f1))
     return lines
 
@@ -149,12 +149,12 @@ def _all(found: Iterable[Mapping[str, Any]], metric: str) -> list[float]:
     return [figures[metric] for figures in found if figures.get(metric) is not None]
 
 
-def mean_and_deviation(values: Sequence[float]) -> str:
+def mean_and_std(values: Sequence[float]) -> str:
     """Mean ± sample standard deviation, as text; of one value the value, of none nothing."""
     if not values:
         return ""
-    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{deviation}"
+    std = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{std}"
 
 
 def widest_interval(found: Iterable[Mapping[str, Any]], metric: str) -> str:
