@@ -60,7 +60,10 @@ def test_bundle_predicts_what_it_did(format4):
 
 def test_record_is_read(old):
     assert (old.state, old.manifest.format, old.manifest.left_out) == ("done", FORMAT.newest, [])
-    assert (old.figure("accuracy"), old.figure("uar", "validation")) == (0.8888888888888888, 0.9380952380952381)
+    assert (old.metric_value("accuracy"), old.metric_value("uar", "validation")) == (
+        0.8888888888888888,
+        0.9380952380952381,
+    )
     assert len(old.predictions) == old.metrics["test"]["n_clips"]
     assert old.sizes.startswith("293 clips for training")
     assert set(old.params) == set(Params.model_fields)

@@ -92,7 +92,7 @@ def test_record_is_read(root):
     assert record.changed == {"SEED": 3, "EPOCHS": 5}
     of_data = {"CORPORA": ["TESS"], "DATASET_PATH": "data/TESS"}
     assert record.changed_or_data == of_data | {"SEED": 3, "EPOCHS": 5}
-    assert (record.figure("accuracy"), record.figure("loss", "validation")) == (1.0, 0.5)
+    assert (record.metric_value("accuracy"), record.metric_value("loss", "validation")) == (1.0, 0.5)
     assert len(record.predictions) == 8
     assert record.manifest.seconds == 10
 
@@ -158,7 +158,7 @@ def test_record_is_read_in_any_folder(root, tmp_path_factory):
     folder = write_record(root, "one")
     elsewhere = shutil.copytree(folder, tmp_path_factory.mktemp("else where") / "copy")
     record = records.find_record(str(elsewhere))
-    assert (record.name, record.figure("uar")) == ("copy", 1.0)
+    assert (record.name, record.metric_value("uar")) == ("copy", 1.0)
 
 
 def test_uar_of_an_older_record_is_the_mean_recall(root):
@@ -166,7 +166,7 @@ def test_uar_of_an_older_record_is_the_mean_recall(root):
     metrics = json.loads((folder / "metrics.json").read_text())
     del metrics["test"]["uar"]
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    assert records.find_record("one").figure("uar") == pytest.approx((1 + 0.5) / 2)
+    assert records.find_record("one").metric_value("uar") == pytest.approx((1 + 0.5) / 2)
 
 
 SETS_OF_30 = ["train"] * 20 + ["validation"] * 5 + ["test"] * 5

@@ -205,13 +205,13 @@ def _execute_all(asked: "Plan", *, can_repeat: bool) -> None:
 
 
 def _summary(run: str) -> str:
-    from ser_lib.records.record import figure_text, find_record
+    from ser_lib.records.record import find_record, format_value
 
     record = find_record(run)
     names = ("validation", "test")
-    accuracies = ", ".join(f"{name} accuracy {figure_text(record.figure('accuracy', name))}" for name in names)
+    accuracies = ", ".join(f"{name} accuracy {format_value(record.metric_value('accuracy', name))}" for name in names)
     return (
-        f"Done: {accuracies}, test UAR {figure_text(record.figure('uar'))}.\n"
+        f"Done: {accuracies}, test UAR {format_value(record.metric_value('uar'))}.\n"
         f"The executed notebooks are in {shown(record.folder)}."
     )
 

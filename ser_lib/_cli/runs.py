@@ -17,7 +17,7 @@ runs_app = typer.Typer(
 def list_runs(context: typer.Context) -> None:
     """List runs, newest first."""
     from ser_lib.records.models import is_default
-    from ser_lib.records.record import figure_text, list_records
+    from ser_lib.records.record import format_value, list_records
 
     if context.invoked_subcommand is not None:
         return
@@ -25,7 +25,7 @@ def list_runs(context: typer.Context) -> None:
     for record in list_records():
         mark = "default" if is_default(record.name) else ""
         try:
-            figures = [figure_text(record.figure(metric)) for metric in ("accuracy", "uar")]
+            figures = [format_value(record.metric_value(metric)) for metric in ("accuracy", "uar")]
             rows.append((record.name, record.state, record.started, *figures, mark))
         except (SerError, TypeError, ValueError):
             rows.append((record.name, "damaged", record.started, "", "", mark))

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from ser_lib.core.errors import RunError
 from ser_lib.core.text import printable
 from ser_lib.records.manifest import DONE, PATH_PARAMETERS, Environment
-from ser_lib.records.record import Record, figure_text, private_values
+from ser_lib.records.record import Record, format_value, private_values
 from ser_lib.store import PREDICTIONS_FILE, SPLIT_FILE
 
 _METRICS = ("accuracy", "uar", "macro_f1", "loss")
@@ -83,11 +83,11 @@ def _metric_table(records: Sequence[Record]) -> pd.DataFrame:
     rows = {}
     for name in ("test", "validation"):
         for metric in _METRICS:
-            values = [record.figure(metric, name) for record in records]
+            values = [record.metric_value(metric, name) for record in records]
             if values == [None] * len(values):  # of records made before it was measured
                 continue
             differences = [_signed(value, values[0]) for value in values[1:]]
-            rows[f"{name} {_SHOWN.get(metric, metric)}"] = [*(figure_text(value, 4) for value in values), *differences]
+            rows[f"{name} {_SHOWN.get(metric, metric)}"] = [*(format_value(value, 4) for value in values), *differences]
     columns = [record.name for record in records]
     columns += [f"{record.name} − {records[0].name}" for record in records[1:]]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
@@ -215,7 +215,8 @@ def _first_difference(old: Record, new: Record) -> str | None:
 
 def _metric_lines(old: Record, new: Record) -> list[str]:
     return [
-        f"{name} {metric}: {figure_text(old.figure(metric, name), 4)}, now {figure_text(new.figure(metric, name), 4)}"
+        f"{name} {metric}: {format_value(old.metric_value(metric, name), 4)}, "
+        f"now {format_value(new.metric_value(metric, name), 4)}"
         for name in ("test", "validation")
         for metric in ("accuracy", "uar", "loss")
     ]
@@ -223,7 +224,7 @@ def _metric_lines(old: Record, new: Record) -> list[str]:
 
 def _is_close(old: Record, new: Record) -> bool:
     pairs = [
-        (old.figure(metric, name), new.figure(metric, name))
+        (old.metric_value(metric, name), new.metric_value(metric, name))
         for name in ("test", "validation")
         for metric in ("accuracy", "uar")
     ]

@@ -8,7 +8,7 @@ from ser_lib.core.io import write_text
 from ser_lib.core.labels import shown_as
 from ser_lib.corpora import CORPORA
 from ser_lib.records.manifest import read_manifest
-from ser_lib.records.record import Record, figure_text, interval_text
+from ser_lib.records.record import Record, format_interval, format_value
 from ser_lib.store import MODEL_CARD_FILE
 
 
@@ -22,8 +22,8 @@ def templates(*, escape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "figure": figure_text,
-        "interval": interval_text,
+        "number": format_value,
+        "interval": format_interval,
         "shown_as": shown_as,
     }
     return environment

@@ -143,7 +143,7 @@ class Record:
         why = " (second copies of a recording, or left out by the split)" if unused else ""
         return f"{train} clips for training, {validation} for validation, {test} for the test; unused: {unused}{why}"
 
-    def figure(self, metric: str, name: str = "test") -> float | None:
+    def metric_value(self, metric: str, name: str = "test") -> float | None:
         """Value of a metric for one of the sets; None where the run did not come to it."""
         values = self.metrics.get(name, {})
         if metric == "uar" and "uar" not in values and values.get("per_class"):  # records made before it was stored
@@ -202,7 +202,7 @@ class Record:
         """Metrics of the test set by model: the network's first, then those of the baselines; empty without any."""
         if "test" not in self.metrics:
             return {}
-        return {self.model: self.metrics["test"] | {"uar": self.figure("uar")}} | self.baselines
+        return {self.model: self.metrics["test"] | {"uar": self.metric_value("uar")}} | self.baselines
 
     @property
     def state(self) -> str:
@@ -389,11 +389,11 @@ def run_folders(run: str) -> list[Path]:
     return folders
 
 
-def figure_text(figure: float | None, digits: int = 3) -> str:
-    """Show a figure with so many decimal places; nothing where there is none."""
-    return "" if figure is None else f"{figure:.{digits}f}"
+def format_value(value: float | None, digits: int = 3) -> str:
+    """A value with this many decimal places; an empty text for none."""
+    return "" if value is None else f"{value:.{digits}f}"
 
 
-def interval_text(interval: Sequence[float], digits: int = 3) -> str:
+def format_interval(interval: Sequence[float], digits: int = 3) -> str:
     """Show the two ends of an interval."""
-    return " to ".join(figure_text(end, digits) for end in interval)
+    return " to ".join(format_value(end, digits) for end in interval)

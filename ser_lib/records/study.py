@@ -29,7 +29,7 @@ from ser_lib.records.record import (
     RUN_NAME,
     STUDY_FILE,
     Record,
-    interval_text,
+    format_interval,
     manifest_or_state,
     record_folder,
     reports_folder,
@@ -93,7 +93,7 @@ class StudyRecord:
         return [line for row, records in self.rows.items() for line in _row_lines(row, records)]
 
     @staticmethod
-    def figure(record: Record, metric: str) -> float | None:
+    def metric_value(record: Record, metric: str) -> float | None:
         """Metric of a run's network on its test set; None where the run has none, or is damaged."""
         return next((figures.get(metric) for figures in _models(record).values()), None)
 
@@ -162,7 +162,7 @@ def widest_interval(found: Iterable[Mapping[str, Any]], metric: str) -> str:
     intervals = [figures["intervals"][metric] for figures in found if metric in (figures.get("intervals") or {})]
     if not intervals:
         return ""
-    return interval_text([min(low for low, _ in intervals), max(high for _, high in intervals)])
+    return format_interval([min(low for low, _ in intervals), max(high for _, high in intervals)])
 
 
 def to_markdown(record: StudyRecord) -> str:
