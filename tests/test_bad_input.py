@@ -175,7 +175,7 @@ CASES = {
     ),
     "a sample that is NaN": ("nan.wav", one_bad(np.nan), "the samples hold NaN or infinity"),
     "a sample that is infinite": ("inf.wav", one_bad(np.inf), "the samples hold NaN or infinity"),
-    "an m4a that breaks off": (
+    "an m4a that breaks off, its index in front": (
         "broken.m4a", changed(by_av("aac", FINE, movflags="faststart"), lambda data: data[:-7]), DAMAGED,
     ),
     "a flac that breaks off": ("broken.flac", changed(wav_as("FLAC"), lambda data: data[:-7]), DAMAGED),
@@ -192,7 +192,7 @@ CASES = {
         "title.m4a", changed(by_av("aac", FINE), lambda data: data.replace(b"Gruesse", b"Gr\xfc\xdfe. ")), ANSWERED,
     ),
     "sound in packets of one sample": ("tiny.caf", single_samples, ANSWERED),
-    "a speaker on each channel": ("call.wav", wav(TURNS), DIFFERENT),
+    "a speaker on each channel, by turns": ("call.wav", wav(TURNS), DIFFERENT),
     "clipped sound": ("clipped.wav", clipped, ANSWERED),
     "a sampling rate of 1 Hz": (
         "1hz.wav", wav(voice(), 1), "speech needs a sampling rate of at least 1000 Hz, and this has 1 Hz",

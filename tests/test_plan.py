@@ -385,11 +385,15 @@ def test_record_of_an_older_version_counts_with_the_defaults(params, root, execu
     assert ser(monkeypatch, capsys, *arguments)[0] == 0
     path = root / "artifacts" / "a_s0" / "params.yaml"
     values = yaml.safe_load(path.read_text())
-    del values["ROBUSTNESS"], values["SPLIT"]
+    del values["LABEL_SMOOTHING"], values["SPLIT"]
     path.write_text(yaml.safe_dump(values))
     executed.clear()
     assert ser(monkeypatch, capsys, *arguments)[0] == 0
     assert executed == []
+    del values["ROBUSTNESS"]  # then nobody measured it, whatever its default is today
+    path.write_text(yaml.safe_dump(values))
+    status, _, stderr = ser(monkeypatch, capsys, *arguments)
+    assert (status, executed) == (1, []) and "ROBUSTNESS" in stderr
 
 
 def test_protocol_command_runs_all_and_writes_a_table(params, root, executed, monkeypatch, capsys, make_corpus):

@@ -20,11 +20,12 @@ MOST_OPERATIONS = 2_000_000_000
 _LONGEST_SHAPE = 10_000
 """Whole numbers that a tensor made of shapes may hold: inference computes them all."""
 _OPERATORS = frozenset(
-    "Abs Add AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv Div Dropout Elu Erf "
-    "Exp Expand Flatten GRU Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid Identity LSTM "
-    "LayerNormalization LeakyRelu Log MatMul Max MaxPool Min Mul Neg Pad Pow RNN Range ReduceMax ReduceMean "
-    "ReduceSum Relu Reshape Selu Shape Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile "
-    "Transpose Unsqueeze Where".split()
+    "Abs Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv Div Dropout Elu "
+    "Equal Erf Exp Expand Flatten Floor GRU Gather Gelu Gemm GlobalAveragePool GlobalMaxPool Greater HardSigmoid "
+    "HardSwish Identity InstanceNormalization LSTM LayerNormalization LeakyRelu Less Log LogSoftmax MatMul Max "
+    "MaxPool Min Mish Mul Neg Not Or PRelu Pad Pow RNN Range Reciprocal ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax "
+    "ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round Selu Shape Sigmoid Sign Size "
+    "Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where".split()
 )
 """Operators of networks of this kind, all of which cost what `_operations` says; Einsum or Loop cost what they like."""
 _TOO_LARGE = f"all but its weights must have at most {_LARGEST_GRAPH:,} bytes"
