@@ -53,7 +53,9 @@ class _Data(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     CORPORA: list[str] = Field(
-        ["DEMO"], min_length=1, description="corpora to use: DEMO, TESS, RAVDESS, CREMA-D, SAVEE, EMODB, OWN"
+        ["DEMO"],
+        min_length=1,
+        description="corpora: DEMO, TESS, RAVDESS, CREMA-D, SAVEE, EMODB, ASED, TUREV, OWN",
     )
     TEST_CORPORA: list[str] = Field([], description="further corpora that are the test set, for SPLIT corpus")
     DATASET_PATH: str = Field(

@@ -974,7 +974,7 @@ def test_strange_names_do_no_harm(whole, monkeypatch, capsys):
 def test_list_tells_every_clip_apart_by_name(name):
     corpus = CORPORA[name]
     entries = registry.read_registry(corpus)
-    sizes = {"TESS": 2800, "EMODB": 535, "RAVDESS": 1440, "CREMA-D": 7442, "SAVEE": 480}
+    sizes = {"TESS": 2800, "EMODB": 535, "RAVDESS": 1440, "CREMA-D": 7442, "SAVEE": 480, "ASED": 2474, "TUREV": 1735}
     assert len(entries) == sizes.get(name, 0)
     assert len({corpus.read_name(PurePath(file)) for file in entries}) == len(entries)
     assert all(re.fullmatch("[0-9a-f]{64}", entry.sha256) and entry.bytes > 0 for entry in entries.values())

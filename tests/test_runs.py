@@ -549,7 +549,8 @@ def test_split_file_that_is_none_is_refused_before_anything_is_made(project, fil
 
 def test_unknown_corpus_is_refused_before_anything_is_made(project):
     with pytest.raises(
-        ParameterError, match=r"`CORPORA` must name some of DEMO, TESS, RAVDESS, CREMA-D, SAVEE, EMODB, OWN\. Got 'TES'"
+        ParameterError,
+        match=r"`CORPORA` must name some of DEMO, TESS, RAVDESS, CREMA-D, SAVEE, EMODB, ASED, TUREV, OWN\. Got 'TES'",
     ):
         runs.start_run({"CORPORA": ["TES"]}, name="x")
     assert not (project / "reports").exists()

@@ -19,9 +19,10 @@ Its list of files, if one is known, is `registries/NAME.csv`. `docs/corpora.md` 
 from types import ModuleType
 
 from ser_lib.core.errors import ParameterError
-from ser_lib.corpora import crema_d, demo, emodb, own, ravdess, savee, tess
+from ser_lib.corpora import ased, crema_d, demo, emodb, own, ravdess, savee, tess, turev
 
-CORPORA: dict[str, ModuleType] = {module.NAME: module for module in (demo, tess, ravdess, crema_d, savee, emodb, own)}
+_MODULES = (demo, tess, ravdess, crema_d, savee, emodb, ased, turev, own)
+CORPORA: dict[str, ModuleType] = {module.NAME: module for module in _MODULES}
 
 
 def get_corpus(name: str) -> ModuleType:
