@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from ser_lib._cli.data import data_app
+from ser_lib._cli.encoder import encoder_app
 from ser_lib._cli.enrol import enrol
 from ser_lib._cli.export import export
 from ser_lib._cli.listen import listen
@@ -54,6 +55,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(encoder_app, name="encoder")
 
 
 Override = Annotated[

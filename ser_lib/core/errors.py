@@ -48,6 +48,10 @@ class StageError(SerError):
     """What an earlier notebook writes is missing or belongs to something else."""
 
 
+class EncoderError(SerError):
+    """The weights of an encoder are missing, damaged, or cannot be had."""
+
+
 class BundleError(SerError):
     """A trained model and what came with it are missing, damaged or do not fit together."""
 

