@@ -31,16 +31,16 @@ all: setup  ## run the five notebooks (PARAMS=params/demo.yaml)
 	@$(BIN)/ser run $(PARAMS)
 
 test: setup  ## run the tests (under 10 minutes on two cores)
-	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: setup  ## run the tests, the slow ones too
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # warnings of old versions are nobody's to mend
 test-lowest: setup  ## run the tests with the lowest versions that pyproject.toml allows
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
 	@$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct --editable ".[dev]"
-	@build/lowest/bin/pytest -n 2 --dist loadfile -m "not slow" -o filterwarnings=
+	@build/lowest/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" -o filterwarnings=
 
 fuzz: setup  ## try a hundred times as many damaged files and bundles, others each time (an hour)
 	@SER_FUZZ=100 $(BIN)/pytest -n 2 --dist load tests/test_fuzz.py

@@ -14,6 +14,12 @@ from ser_lib.corpora import demo
 REPO = Path(__file__).resolve().parent.parent
 REAL_CORPORA = REPO.parent / "shared" / "corpora"
 RATE = 24414
+LONGEST = ("test_runs.py", "test_train.py", "test_handover.py", "test_predict.py")
+"""Files of tests that begin first, so that no core waits for them in the end."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,5 +1,6 @@
 """Whatever comes from elsewhere, it cannot steer the terminal; and what nobody reads ends without a word."""
 
+import io
 import json
 import os
 import re
@@ -187,7 +188,7 @@ def test_nothing_from_elsewhere_steers_a_terminal(hostile):
 def test_data_for_other_programs_are_what_they_are(hostile):
     code = f"""
 import sys
-from ser_lib.core.terminal import guard_terminal, write_data
+from ser_lib.core.terminal import Terminal, guard_terminal, write_data
 guard_terminal()
 write_data({EVIL!r})
 sys.stdout.flush()
@@ -244,3 +245,11 @@ def test_full_disk_below_standard_output_is_one_line(hostile):
 
 def test_message_in_a_notebook_is_one_line_without_codes():
     assert BundleError("a\x1b[31m\nb")._render_traceback_() == [r"BundleError: a\x1b[31m\nb"]
+
+
+def test_terminal_above_a_closed_stream_is_thrown_away_in_silence():
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    terminal = Terminal(stream, "standard output")
+    stream.close()
+    terminal.flush()
+    terminal.close()

@@ -42,8 +42,9 @@ class Terminal(TextIOBase):
         self._or_end(lambda: self.below.write(text))
 
     def flush(self) -> None:
-        """Flush the stream below."""
-        self._or_end(self.below.flush)
+        """Flush the stream below, unless that is closed: Python flushes this one when it is thrown away."""
+        if not self.below.closed:
+            self._or_end(self.below.flush)
 
     def isatty(self) -> bool:
         """Whether this is a terminal."""
