@@ -16,6 +16,7 @@ from test_records import write_full_record, write_record
 from test_runs import SER
 
 from ser_lib.core.errors import BundleError
+from ser_lib.core.terminal import Terminal
 from ser_lib.core.text import printable
 from ser_lib.records.study import write_study
 
@@ -188,7 +189,7 @@ def test_nothing_from_elsewhere_steers_a_terminal(hostile):
 def test_data_for_other_programs_are_what_they_are(hostile):
     code = f"""
 import sys
-from ser_lib.core.terminal import Terminal, guard_terminal, write_data
+from ser_lib.core.terminal import guard_terminal, write_data
 guard_terminal()
 write_data({EVIL!r})
 sys.stdout.flush()
