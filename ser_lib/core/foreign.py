@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import StringConstraints, TypeAdapter
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from ser_lib.core.errors import ParameterError, SerError
 from ser_lib.core.paths import shown
@@ -190,6 +190,11 @@ def read_json(path: Path, validate: Callable[[bytes], _T], *, finite: bool = Fal
     number = _finite if finite else None
     json.loads(content, object_pairs_hook=_once, parse_float=number, parse_constant=number)
     return value
+
+
+def fault_place(error: ValidationError) -> str:
+    """Where a JSON file is not what it should be: names of the fields that lead there, or that it is none."""
+    return ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ser_lib import __version__
 from ser_lib.core.errors import RunError
-from ser_lib.core.foreign import ForeignError, Format, Line, read_json
+from ser_lib.core.foreign import ForeignError, Format, Line, fault_place, read_json
 from ser_lib.core.io import read_csv, write_text
 from ser_lib.core.paths import project_root, resolve, shown
 from ser_lib.core.text import printable
@@ -149,18 +150,29 @@ def read_manifest(record: Path) -> Manifest:
     RunError
         If it is missing or damaged, or the record holds links.
     """
-    check_plain(record)
     path = record / MANIFEST_FILE
-    try:
+    with reading(path, "record", "run"):
         return read_json(path, Manifest.model_validate_json, form=FORMAT)
+
+
+@contextmanager
+def reading(path: Path, whole: str, remedy: str) -> Iterator[None]:
+    """Turn what is wrong with the file that describes a `whole`, a record or a study, into one line.
+
+    Raises
+    ------
+    RunError
+        If it is missing or damaged, or its folder holds links; to remove the `remedy` is one way out.
+    """
+    check_plain(path.parent)
+    try:
+        yield
     except OSError as error:
         why = "There is none" if isinstance(error, FileNotFoundError) else f"It cannot be read ({error.strerror})"
-        raise RunError(f"A record must have a {MANIFEST_FILE}. {why} in {shown(record)}.") from None
-    except ForeignError as error:
-        raise RunError(f"{shown(path)} is damaged ({error}). Restore it, or remove the run.") from None
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
-        raise RunError(f"{shown(path)} is damaged ({place}). Restore it, or remove the run.") from None
+        raise RunError(f"A {whole} must have a {path.name}. {why} in {shown(path.parent)}.") from None
+    except (ForeignError, ValidationError) as error:
+        fault = fault_place(error) if isinstance(error, ValidationError) else error
+        raise RunError(f"{shown(path)} is damaged ({fault}). Restore it, or remove the {remedy}.") from None
 
 
 def write_manifest(record: Path, manifest: Manifest) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ser_lib.core.errors import RunError
-from ser_lib.core.foreign import read_json
+from ser_lib.core.foreign import fault_place, read_json
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
 from ser_lib.records.record import RUN_NAME, find_record, record_folder, reports_folder
@@ -119,11 +119,9 @@ def _read() -> _Models | None:
     except OSError as error:
         raise RunError(f"{shown(path)} cannot be read: {error.strerror}.") from None
     except ValueError as error:
-        place = str(error)
-        if isinstance(error, ValidationError):
-            place = ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
+        fault = fault_place(error) if isinstance(error, ValidationError) else error
         raise RunError(
-            f"{shown(path)} is damaged ({place}). Restore it, or remove it and name a default: {_SET}"
+            f"{shown(path)} is damaged ({fault}). Restore it, or remove it and name a default: {_SET}"
         ) from None
 
 

@@ -21,10 +21,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from ser_lib.core.errors import RunError, SerError
-from ser_lib.core.foreign import ForeignError, read_json
+from ser_lib.core.foreign import fault_place, read_json
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
-from ser_lib.records.manifest import DONE, MANIFEST_FILE, check_plain, now
+from ser_lib.records.manifest import DONE, MANIFEST_FILE, check_plain, now, reading
 from ser_lib.records.record import (
     RUN_NAME,
     STUDY_FILE,
@@ -215,7 +215,7 @@ def write_study(name: str, title: str, rows: Mapping[str, list[str]]) -> None:
     try:
         study = Study(title=title, made=before.made if before else now(), rows=rows)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
+        place = fault_place(error)
         raise RunError(f"The study {name} cannot be written ({place} must be one line without |).") from None
     write_text(record_folder(name) / STUDY_FILE, study.model_dump_json(indent=1) + "\n", through_link=False)
 
@@ -228,18 +228,9 @@ def read_study(folder: Path) -> StudyRecord:
     RunError
         If its file is missing or damaged, or its folder holds links.
     """
-    check_plain(folder)
     path = folder / STUDY_FILE
-    try:
+    with reading(path, "study", "study"):
         return StudyRecord(folder, read_json(path, Study.model_validate_json))
-    except OSError as error:
-        why = "There is none" if isinstance(error, FileNotFoundError) else f"It cannot be read ({error.strerror})"
-        raise RunError(f"A study must have a {STUDY_FILE}. {why} in {shown(folder)}.") from None
-    except ForeignError as error:
-        raise RunError(f"{shown(path)} is damaged ({error}). Restore it, or remove the study.") from None
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"])) or "no JSON"
-        raise RunError(f"{shown(path)} is damaged ({place}). Restore it, or remove the study.") from None
 
 
 def study_folders() -> list[Path]:
