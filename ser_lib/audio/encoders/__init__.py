@@ -19,10 +19,10 @@ from types import ModuleType
 
 import numpy as np
 import platformdirs
-import soxr
 
 from ser_lib.audio.encoders import smart_turn
 from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights
+from ser_lib.audio.signal import resample
 from ser_lib.core.errors import EncoderError, ParameterError
 from ser_lib.core.paths import from_here
 
@@ -75,9 +75,7 @@ def embed(signal: np.ndarray, sampling_rate: int, name: str) -> np.ndarray:
     EncoderError
         If the weights are not on this machine, or damaged.
     """
-    if sampling_rate != SAMPLING_RATE:
-        signal = soxr.resample(signal, sampling_rate, SAMPLING_RATE)
-    return _opened(name, weights_path(name))(signal)
+    return _opened(name, weights_path(name))(resample(signal, sampling_rate, target_rate=SAMPLING_RATE))
 
 
 @functools.lru_cache(maxsize=2)

@@ -12,6 +12,7 @@ from pathlib import Path
 from ser_lib.audio.encoders import get_encoder, weights_path
 from ser_lib.audio.encoders.base import Weights
 from ser_lib.core.errors import EncoderError
+from ser_lib.core.foreign import read_member
 from ser_lib.core.io import whole_file
 from ser_lib.core.paths import from_here
 from ser_lib.core.text import printable
@@ -96,8 +97,7 @@ def _candidates(weights: Weights, file: Path) -> Iterator[tuple[str, bytes]]:
         try:
             with zipfile.ZipFile(file) as archive:
                 for member in _right_sized(weights, archive.infolist()):
-                    with archive.open(member) as stream:
-                        yield member.filename, stream.read(weights.bytes + 1)
+                    yield member.filename, read_member(archive, member)
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError):
             raise EncoderError(f"{printable(file.name)} is a damaged zip file.") from None
 
