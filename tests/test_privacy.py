@@ -155,7 +155,7 @@ def test_onnxruntime_is_imported_by_the_library_alone():
     first = ast.parse((REPO / "ser_lib" / "__init__.py").read_text())
     assert VARIABLE in ast.unparse(first)
     names = {path.name for path in MODULES if re.search(r"^\s*(import|from) onnxruntime", path.read_text(), re.M)}
-    assert names == {"backends.py", "smart_turn.py"}
+    assert names == {"onnx_session.py"}
 
 
 def test_make_lab_asks_for_no_news():

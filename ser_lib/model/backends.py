@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ser_lib.core.errors import BundleError
+from ser_lib.core.onnx_session import open_session
 from ser_lib.core.paths import shown
 from ser_lib.core.text import printable
 
@@ -52,21 +53,12 @@ def first_line(error: Exception) -> str:
 
 
 def load_onnx(path: Path) -> tuple[Compute, tuple[tuple, tuple]]:
-    """Return what predicts with an ONNX file, and the shapes of one clip's features and probabilities.
-
-    It runs on one thread: more are no faster for one clip, and sums keep their order.
-    """
-    import onnxruntime
-
+    """Return what predicts with an ONNX file, and the shapes of one clip's features and probabilities."""
     from ser_lib.model.onnx_guard import MOST_NUMBERS, count_numbers
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised
-    # from memory: a model that would read other files, by whatever path, is refused
     content = path.read_bytes()
     batch = max(1, min(_BATCH, MOST_NUMBERS // max(1, count_numbers(content))))
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = open_session(content)
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
 
     def probabilities(X: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights, log_mel, pool_layers
+from ser_lib.core.onnx_session import open_session
 
 NAME = "smart-turn"
 ABOUT = "smart-turn v3.2: the encoder of Whisper tiny, trained to hear where a turn ends, in 23 languages."
@@ -31,13 +32,7 @@ _SHORTEST = 640
 
 def open_encoder(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
     """Weights → function from a signal [shape=(n_samples,)] at 16 kHz to its embedding [shape=(N_FEATURES,)]."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    graph = _expose_layers(content)
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = open_session(_expose_layers(content))
 
     def embed(signal: np.ndarray) -> np.ndarray:
         sound = np.pad(signal[-_LONGEST:], (0, max(0, _SHORTEST - len(signal))))
