@@ -104,9 +104,7 @@ class Cache:
         """Say in a sentence why nothing will be kept; None if the file can be written. Nobody is waited for."""
         path = self._path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and not path.is_file():
-                raise OSError("it is no file")
+            _make_room(path)
             with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("PRAGMA schema_version")
@@ -166,9 +164,7 @@ def _stop_waiting() -> None:
 def _connection(path: Path) -> sqlite3.Connection:
     """Connection of this process, opened once."""
     if path not in _connections:
-        if path.exists() and not path.is_file():
-            raise OSError  # a pipe would be waited for
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_room(path)
         patience = 0 if _waited.is_set() else _PATIENCE
         connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
         try:
@@ -181,6 +177,13 @@ def _connection(path: Path) -> sqlite3.Connection:
             raise
         _connections[path] = connection
     return _connections[path]
+
+
+def _make_room(path: Path) -> None:
+    """Make the folder of the file, or fail where something else has its place: a pipe would be waited for."""
+    if path.exists() and not path.is_file():
+        raise OSError("it is no file")
+    path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _close(path: Path) -> None:
