@@ -87,7 +87,8 @@ def _lines_by_row(study: StudyRecord) -> dict[str, list[_Line]]:
     RunError
         If a row has no values, or no simple models to compare with.
     """
-    lines = {row: [line for line in study.lines if line[0] == row and line[3]] for row in study.rows}
+    known = [line for line in study.lines if line[3]]
+    lines = {row: [line for line in known if line[0] == row] for row in study.rows}
     if bare := [row for row, found in lines.items() if "majority" not in [line[1] for line in found]]:
         raise RunError(f"Each row of an overview must have simple models. Row {bare[0]} of {study.name} has none.")
     return lines
