@@ -145,7 +145,11 @@ def test_compressed_table_is_the_same_bytes_each_time(tmp_path):
     assert one[3:8] == bytes(5)  # RFC 1952: no name in the header, and no time
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(TABLE)[:-9], gzip.compress(b"a,b\n1,2\n")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(TABLE)[:-9], gzip.compress(b"a,b\n1,2\n")],
+    ids=["empty", "text", "cut", "other"],
+)
 def test_damaged_compressed_table_is_one_clear_error(root, content):
     folder = write_record(root, "one")
     (folder / "test_predictions.csv").unlink()
