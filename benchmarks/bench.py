@@ -79,7 +79,7 @@ def run(*command: object, cache: Path | None = None) -> float:
 
 
 class Corpus:
-    """Links to some of a corpus's files, and what is made of them."""
+    """Copies of some of a corpus's files, and what is made of them."""
 
     def __init__(self, name: str, files: list[Path], folder: Path) -> None:
         self.name, self.files, self.folder = name, files, folder
@@ -88,10 +88,10 @@ class Corpus:
         self.add(files)
 
     def add(self, files: list[Path]) -> None:
-        """Link more files."""
+        """Copy more files; links that lead out of the folder would be refused."""
         for file in files:
             (self.clips / file.parent.name).mkdir(exist_ok=True)
-            (self.clips / file.parent.name / file.name).symlink_to(file.resolve())
+            shutil.copy2(file, self.clips / file.parent.name)
 
     def forget(self) -> None:
         """Throw away all that was made."""
