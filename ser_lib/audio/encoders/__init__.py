@@ -20,13 +20,13 @@ from types import ModuleType
 import numpy as np
 import platformdirs
 
-from ser_lib.audio.encoders import smart_turn
+from ser_lib.audio.encoders import smart_turn, whisper_base
 from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights
 from ser_lib.audio.signal import resample
 from ser_lib.core.errors import EncoderError, ParameterError
 from ser_lib.core.paths import from_here
 
-ENCODERS: dict[str, ModuleType] = {module.NAME: module for module in (smart_turn,)}
+ENCODERS: dict[str, ModuleType] = {module.NAME: module for module in (smart_turn, whisper_base)}
 
 
 def get_encoder(name: str) -> ModuleType:
