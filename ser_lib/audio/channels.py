@@ -28,6 +28,8 @@ _OWN = 0.05
 _HEARD_DB = 30.0
 """dB below the 95th percentile of the frames' levels at which a frame is silence."""
 _FLOOR = 1e-10
+_MOST_CHANNELS = 64
+"""Channels that a file may have."""
 
 
 def channel_names(n_channels: int) -> list[str]:
@@ -81,3 +83,37 @@ class ChannelLevels:
         own = highest[:, -1] - highest[:, -2] >= _ABOVE_DB
         fractions = np.bincount(heard.argmax(axis=1)[own], minlength=levels.shape[1]) / len(heard)
         return bool(np.sort(fractions)[-2] >= _OWN)
+
+
+def to_channels(signal: np.ndarray, *, part: bool = False) -> np.ndarray:
+    """Channels [shape=(n_samples, n_channels)], float32, of a signal for `Bundle.predict`.
+
+    A signal with more channels than samples is refused as a transposed one; a `part`, which may be short, only if it
+    has more channels than any file.
+    """
+    try:
+        signal = np.asarray(signal)
+    except ValueError:  # lists of different lengths
+        raise AudioError("A signal must be an array of numbers. Got rows of different lengths.") from None
+    if signal.dtype.kind != "f" or signal.ndim not in (1, 2) or 0 in signal.shape[1:]:
+        raise AudioError(
+            f"A signal must be floating point, of shape (n_samples,) or (n_samples, n_channels), with full scale "
+            f"at 1. Got {signal.dtype} of shape {signal.shape}."
+        )
+    if signal.ndim == 2 and 0 < len(signal) < signal.shape[1] and (signal.shape[1] > _MOST_CHANNELS or not part):
+        raise AudioError(
+            f"A signal must have more samples than channels, as (n_samples, n_channels). Got shape {signal.shape}: "
+            f"give its transpose, signal.T."
+        )
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
+        return signal.astype(np.float32).reshape(len(signal), -1 if signal.size else 1)
+
+
+def to_rate(sampling_rate: float) -> int:
+    """Sampling rate (Hz) as an integer; AudioError if it is not one."""
+    try:
+        if not isinstance(sampling_rate, bool) and int(sampling_rate) == sampling_rate >= 1:
+            return int(sampling_rate)
+    except (TypeError, ValueError, OverflowError):  # None, text, NaN, infinity
+        pass
+    raise AudioError(f"The sampling rate must be a whole number above 0 Hz. Got {sampling_rate!r}.")

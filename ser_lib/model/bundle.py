@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_lib.audio.normalize import Statistics, denormalize, find_statistics, normalize
 from ser_lib.audio.settings import StoredSettings
-from ser_lib.core.errors import AudioError, BundleError, ParameterError, StageError
+from ser_lib.core.errors import BundleError, ParameterError, StageError
 from ser_lib.core.foreign import Format, read_json
 from ser_lib.core.io import file_hash, write_text
 from ser_lib.core.labels import in_order, is_emotion
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ser_lib.audio.features import Measures
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
-_MOST_CHANNELS = 64
-"""Channels that a file may have."""
 _MEND = "Run 03_train again."
 _MOST_VALUES = 50_000_000
 """Values that a clip's features, or the spectra they come from, may have: 400 MB of complex numbers."""
@@ -166,7 +164,7 @@ class Bundle:
         >>> prediction.confidence == max(prediction.probabilities.values())
         True
         """
-        from ser_lib.audio.channels import ChannelLevels
+        from ser_lib.audio.channels import ChannelLevels, to_channels, to_rate
         from ser_lib.audio.signal import to_mono
 
         channels, rate, levels = to_channels(signal), to_rate(sampling_rate), ChannelLevels()
@@ -183,40 +181,6 @@ class Bundle:
             return features
         sound = denormalize(normalize(features[:n_sound], self.voice), self.info.novelty.statistics)
         return np.concatenate([sound, features[n_sound:]])  # padding is the same for all
-
-
-def to_channels(signal: np.ndarray, *, part: bool = False) -> np.ndarray:
-    """Channels [shape=(n_samples, n_channels)], float32, of a signal for `Bundle.predict`.
-
-    A signal with more channels than samples is refused as a transposed one; a `part`, which may be short, only if it
-    has more channels than any file.
-    """
-    try:
-        signal = np.asarray(signal)
-    except ValueError:  # lists of different lengths
-        raise AudioError("A signal must be an array of numbers. Got rows of different lengths.") from None
-    if signal.dtype.kind != "f" or signal.ndim not in (1, 2) or 0 in signal.shape[1:]:
-        raise AudioError(
-            f"A signal must be floating point, of shape (n_samples,) or (n_samples, n_channels), with full scale "
-            f"at 1. Got {signal.dtype} of shape {signal.shape}."
-        )
-    if signal.ndim == 2 and 0 < len(signal) < signal.shape[1] and (signal.shape[1] > _MOST_CHANNELS or not part):
-        raise AudioError(
-            f"A signal must have more samples than channels, as (n_samples, n_channels). Got shape {signal.shape}: "
-            f"give its transpose, signal.T."
-        )
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
-        return signal.astype(np.float32).reshape(len(signal), -1 if signal.size else 1)
-
-
-def to_rate(sampling_rate: float) -> int:
-    """Sampling rate (Hz) as an integer; AudioError if it is not one."""
-    try:
-        if not isinstance(sampling_rate, bool) and int(sampling_rate) == sampling_rate >= 1:
-            return int(sampling_rate)
-    except (TypeError, ValueError, OverflowError):  # None, text, NaN, infinity
-        pass
-    raise AudioError(f"The sampling rate must be a whole number above 0 Hz. Got {sampling_rate!r}.")
 
 
 def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, *, temperature: float) -> BundleInfo:

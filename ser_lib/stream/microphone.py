@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ser_lib.audio.channels import to_channels, to_rate
 from ser_lib.audio.decode import check_rate, despite_damage, read_blocks
 from ser_lib.audio.signal import average
 from ser_lib.core.errors import AudioError, MicrophoneError
 from ser_lib.core.labels import shown_as
 from ser_lib.core.text import printable
-from ser_lib.model.bundle import Bundle, to_channels, to_rate
+from ser_lib.model.bundle import Bundle
 from ser_lib.model.novelty import novelty_kinds
 from ser_lib.model.prediction import Prediction
 from ser_lib.stream.timeline import LOUD, SILENCE_DB, frame_levels, sliding_windows, window_and_hop
