@@ -36,6 +36,7 @@ _ENDINGS = {
 _OTHER_OUTPUTS = ("bundle.json", "history.json", "leakage.json", "metrics.json")
 _CNN_BANDS = 16
 """Bands that four poolings by two leave one of."""
+_UNFIT = "`FEATURES: encoder` needs `MODEL: linear`. Got {}."
 _GROUPS = {
     "CORPORA": "Data",
     "SAMPLING_RATE": "Audio and features",
@@ -109,7 +110,9 @@ class Params(_Audio):
     )
 
     STANDARDIZE: bool = Field(True, description="standardise features with the training set's mean and deviation")
-    MODEL: Literal["bilstm", "cnn"] = Field("bilstm", description="recurrent network, or convolutional one on logmel")
+    MODEL: Literal["bilstm", "cnn", "linear"] = Field(
+        "bilstm", description="recurrent network, convolutional one on logmel, or one layer on encoder"
+    )
     POOLING: Literal["last", "mean_max", "attention"] = Field(
         "last", description="how frames become one vector: last state of the LSTM, mean_max or attention"
     )
@@ -188,6 +191,7 @@ class Params(_Audio):
     def _model_rules(self) -> Iterator[tuple[bool, str]]:
         wrong = ", ".join(sorted(set(self.AUGMENT) - set(AUGMENTATIONS)))
         is_mfcc, is_cnn = self.FEATURES != "logmel", self.MODEL == "cnn"
+        is_encoder, is_linear = self.FEATURES == "encoder", self.MODEL == "linear"
         yield bool(wrong), f"`AUGMENT` must name some of {', '.join(AUGMENTATIONS)}. Got {wrong}."
         yield bool(self.AUGMENT) and is_mfcc, f"`AUGMENT` needs `FEATURES: logmel`. Got {self.FEATURES}."
         yield (
@@ -196,6 +200,19 @@ class Params(_Audio):
             f"Got {self.FEATURES} and {self.N_MELS}.",
         )
         yield is_cnn and self.POOLING == "last", "`POOLING` must be mean_max or attention with `MODEL: cnn`. Got last."
+        yield (
+            is_encoder and self.ENCODER is None,
+            "`FEATURES: encoder` needs an `ENCODER`: smart-turn or whisper-base. Got none.",
+        )
+        yield (
+            self.ENCODER is not None and not is_encoder,
+            f"`ENCODER: {self.ENCODER}` needs `FEATURES: encoder`. Got {self.FEATURES}.",
+        )
+        yield is_encoder and self.DENOISE, "`FEATURES: encoder` needs `DENOISE: false`. Got true."
+        yield is_encoder and self.CMN, "`FEATURES: encoder` needs `CMN: false`. Got true."
+        yield is_linear and not is_encoder, f"`MODEL: linear` needs `FEATURES: encoder`. Got {self.FEATURES}."
+        unfit = is_encoder and not is_linear and "MODEL" in self.model_fields_set
+        yield unfit, _UNFIT.format(self.MODEL)
 
     def _corpus_rules(self) -> Iterator[tuple[bool, str]]:
         twice = [name for name in self.all_corpora if self.all_corpora.count(name) > 1]
@@ -226,6 +243,11 @@ class Params(_Audio):
         """Refuse `TEST_CORPORA` beside a split that would mix them with the others; 01_preprocess knows no `SPLIT`."""
         if self.TEST_CORPORA and self.SPLIT != "corpus":
             raise ParameterError(f"`TEST_CORPORA` needs `SPLIT: corpus`. Got {self.SPLIT}.")
+
+    def check_model(self) -> None:
+        """Refuse a `MODEL` that nobody chose and that takes no embeddings; 01_preprocess knows no `MODEL`."""
+        if self.FEATURES == "encoder" and self.MODEL != "linear":
+            raise ParameterError(_UNFIT.format(self.MODEL))
 
     @property
     def audio_settings(self) -> AudioSettings:

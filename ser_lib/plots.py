@@ -17,6 +17,11 @@ from ser_lib.core.io import whole_file
 from ser_lib.core.labels import EMOTIONS, in_order, shown_as
 from ser_lib.model.explain import Occlusion
 
+_SMALLEST_STD = 1e-12
+"""Standard deviation that a number's is taken for if it is smaller."""
+_MOST_IN_LEGEND = 12
+"""Colours that a legend names."""
+
 
 def plot_waveform(signal: np.ndarray, sampling_rate: int, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Amplitude of `signal` [shape=(n_samples,)] over time."""
@@ -86,8 +91,53 @@ def plot_log_mel(features: np.ndarray, settings: AudioSettings, *, ax: Axes | No
     return ax
 
 
+def plot_embedding(embedding: np.ndarray, encoder: str, *, ax: Axes | None = None) -> Axes:
+    """Numbers of a clip's embedding [shape=(n_features,)], the means and the deviations of each layer in a line.
+
+    Of each line's numbers it shows how far they are from their mean, in standard deviations.
+    """
+    from ser_lib.audio.encoders import layers_of  # sound libraries, which most pictures do not need
+
+    ax = ax or plt.subplots(figsize=(10, 4))[1]
+    layers = layers_of(encoder)
+    lines = np.concatenate([embedding[columns].reshape(2, -1) for columns in layers.values()])
+    scores = (lines - lines.mean(axis=1, keepdims=True)) / np.maximum(lines.std(axis=1, keepdims=True), _SMALLEST_STD)
+    image = ax.imshow(scores, aspect="auto", cmap="coolwarm", vmin=-3, vmax=3, interpolation="nearest")
+    names = [f"{name}, {what}" for name in layers for what in ("mean", "deviation")]
+    ax.set(xlabel="number in the layer", yticks=range(len(names)), yticklabels=names)
+    ax.tick_params(axis="y", labelsize="small")
+    ax.figure.colorbar(image, ax=ax, label="standard deviations")
+    return ax
+
+
+def plot_embeddings(X: np.ndarray, clips: pd.DataFrame, *, axes: np.ndarray | None = None) -> np.ndarray:
+    """Two principal components of embeddings [shape=(n_clips, n_features)], by emotion and speaker; Axes [shape=(2,)].
+
+    Each number is standardised before. `clips` has emotion and speaker; an empty speaker is unknown.
+    """
+    from sklearn.decomposition import PCA
+
+    axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")[1] if axes is None else axes
+    scores = (X - X.mean(axis=0)) / np.maximum(X.std(axis=0), _SMALLEST_STD)
+    first, second = PCA(2, svd_solver="randomized", random_state=0).fit_transform(scores.astype(np.float64)).T
+    speakers = clips["speaker"].replace({"": "unknown"})
+    groups = {"emotion": clips["emotion"].map(shown_as), "speaker": speakers}
+    orders = {"emotion": [shown_as(one) for one in in_order(clips["emotion"])], "speaker": sorted(set(speakers))}
+    for ax, (what, values) in zip(axes, groups.items(), strict=True):
+        many = len(orders[what]) > _MOST_IN_LEGEND
+        sns.scatterplot(
+            x=first, y=second, hue=values.to_numpy(), hue_order=orders[what], s=14, linewidth=0,
+            palette="husl" if many else None, legend=not many, ax=ax,
+        )  # fmt: skip
+        title = f"{len(orders[what])} {what}s" if many else f"by {what}"
+        ax.set(xlabel="first principal component", ylabel="second principal component", title=title)
+    return axes
+
+
 def plot_features(features: np.ndarray, settings: AudioSettings, *, figure: Figure | None = None) -> np.ndarray:
-    """All features of a clip [shape=(n_frames, n_features)], on one Axes for log-mel and two for MFCC."""
+    """All features of a clip [shape=(n_frames, n_features)], on two Axes for MFCC and one for others."""
+    if settings.encoder is not None:
+        return np.array([plot_embedding(features[0], settings.encoder, ax=figure.subplots() if figure else None)])
     if settings.features == "logmel":
         return np.array([plot_log_mel(features, settings, ax=figure.subplots() if figure else None)])
     axes = (figure or plt.figure(figsize=(10, 4.6), layout="constrained")).subplots(2)

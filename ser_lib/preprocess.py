@@ -11,6 +11,7 @@ import pandas as pd
 
 from ser_lib.audio import clips as work
 from ser_lib.audio.clips import each
+from ser_lib.audio.encoders import check_weights, weights_sha256
 from ser_lib.audio.features import Measures
 from ser_lib.audio.normalize import normalize, speaker_statistics
 from ser_lib.audio.settings import AudioSettings
@@ -35,6 +36,8 @@ def preprocess_data(params: Params) -> ProcessedData:
     ------
     DatasetError
         If the corpus is missing or empty, or more than `MAX_SKIPPED` of its clips cannot be used.
+    EncoderError
+        If the weights of `ENCODER` are not on this machine, or damaged.
     ParameterError
         If `NORMALIZE_PER_SPEAKER` is asked for, and the speakers of some clips are unknown.
 
@@ -47,6 +50,8 @@ def preprocess_data(params: Params) -> ProcessedData:
     True
     """
     settings = params.audio_settings
+    if settings.encoder is not None:
+        check_weights(settings.encoder)
     clips, left_out = find_corpora(params.corpus_folders, params.LABEL_MAP)
     if params.NORMALIZE_PER_SPEAKER:
         check_known(pd.DataFrame(clips), ["speaker"], "`NORMALIZE_PER_SPEAKER`")
@@ -70,7 +75,8 @@ def preprocess_data(params: Params) -> ProcessedData:
 
 
 def _fingerprint(clips: list[Clip], settings: AudioSettings) -> str:
-    key = {
+    weights = {} if settings.encoder is None else {"weights": weights_sha256(settings.encoder)}
+    key = weights | {
         "version": work.PIPELINE_VERSION,
         "libraries": work.library_versions(),
         "settings": settings.model_dump(),
@@ -111,11 +117,11 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
         (paths[number], clips[number].sha256, settings, cache, measures.n_trimmed)
         for number, measures in usable.items()
     ]
-    keys = [work.analysis_key(sha256, settings, n_samples) for _, sha256, _, _, n_samples in trimmed]
+    all_keys = [work.features_keys(sha256, settings, n_samples) for _, sha256, _, _, n_samples in trimmed]
     X = np.empty((len(usable), settings.n_frames, len(settings.feature_names)), dtype=np.float32)
     rows: list[dict[str, Any]] = []
     pooled: list[np.ndarray] = []
-    results = each(work.features, trimmed, keys, cache, params.N_JOBS, "Collecting")
+    results = each(work.features, trimmed, all_keys, cache, params.N_JOBS, "Collecting")
     for (number, measures), result in zip(usable.items(), results, strict=True):
         if isinstance(result, AudioError):
             measured[number] = result

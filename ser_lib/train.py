@@ -66,6 +66,7 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     >>> len(history["val_accuracy"])
     1
     """
+    params.check_model()
     data, sets = load_sets(params)
     X_train, y_train, _ = sets["train"]
     X_validation, y_validation, _ = sets["validation"]

@@ -153,12 +153,11 @@ def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, channel: str | None,
     """Plot what the answer for a file rests on."""
     from ser_lib import plots
     from ser_lib.audio.signal import load_recording, prepare_signal
-    from ser_lib.model.explain import occlude
+    from ser_lib.model.explain import explain_answer
 
     recording, settings = load_recording(file, channel=channel), bundle.info.settings
     signal = recording.signal, recording.sampling_rate
-    features, measures = bundle.extract_features(*signal, speaker=speaker)
-    occlusion = occlude(bundle, features, settings.sound_frames(measures.n_trimmed))
+    occlusion = explain_answer(bundle, *signal, speaker=speaker)
     *_, prepared = prepare_signal(*signal, settings).values()
     title = f"{printable(file.name)}: evidence for {occlusion.emotion}"
     plots.save_figure(plots.plot_occlusion(prepared, occlusion, settings, title=title)[0], from_here(plot))

@@ -1,7 +1,7 @@
 """What is done to one clip, what of it is cached, and all clips in parallel.
 
-Cached are a clip's measures, and its analysis, from which features of any number of coefficients are made in no time.
-Neither depends on the other clips: see `features.stands_alone`.
+Cached are a clip's measures, its analysis, from which features of any number of coefficients are made in no time, and
+its embedding. None of them depends on the other clips: see `features.stands_alone`.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from ser_lib.audio.degrade import DEGRADE_VERSION, degrade
+from ser_lib.audio.encoders import weights_sha256
 from ser_lib.audio.features import Measures, SignalChain, pool, stands_alone, to_features
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import load_audio
@@ -57,8 +58,22 @@ def analysis_key(sha256: str, settings: AudioSettings, n_samples: int) -> str:
     return _key("analysis", sha256, values)
 
 
+def embedding_key(sha256: str, settings: AudioSettings, condition: str = "") -> str:
+    """Cache key of a clip's embedding, of the clip itself or under a condition of `degrade.CONDITIONS`."""
+    values = settings.model_dump(include=_MEASURES_DEPEND_ON) | {"weights": weights_sha256(settings.encoder)}
+    return _key(f"embedding {condition} {DEGRADE_VERSION}" if condition else "embedding", sha256, values)
+
+
+def features_keys(sha256: str, settings: AudioSettings, n_samples: int) -> list[str]:
+    """Cache keys of all that `features` needs of a clip that has `n_samples` samples after trimming."""
+    keys = [analysis_key(sha256, settings, n_samples)]
+    return keys if settings.encoder is None else [*keys, embedding_key(sha256, settings)]
+
+
 def degraded_key(sha256: str, settings: AudioSettings, condition: str) -> str:
-    """Cache key of the analysis of a clip under a condition of `degrade.CONDITIONS`."""
+    """Cache key of the analysis, or embedding, of a clip under a condition of `degrade.CONDITIONS`."""
+    if settings.encoder is not None:
+        return embedding_key(sha256, settings, condition)
     values = settings.model_dump(include={*_ANALYSIS_DEPENDS_ON, "target_length"})
     return _key(f"{condition} {DEGRADE_VERSION}", sha256, values)
 
@@ -74,13 +89,15 @@ def _key(step: str, sha256: str, settings: dict) -> str:
 
 
 def measure(path: Path, sha256: str, settings: AudioSettings, cache: Cache) -> Measures | AudioError:
-    """Measures of a file; if its analysis needs no target length, it is cached in passing, as the file is decoded."""
+    """Measures of a file; its embedding, and an analysis that needs no target length, are cached in passing."""
 
     def measure_file() -> np.ndarray:
         chain = SignalChain(*load_audio(path), settings)
         if stands_alone(chain.measures.n_trimmed, settings):
             with contextlib.suppress(AudioError):  # reported when features are asked for
                 cache.write(analysis_key(sha256, settings, chain.measures.n_trimmed), chain.analysis)
+        if settings.encoder is not None:
+            cache.write(embedding_key(sha256, settings), chain.embedding)
         return np.array(chain.measures)
 
     measures = _get_or_compute(cache, measures_key(sha256, settings), measure_file)
@@ -96,7 +113,13 @@ def features(
     """Features [shape=(n_frames, n_features)], and pooled ones, of a file of `n_samples` samples after trimming."""
     key = analysis_key(sha256, settings, n_samples)
     analysis = _get_or_compute(cache, key, lambda: SignalChain(*load_audio(path), settings).analysis)
-    return analysis if isinstance(analysis, AudioError) else (to_features(analysis, settings), pool(analysis))
+    if isinstance(analysis, AudioError):
+        return analysis
+    if settings.encoder is None:
+        return to_features(analysis, settings), pool(analysis)
+    key = embedding_key(sha256, settings)
+    embedding = _get_or_compute(cache, key, lambda: SignalChain(*load_audio(path), settings).embedding)
+    return embedding if isinstance(embedding, AudioError) else (embedding[np.newaxis], pool(analysis))
 
 
 def degraded_features(
@@ -104,12 +127,15 @@ def degraded_features(
 ) -> np.ndarray | AudioError:
     """Features [shape=(n_frames, n_features)] of a file under a condition of `degrade.CONDITIONS`."""
 
-    def analyse_degraded() -> np.ndarray:
+    def hear_degraded() -> np.ndarray:
         degraded = degrade(*load_audio(path), condition=condition, sha256=sha256)
-        return SignalChain(*degraded, settings).analysis
+        chain = SignalChain(*degraded, settings)
+        return chain.analysis if settings.encoder is None else chain.embedding
 
-    analysis = _get_or_compute(cache, degraded_key(sha256, settings, condition), analyse_degraded)
-    return analysis if isinstance(analysis, AudioError) else to_features(analysis, settings)
+    heard = _get_or_compute(cache, degraded_key(sha256, settings, condition), hear_degraded)
+    if isinstance(heard, AudioError):
+        return heard
+    return to_features(heard, settings) if settings.encoder is None else heard[np.newaxis]
 
 
 def _get_or_compute(cache: Cache, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray | AudioError:
@@ -140,15 +166,20 @@ def _keep_memory() -> None:
 
 
 def each(
-    function: Callable[..., Result], tasks: Sequence[tuple], keys: list[str], cache: Cache, n_jobs: int, what: str
+    function: Callable[..., Result],
+    tasks: Sequence[tuple],
+    keys: Sequence[str | Sequence[str]],
+    cache: Cache,
+    n_jobs: int,
+    what: str,
 ) -> Iterator[Result]:
     """Results of `function(*task)` for every task, in order; an `AudioError` is a result as well.
 
-    What is cached under the task's key is read here, the rest is computed in parallel.
+    What is cached under the task's key, or all of its keys, is read here, the rest is computed in parallel.
     """
     from ser_lib.core.progress import progress_bar  # IPython, which workers do not need
 
-    known = [key in cache for key in keys]
+    known = [all(one in cache for one in ([key] if isinstance(key, str) else key)) for key in keys]
     missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
     n_workers = n_jobs if len(missing) > _BATCH else 1
     workers = Parallel(

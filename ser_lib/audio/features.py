@@ -1,4 +1,4 @@
-"""Signal → features: RMS, zero-crossing rate and MFCC of every frame, or the log-mel spectrogram.
+"""Signal → features: RMS, zero-crossing rate and MFCC of every frame, the log-mel spectrogram, or an embedding.
 
 The values are librosa's. One framing of the signal serves all of them, where librosa frames it each time,
 and the mel filters, which are nearly empty, are kept sparse; `docs/speed.md` has the measurements.
@@ -78,7 +78,7 @@ def _zero_crossing_rate(signal: np.ndarray, settings: AudioSettings) -> np.ndarr
     """
     negative = np.pad(signal, settings.frame_length // 2, mode="edge") < -_SMALLEST_POWER
     crossings = np.cumsum(np.concatenate([[False], negative[1:] != negative[:-1]]))
-    first = np.arange(settings.n_frames) * settings.hop_length
+    first = np.arange(1 + len(signal) // settings.hop_length) * settings.hop_length
     count = crossings[first + settings.frame_length - 1] - crossings[first]
     return (count / settings.frame_length).astype(np.float32)
 
@@ -243,9 +243,19 @@ class SignalChain:
         """What `analyse_trimmed` gives."""
         return analyse_trimmed(self._steps["trimmed"], self.settings)
 
+    @functools.cached_property
+    def embedding(self) -> np.ndarray:
+        """What `encoders.embed` makes of the trimmed signal, whole and as it is."""
+        from ser_lib.audio.encoders import embed
+
+        assert self.settings.encoder is not None  # `features` says so
+        return embed(self._steps["trimmed"], self.settings.sampling_rate, self.settings.encoder)
+
     @property
     def features(self) -> np.ndarray:
-        """Features [shape=(n_frames, n_features)], float32, as `to_features` describes them."""
+        """Features [shape=(n_frames, n_features)], float32: the embedding, or what `to_features` describes."""
+        if self.settings.encoder is not None:
+            return self.embedding[np.newaxis]
         return to_features(self.analysis, self.settings)
 
 

@@ -4,12 +4,23 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 from pydantic_core import InitErrorDetails
 
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
-_ADDED_LATER = {"cmn"}
+_ADDED_LATER = {"cmn", "encoder"}
 """Settings that older models do not name; their defaults are what those models did."""
+EMBEDDING_SIZES = {"smart-turn": 6144, "whisper-base": 2048}
+"""Encoder → numbers in its embedding; here, since settings are read where no audio is and no encoder is opened."""
 
 
 def _read_exponent(value: Any) -> Any:
@@ -34,8 +45,11 @@ class AudioSettings(BaseModel):
     sampling_rate: int = Field(24414, ge=4000, le=192000, description="Hz; every clip is resampled to it")
     frame_length: int = Field(2048, ge=64, le=65536, multiple_of=2, description="samples in one analysis frame; even")
     hop_length: int = Field(512, ge=16, le=65536, description="samples from one frame to the next")
-    features: Literal["mfcc", "logmel"] = Field(
-        "mfcc", description="what a model sees: mfcc (with RMS and zero-crossing rate) or logmel"
+    features: Literal["mfcc", "logmel", "encoder"] = Field(
+        "mfcc", description="what a model sees: mfcc (with RMS and zero-crossing rate), logmel or encoder"
+    )
+    encoder: Literal["smart-turn", "whisper-base"] | None = Field(
+        None, description="pretrained encoder for FEATURES encoder: smart-turn or whisper-base, from `ser encoder get`"
     )
     n_mfcc: int = Field(13, ge=1, le=128, description="number of mel-frequency cepstral coefficients")
     n_mels: int = Field(128, ge=1, le=512, description="bands of the mel spectrogram, of which MFCC are made too")
@@ -63,7 +77,9 @@ class AudioSettings(BaseModel):
 
     @property
     def n_frames(self) -> int:
-        """Frames of a clip of `n_samples` samples, with librosa's centred framing."""
+        """Frames of a clip of `n_samples` samples, with librosa's centred framing; an embedding is one."""
+        if self.encoder is not None:
+            return 1
         return 1 + self.n_samples // self.hop_length
 
     def sound_frames(self, n_samples: int) -> int:
@@ -77,9 +93,16 @@ class AudioSettings(BaseModel):
     @property
     def feature_names(self) -> list[str]:
         """Names of the features, in the order of their columns."""
+        if self.encoder is not None:
+            return [f"{self.encoder}_{i + 1}" for i in range(EMBEDDING_SIZES[self.encoder])]
         if self.features == "logmel":
             return [f"logmel_{i + 1}" for i in range(self.n_mels)]
         return ["rms", "zcr", *(f"mfcc_{i + 1}" for i in range(self.n_mfcc))]
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out an encoder that there is not: hashes of these values name what was made before there were any."""
+        return {name: value for name, value in dump(self).items() if name != "encoder" or value is not None}
 
 
 def _check_complete(settings: AudioSettings) -> AudioSettings:

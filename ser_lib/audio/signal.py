@@ -245,6 +245,8 @@ def finish_steps(trimmed: np.ndarray, settings: AudioSettings) -> dict[str, np.n
 
 
 def prepare_signal(signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> dict[str, np.ndarray]:
-    """All steps from a decoded signal to the one that features are computed from, in order."""
+    """All steps from a decoded signal to the one that features are computed from; an encoder hears the trimmed one."""
     steps = trim_steps(signal, sampling_rate, settings)
+    if settings.encoder is not None:
+        return steps
     return steps | finish_steps(steps["trimmed"], settings)

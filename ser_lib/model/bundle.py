@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from ser_lib.audio.normalize import Statistics, denormalize, find_statistics, normalize
 from ser_lib.audio.settings import StoredSettings
@@ -23,7 +23,7 @@ from ser_lib.core.paths import locate, shown
 from ser_lib.core.text import printable
 from ser_lib.model.backends import Backend, checked, first_line, load_keras, load_onnx, try_model
 from ser_lib.model.calibration import RANGE, calibrate
-from ser_lib.model.novelty import NoveltyModel, fit_novelty_model
+from ser_lib.model.novelty import NoveltyModel, fit_novelty_model, summary_size
 from ser_lib.model.prediction import UNSURE_BELOW, Prediction, to_prediction
 from ser_lib.params import Params
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MANIFEST_FILE, SPLIT_FILE, ProcessedData, require
@@ -50,6 +50,7 @@ class BundleInfo(BaseModel):
     emotions: list[str] = Field(min_length=2)
     features: list[str]
     settings: StoredSettings
+    encoder_sha256: str | None = None
     temperature: float = Field(gt=RANGE[0] / 2, lt=RANGE[1] * 2)
     speakers: dict[str, Statistics] = Field(repr=False)
     novelty: NoveltyModel = Field(repr=False, validation_alias="typical", serialization_alias="typical")
@@ -57,6 +58,11 @@ class BundleInfo(BaseModel):
     data_fingerprint: str
     split_sha256: str
     versions: dict[str, str]
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the encoder's hash where there is no encoder: such a bundle reads as it always did."""
+        return {name: value for name, value in dump(self).items() if name != "encoder_sha256" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -179,12 +185,16 @@ class Bundle:
             return normalize(features, self.voice or find_statistics(self.info.speakers, speaker))
         if self.voice is None:
             return features
-        sound = denormalize(normalize(features[:n_sound], self.voice), self.info.novelty.statistics)
+        sound = denormalize(
+            normalize(features[:n_sound], self.voice), self.info.novelty.statistics_of(self.info.settings)
+        )
         return np.concatenate([sound, features[n_sound:]])  # padding is the same for all
 
 
 def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, *, temperature: float) -> BundleInfo:
     """Write `bundle.json` and `LICENCE.txt` beside the models in `OUTPUT_DIR` for `sets` [shape=(n_clips,)]."""
+    from ser_lib.audio.encoders import weights_sha256  # librosa, which stored features do not need
+
     folder, learnt = params.output_dir, data.clips[sets == "train"]
     info = BundleInfo(
         onnx=params.MODEL_ONNX_FILE,
@@ -194,6 +204,7 @@ def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, *, temper
         emotions=in_order(learnt["emotion"]),
         features=data.settings.feature_names,
         settings=data.settings,
+        encoder_sha256=weights_sha256(data.settings.encoder),
         temperature=temperature,
         speakers=data.speakers,
         novelty=fit_novelty_model(data.X, data.clips, sets, data.settings),
@@ -262,6 +273,7 @@ def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
 
 def _load_folder(folder: Path, backend: Backend) -> Bundle:
     info = read_bundle_info(folder)
+    _check_encoder(folder / BUNDLE_FILE, info)
     name, sha256, load = {
         "onnx": (info.onnx, info.onnx_sha256, load_onnx),
         "keras": (info.keras, info.keras_sha256, load_keras),
@@ -318,6 +330,21 @@ def read_bundle_info(folder: Path) -> BundleInfo:
     return info
 
 
+def _check_encoder(path: Path, info: BundleInfo) -> None:
+    """Refuse a model that has learnt from another version of its encoder."""
+    name = info.settings.encoder
+    if name is None:
+        return
+    from ser_lib.audio.encoders import weights_sha256
+
+    given, here = info.encoder_sha256 or "", weights_sha256(name) or ""
+    if given != here:
+        raise BundleError(
+            f"{shown(path)} must name the weights of {name} that this version of ser_lib has (SHA-256 {here[:12]}…). "
+            f"Got {printable(given)[:12]}…. Train the model again, or use the version that it was trained with."
+        )
+
+
 def _damaged(path: Path, why: str) -> BundleError:
     return BundleError(f"{shown(path)} is damaged ({printable(why)}). {_MEND}")
 
@@ -330,6 +357,8 @@ def _disagreement(info: BundleInfo) -> str:
     fits = info.features == settings.feature_names and info.emotions == in_order(info.emotions)
     if settings.target_length is None or not fits:
         return "its settings, features and emotions do not agree"
+    if len({settings.features == "encoder", settings.encoder is not None, info.encoder_sha256 is not None}) > 1:
+        return "its features, its encoder and the hash of that do not agree"
     if settings.features == "mfcc" and settings.n_mfcc > settings.n_mels:
         return "its settings must have at most as many coefficients as mel bands"
     if settings.n_frames * max(len(info.features), settings.frame_length) > _MOST_VALUES:
@@ -337,7 +366,7 @@ def _disagreement(info: BundleInfo) -> str:
     sizes = {len(values) for one in speakers for values in (one.mean, one.std)}
     positive = all(value > 0 for one in speakers for value in one.std)
     novelty = info.novelty
-    if {len(novelty.mean), len(novelty.std)} != {3 * len(info.features)} or min(novelty.std) <= 0:
+    if {len(novelty.mean), len(novelty.std)} != {summary_size(settings)} or min(novelty.std) <= 0:
         return "what it calls typical does not fit its features"
     if bool(speakers) != settings.normalize_per_speaker or sizes - {len(info.features)} or not positive:
         return "the statistics of its speakers do not fit its settings"

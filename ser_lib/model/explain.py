@@ -9,10 +9,12 @@ Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 
 """
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from scipy.special import logit
 
+from ser_lib.audio.signal import trim_steps
 from ser_lib.core.labels import shown_as
 from ser_lib.model.bundle import Bundle
 
@@ -48,6 +50,73 @@ class Occlusion:
     by_group: np.ndarray
 
 
+def explain_answer(bundle: Bundle, signal: np.ndarray, sampling_rate: int, *, speaker: str | None = None) -> Occlusion:
+    """Find what the answer for a mono signal [shape=(n_samples,)] rests on; see `Bundle.extract_features`.
+
+    Of frames, parts are hidden by `occlude`. An encoder hears a whole clip before it gives one frame: for it, stretches
+    of the trimmed signal are silenced, and layers of the embedding take the mean of the training clips.
+
+    Raises
+    ------
+    AudioError
+        If the signal cannot be used.
+    """
+    features, measures = bundle.extract_features(signal, sampling_rate, speaker=speaker)
+    settings = bundle.info.settings
+    if settings.encoder is None:
+        return occlude(bundle, features, settings.sound_frames(measures.n_trimmed))
+    from ser_lib.audio.encoders import embed, get_encoder, layers_of
+
+    trimmed = trim_steps(signal, sampling_rate, settings)["trimmed"]
+    spans = _sample_spans(len(trimmed), settings.sampling_rate, get_encoder(settings.encoder))
+    hidden = []
+    for start, end in spans:
+        silenced = trimmed.copy()
+        silenced[start:end] = 0
+        embedding = embed(silenced, settings.sampling_rate, settings.encoder)
+        hidden.append(bundle.to_scale(embedding[np.newaxis], 1, speaker))
+    layers = layers_of(settings.encoder)
+    mean = np.array(bundle.info.novelty.mean, dtype=np.float32)
+    for columns in layers.values():
+        changed = features.copy()
+        changed[:, columns] = mean[columns]
+        hidden.append(changed)
+    best, falls = _falls(bundle, features, np.array(hidden))
+    return Occlusion(
+        emotion=shown_as(bundle.info.emotions[best]),
+        spans=[(start / settings.sampling_rate, end / settings.sampling_rate) for start, end in spans],
+        by_time=falls[: len(spans)],
+        groups=list(layers),
+        by_group=falls[len(spans) :],
+    )
+
+
+def _sample_spans(n_samples: int, sampling_rate: int, encoder: ModuleType) -> list[tuple[int, int]]:
+    """First sample of each stretch of time to hide, and the one after its last, in what an encoder hears."""
+    size = round(_SPAN_SECONDS * sampling_rate)
+    n_heard = min(n_samples, round(encoder.SECONDS * sampling_rate))
+    first = n_samples - n_heard if encoder.HEARD == "last" else 0
+    end = first + n_heard
+    return [(start, min(start + size, end)) for start in range(first, end, size)]
+
+
+def _falls(bundle: Bundle, features: np.ndarray, hidden: np.ndarray) -> tuple[int, np.ndarray]:
+    """Most probable emotion's index, and by how much its log-odds fall (nats) with each clip of `hidden`.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    features : np.ndarray [shape=(n_frames, n_features)]
+    hidden : np.ndarray [shape=(n_parts, n_frames, n_features)]
+        The same clip with a part of it hidden in each.
+    """
+    probabilities = bundle.probabilities(features[np.newaxis])[0]
+    best = int(probabilities.argmax())
+    others = np.append(probabilities[best], bundle.probabilities(hidden)[:, best])
+    log_odds = logit(np.clip(others.astype(np.float64), _SMALLEST, 1 - _SMALLEST))
+    return best, log_odds[0] - log_odds[1:]
+
+
 def occlude(bundle: Bundle, features: np.ndarray, n_frames: int) -> Occlusion:
     """Hide parts of a clip, one at a time, and measure the effect on the most probable emotion.
 
@@ -70,11 +139,7 @@ def occlude(bundle: Bundle, features: np.ndarray, n_frames: int) -> Occlusion:
         hidden[number, first : min(first + size, n_frames)] = mean
     for number, columns in enumerate(groups.values(), len(firsts)):
         hidden[number, :n_frames, columns] = mean[columns, np.newaxis]
-    probabilities = bundle.probabilities(features[np.newaxis])[0]
-    best = int(probabilities.argmax())
-    others = np.append(probabilities[best], bundle.probabilities(hidden)[:, best])
-    log_odds = logit(np.clip(others.astype(np.float64), _SMALLEST, 1 - _SMALLEST))
-    falls = log_odds[0] - log_odds[1:]
+    best, falls = _falls(bundle, features, hidden)
     return Occlusion(
         emotion=shown_as(bundle.info.emotions[best]),
         spans=[(first * seconds, min(first + size, n_frames) * seconds) for first in firsts.tolist()],

@@ -36,6 +36,8 @@ from ser_lib.params import Params
 tf.get_logger().setLevel("ERROR")
 _CNN_FILTERS, _CNN_DROPOUT = (24, 48, 96, 128), 0.1
 """Filters of each block of the convolutional network, and the dropout after each."""
+_SMALLEST_VARIANCE = 1e-12
+"""Added to the variance of each number of an embedding."""
 _RISING = 0.3
 """Fraction of the steps in which the rate of a one-cycle schedule rises."""
 
@@ -60,8 +62,9 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params, *, n_steps:
     """Build and compile the model that `MODEL`, `POOLING` and the other parameters ask for.
 
     Standardisation is a layer of the model, fitted on the training set alone: a `Rescaling` layer, because a
-    `Normalization` layer exports to an ONNX graph that does not run. Layers and optimizer have explicit names, since
-    Keras's depend on what else the process has built, and they are in the saved files.
+    `Normalization` layer exports to an ONNX graph that does not run; for an embedding, whose thousands of numbers it
+    would write out as text, a batch normalisation that is never trained. Layers and optimizer have explicit names,
+    since Keras's depend on what else the process has built, and they are in the saved files.
 
     Parameters
     ----------
@@ -74,10 +77,8 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params, *, n_steps:
     model = keras.Sequential(name=f"ser_{params.MODEL}")
     model.add(keras.Input(shape=X_train.shape[1:], name="features"))
     if params.STANDARDIZE:
-        mean, std = feature_statistics(X_train)
-        rescaling = layers.Rescaling((1 / std).tolist(), offset=(-mean / std).tolist(), name="standardize")
-        model.add(rescaling)
-    {"bilstm": _add_bilstm, "cnn": _add_cnn}[params.MODEL](model, params)
+        _add_standardization(model, *feature_statistics(X_train), as_weights=params.MODEL == "linear")
+    {"bilstm": _add_bilstm, "cnn": _add_cnn, "linear": _add_linear}[params.MODEL](model, params)
     model.add(layers.Dense(n_classes, activation="softmax", name="emotions"))
     smoothed = keras.losses.CategoricalCrossentropy(label_smoothing=params.LABEL_SMOOTHING)
     model.compile(
@@ -86,6 +87,24 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params, *, n_steps:
         metrics=["accuracy"],
     )
     return model
+
+
+def _add_standardization(model: keras.Sequential, mean: np.ndarray, std: np.ndarray, *, as_weights: bool) -> None:
+    """A layer that takes the mean off each feature and divides by its deviation, both [shape=(n_features,)]."""
+    if not as_weights:
+        model.add(layers.Rescaling((1 / std).tolist(), offset=(-mean / std).tolist(), name="standardize"))
+        return
+    frozen = layers.BatchNormalization(
+        center=False, scale=False, epsilon=_SMALLEST_VARIANCE, trainable=False, name="standardize"
+    )
+    model.add(frozen)
+    frozen.set_weights([mean, np.square(std)])
+
+
+def _add_linear(model: keras.Sequential, params: Params) -> None:
+    """Nothing but dropout before the layer of the emotions."""
+    model.add(layers.Flatten(name="flatten"))
+    model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout"))
 
 
 def _add_bilstm(model: keras.Sequential, params: Params) -> None:

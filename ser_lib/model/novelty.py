@@ -2,7 +2,8 @@
 
 Measured are a clip's length, level and bandwidth, and the distance of its features from those of the training clips:
 the root mean square of z-scores, over the mean of each feature, its standard deviation, and the standard deviation of
-its change from frame to frame. What 99 of 100 validation clips stay within is no novelty.
+its change from frame to frame; of an embedding, over its numbers alone. What 99 of 100 validation clips stay within is
+no novelty.
 """
 
 from typing import TYPE_CHECKING
@@ -55,6 +56,10 @@ class NoveltyModel(BaseModel):
         std = np.sqrt(of_means**2 + within**2 + of_within**2)
         return Statistics(mean=means.tolist(), std=std.tolist())
 
+    def statistics_of(self, settings: AudioSettings) -> Statistics:
+        """`statistics`; of embeddings, those over the training clips."""
+        return self.statistics if settings.encoder is None else Statistics(mean=self.mean, std=self.std)
+
     def distance_of(self, summaries: np.ndarray) -> np.ndarray:
         """Distances [shape=(...,)] from the training clips; `summaries` [shape=(..., 3 * n_features)]."""
         scores = (summaries - np.array(self.mean)) / np.array(self.std)
@@ -74,8 +79,8 @@ class NoveltyModel(BaseModel):
         found = []
         seconds, (shortest, longest) = measures.n_trimmed / settings.sampling_rate, self.seconds
         if not shortest / _LENGTH_FACTOR <= seconds <= longest * _LENGTH_FACTOR:
-            most = settings.n_samples / settings.sampling_rate
-            cut = f"; the first {most:.1f} s are heard" if seconds > most else ""
+            which, most = _heard(settings)
+            cut = f"; the {which} {most:.1f} s are heard" if seconds > most else ""
             found.append(
                 f"length: {seconds:.2g} s of sound, and training clips have {shortest:.1f} to {longest:.1f} s{cut}"
             )
@@ -83,16 +88,35 @@ class NoveltyModel(BaseModel):
             found.append(
                 f"level: a peak of {measures.peak_dbfs:.0f} dBFS, and training clips have {self.peak_dbfs:.0f} or more"
             )
-        reach = min(self.bandwidth_hz, settings.mel_fmax or settings.sampling_rate / 2)
+        reach = min(self.bandwidth_hz, _highest_frequency(settings))
         if measures.bandwidth_hz < _BAND_FRACTION * reach:
             found.append(
                 f"band: nothing above {measures.bandwidth_hz / 1000:.1f} kHz, and training clips reach "
                 f"{reach / 1000:.1f} kHz"
             )
-        distance = self.distance_of(summarize_features(features, settings.sound_frames(measures.n_trimmed)))
+        distance = self.distance_of(_summary(features, settings.sound_frames(measures.n_trimmed), settings))
         if distance > self.distance:
             found.append(f"sound: {distance:.1f} from the training clips, and theirs are within {self.distance:.1f}")
         return tuple(found)
+
+
+def _heard(settings: AudioSettings) -> tuple[str, float]:
+    """Which end of a long clip a model hears, and how many seconds of it."""
+    if settings.encoder is None:
+        return "first", settings.n_samples / settings.sampling_rate
+    from ser_lib.audio.encoders import get_encoder
+
+    encoder = get_encoder(settings.encoder)
+    return encoder.HEARD, encoder.SECONDS
+
+
+def _highest_frequency(settings: AudioSettings) -> float:
+    """Hz above which a model hears nothing."""
+    if settings.encoder is None:
+        return settings.mel_fmax or settings.sampling_rate / 2
+    from ser_lib.audio.encoders import SAMPLING_RATE
+
+    return min(settings.sampling_rate, SAMPLING_RATE) / 2
 
 
 def novelty_kinds(novelty: tuple[str, ...]) -> str:
@@ -113,6 +137,16 @@ def summarize_features(features: np.ndarray, n_frames: int) -> np.ndarray:
     return np.concatenate([sound.mean(axis=0), sound.std(axis=0), change.std(axis=0)])
 
 
+def _summary(features: np.ndarray, n_frames: int, settings: AudioSettings) -> np.ndarray:
+    """`summarize_features`; of an embedding, which has one frame and no variation in time, its numbers."""
+    return summarize_features(features, n_frames)[: summary_size(settings)]
+
+
+def summary_size(settings: AudioSettings) -> int:
+    """Numbers that a clip is summarised in."""
+    return len(settings.feature_names) * (3 if settings.encoder is None else 1)
+
+
 def fit_novelty_model(X: np.ndarray, clips: "pd.DataFrame", sets: np.ndarray, settings: AudioSettings) -> NoveltyModel:
     """Fit the model to the training clips, and its distance to the validation clips.
 
@@ -127,19 +161,31 @@ def fit_novelty_model(X: np.ndarray, clips: "pd.DataFrame", sets: np.ndarray, se
     """
     n_sound = settings.sound_frames_of(clips["trimmed_seconds"])
     summaries = {
-        name: np.array([summarize_features(X[row], n_sound[row]) for row in np.flatnonzero(sets == name)])
+        name: np.array([_summary(X[row], n_sound[row], settings) for row in np.flatnonzero(sets == name)])
         for name in ("train", "validation")
     }
-    within = np.tile(summaries["train"][:, X.shape[2] : 2 * X.shape[2]].mean(axis=0), 3)
-    smallest = np.where(within > 0, _SMALLEST_STD * within, 1.0)
+    smallest = _smallest_std(summaries["train"], X.shape[2])
     learnt = clips[sets == "train"]
     model = NoveltyModel(
         seconds=tuple(np.percentile(learnt["trimmed_seconds"], [100 - _PERCENTILE, _PERCENTILE]).tolist()),
         peak_dbfs=float(np.percentile(learnt["peak_dbfs"], 100 - _PERCENTILE)),
         bandwidth_hz=float(np.percentile(learnt["bandwidth_hz"], 100 - _PERCENTILE)),
-        mean=summaries["train"].mean(axis=0).tolist(),
-        std=np.maximum(summaries["train"].std(axis=0), smallest).tolist(),
+        mean=_plain(summaries["train"].mean(axis=0), settings),
+        std=_plain(np.maximum(summaries["train"].std(axis=0), smallest), settings),
         distance=0.0,
     )
     farthest = np.percentile(model.distance_of(summaries["validation"]), _PERCENTILE)
     return model.model_copy(update={"distance": float(farthest)})
+
+
+def _plain(values: np.ndarray, settings: AudioSettings) -> list[float]:
+    """Numbers for `bundle.json`; of an embedding, which has thousands, to six digits."""
+    return values.tolist() if settings.encoder is None else [float(f"{value:.6g}") for value in values]
+
+
+def _smallest_std(summaries: np.ndarray, n_features: int) -> np.ndarray:
+    """Least standard deviation of each number of the summaries."""
+    if summaries.shape[1] == n_features:
+        return np.full(n_features, _SMALLEST_STD * summaries.std(axis=0).mean() or 1.0)
+    within = np.tile(summaries[:, n_features : 2 * n_features].mean(axis=0), 3)
+    return np.where(within > 0, _SMALLEST_STD * within, 1.0)

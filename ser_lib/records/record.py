@@ -38,7 +38,7 @@ COMPRESSED = (SPLIT_FILE, PREDICTIONS_FILE)
 _LARGEST_TABLE = 200_000_000  # bytes that a compressed one may hold; a million clips take half of it
 DEFAULT_OF_THE_TIME = {"DENOISE_REFERENCE": True, "BASELINES": False, "ROBUSTNESS": False, "UNSURE_BELOW": 0.0}
 """What runs did before a parameter was there, where that is not its default today."""
-_SHOWN = {"bilstm": "BiLSTM", "cnn": "CNN", "mfcc": "MFCC", "logmel": "log-mel"}
+_SHOWN = {"bilstm": "BiLSTM", "cnn": "CNN", "mfcc": "MFCC", "logmel": "log-mel", "linear": "one layer"}
 
 
 def reports_folder() -> Path:
@@ -194,7 +194,7 @@ class Record:
     @property
     def model(self) -> str:
         """The network and what it sees, in words."""
-        values = [self.params["MODEL"], self.params["FEATURES"]]
+        values = [self.params["MODEL"], self.params["ENCODER"] or self.params["FEATURES"]]
         return " on ".join(_SHOWN.get(str(value), str(value)) for value in values)
 
     @property

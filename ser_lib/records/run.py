@@ -122,6 +122,7 @@ def make_run(values: Mapping[str, Any], *, name: str) -> Run:
         )
     run = Run(name, make_params({"OUTPUT_DIR": f"artifacts/{name}"} | dict(values)))
     run.params.check_test_corpora()
+    run.params.check_model()
     check_label_map(run.params.all_corpora, run.params.LABEL_MAP)
     example = run.params.EXAMPLE_AUDIO_FILE
     if example is not None and not resolve(example).is_file():

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.labels import EMOTIONS, in_order, shown_as
 from ser_lib.model.calibration import RANGE
 from ser_lib.store import SETS, UNUSED
@@ -168,6 +169,24 @@ def clip_table(clips: pd.DataFrame) -> pd.DataFrame:
     sums = table.sum().to_frame("all").T.rename_axis(index=table.index.name, columns=table.columns.name)
     table = pd.concat([table, sums])
     return table.assign(all=table.sum(axis="columns"))
+
+
+def feature_table(X: np.ndarray, settings: AudioSettings) -> pd.DataFrame:
+    """Mean, standard deviation and extremes of each feature over all frames; of embeddings, of each layer's numbers.
+
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n_clips, n_frames, n_features)]
+    settings : AudioSettings
+    """
+    from ser_lib.audio.encoders import layers_of  # librosa, which most tables do not need
+
+    frames = X.reshape(-1, X.shape[-1])
+    if settings.encoder is None:
+        table = pd.DataFrame(frames, columns=settings.feature_names)
+    else:
+        table = pd.DataFrame({name: frames[:, one].ravel() for name, one in layers_of(settings.encoder).items()})
+    return table.describe().T[["mean", "std", "min", "max"]].round(3)
 
 
 def set_table(table: pd.DataFrame) -> pd.DataFrame:

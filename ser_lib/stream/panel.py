@@ -28,7 +28,7 @@ from ser_lib.core.io import write_temporary
 from ser_lib.core.paths import locate
 from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
-from ser_lib.model.explain import occlude
+from ser_lib.model.explain import explain_answer
 from ser_lib.model.prediction import UNSURE_BELOW
 from ser_lib.params import Params
 from ser_lib.stream.examples import tested_files
@@ -128,7 +128,7 @@ def show_answer(path: Path, bundle: Bundle, *, unsure_below: float = UNSURE_BELO
     print(replace(prediction, damaged_after=heard.damaged_after, channels_differ=heard.channels_differ))
     with _picture(7, 2.8) as figure:
         plots.plot_probabilities(prediction.probabilities, ax=figure.subplots())
-    features, measures = bundle.extract_features(signal, sampling_rate)
+    features, _ = bundle.extract_features(signal, sampling_rate)
     steps = prepare_signal(signal, sampling_rate, settings)
     normalised, bounds = steps["normalised"], trim_bounds(steps["normalised"], settings)
     with _picture(10, 1.8) as figure:
@@ -136,7 +136,7 @@ def show_answer(path: Path, bundle: Bundle, *, unsure_below: float = UNSURE_BELO
         plots.plot_trimming(normalised, settings.sampling_rate, bounds, title=title, ax=figure.subplots())
     with _picture(10, 4.6) as figure:
         plots.plot_features(features, settings, figure=figure)
-    occlusion = occlude(bundle, features, settings.sound_frames(measures.n_trimmed))
+    occlusion = explain_answer(bundle, signal, sampling_rate)
     with _picture(10, 6.4) as figure:
         title = f"Evidence for {occlusion.emotion}"
         plots.plot_occlusion(list(steps.values())[-1], occlusion, settings, title=title, figure=figure)

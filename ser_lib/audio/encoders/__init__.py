@@ -4,7 +4,8 @@ An encoder is a module with
 
 - `NAME`, and for people `ABOUT` (one sentence), `LICENCE` and `CITATION`;
 - `WEIGHTS` (`base.Weights`): its file, told by content and never by place;
-- `N_FEATURES`: numbers in an embedding;
+- `N_FEATURES`: numbers in an embedding, as in `settings.EMBEDDING_SIZES`; `N_LAYERS` that they come from;
+- `SECONDS` of a clip that it hears, and which: `HEARD`, first or last;
 - `open_encoder(content)`: weights → a function from a mono signal at 16 kHz to its embedding.
 
 Weights lie in the user's cache; `ser encoder get NAME` brings them, and nothing else does.
@@ -21,7 +22,7 @@ import numpy as np
 import platformdirs
 
 from ser_lib.audio.encoders import smart_turn, whisper_base
-from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights
+from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights, layer_columns
 from ser_lib.audio.signal import resample
 from ser_lib.core.errors import EncoderError, ParameterError
 from ser_lib.core.paths import from_here
@@ -54,6 +55,12 @@ def has_weights(name: str) -> bool:
     return path.is_file() and path.stat().st_size == weights.bytes
 
 
+def layers_of(name: str) -> dict[str, slice]:
+    """Name of each layer of an encoder → its columns in an embedding, means first and then deviations."""
+    encoder = get_encoder(name)
+    return layer_columns(encoder.N_FEATURES, encoder.N_LAYERS)
+
+
 def embed(signal: np.ndarray, sampling_rate: int, name: str) -> np.ndarray:
     """Embedding of a clip.
 
@@ -81,6 +88,16 @@ def embed(signal: np.ndarray, sampling_rate: int, name: str) -> np.ndarray:
 @functools.lru_cache(maxsize=2)
 def _opened(name: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return get_encoder(name).open_encoder(read_weights(name, path))
+
+
+def weights_sha256(name: str | None) -> str | None:
+    """SHA-256 that the weights of an encoder must have; None without an encoder."""
+    return None if name is None else get_encoder(name).WEIGHTS.sha256
+
+
+def check_weights(name: str) -> None:
+    """Raise `EncoderError` if the weights of an encoder are not on this machine, or damaged."""
+    read_weights(name, weights_path(name))
 
 
 def read_weights(name: str, path: Path) -> bytes:

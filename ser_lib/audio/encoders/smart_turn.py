@@ -23,9 +23,12 @@ WEIGHTS = Weights(
 _LAYERS = tuple(f"layer_norm_{number}" for number in range(1, 9))
 """Outputs of the graph's layer norms that are pooled: two in each of its four blocks."""
 _WIDTH = 384
-N_FEATURES = 2 * _WIDTH * len(_LAYERS)
-_LONGEST = 8 * SAMPLING_RATE
-"""Samples that the network takes; of longer clips it is the last ones."""
+N_LAYERS = len(_LAYERS)
+N_FEATURES = 2 * _WIDTH * N_LAYERS
+SECONDS, HEARD = 8.0, "last"
+"""Of a clip that is heard, at most, and which."""
+_LONGEST = int(SECONDS * SAMPLING_RATE)
+"""Samples that the network takes."""
 _SHORTEST = 640
 """Samples of two frames of the network's."""
 

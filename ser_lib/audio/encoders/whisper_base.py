@@ -28,8 +28,8 @@ _LAYERS = ("attention_norm_3", "attention_norm_4")
 _WIDTH = 512
 N_LAYERS = len(_LAYERS)
 N_FEATURES = 2 * _WIDTH * N_LAYERS
-SECONDS = 30.0
-"""Of a clip that is heard, at most: its beginning."""
+SECONDS, HEARD = 30.0, "first"
+"""Of a clip that is heard, at most, and which."""
 _LONGEST = int(SECONDS * SAMPLING_RATE)
 """Samples that the network takes."""
 _SHORTEST = 640

@@ -1,0 +1,292 @@
+"""Runs with `FEATURES: encoder`, most with a stand-in for the encoder's network, which needs no weights."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_cli_predict import call
+from test_encoders import RATE, REAL, needs_weights
+from test_project import REPO
+
+from ser_lib.audio import clips as work
+from ser_lib.audio import encoders
+from ser_lib.audio.encoders import ENCODERS, layers_of, smart_turn
+from ser_lib.audio.features import SignalChain, analyse
+from ser_lib.audio.settings import EMBEDDING_SIZES, AudioSettings
+from ser_lib.audio.signal import load_audio, prepare_signal, resample
+from ser_lib.core.errors import BundleError, EncoderError, ParameterError
+from ser_lib.evaluate import evaluate_baselines, evaluate_model, evaluate_robustness
+from ser_lib.model.bundle import load_bundle, read_bundle_info
+from ser_lib.model.explain import explain_answer
+from ser_lib.params import make_params
+from ser_lib.predict import predict_emotion_from_file
+from ser_lib.preprocess import preprocess_data
+from ser_lib.scoring.summary import feature_table
+from ser_lib.split import split_data
+from ser_lib.store import notebook_params
+from ser_lib.train import train_model
+
+# Keras 3.15 copies TensorFlow's variables in a way that numpy 2 dislikes.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:keras"
+)
+
+OPENED = encoders._opened
+ENCODER = {"FEATURES": "encoder", "ENCODER": "smart-turn", "DENOISE": False}
+SMALL = ENCODER | {"MODEL": "linear", "SAMPLING_RATE": RATE, "N_JOBS": 1, "EPOCHS": 8, "BATCH_SIZE": 8}
+SETTINGS = AudioSettings(
+    features="encoder", encoder="smart-turn", denoise=False, sampling_rate=RATE, target_length=RATE
+)
+SIZE = smart_turn.N_FEATURES
+
+
+def stand_in(signal):
+    """Level, length and spectrum of a signal at 16 kHz, in the first of as many numbers as an embedding has."""
+    embedding = np.zeros(SIZE, dtype=np.float32)
+    embedding[:66] = [
+        np.abs(signal).mean(),
+        len(signal),
+        *np.abs(np.fft.rfft(signal, 4096))[:1024].reshape(64, 16).sum(1),
+    ]
+    embedding[SIZE // 2 :] = 3.0
+    return embedding
+
+
+@pytest.fixture(scope="module")
+def heard():
+    """Signals that the stand-in was given."""
+    given = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoders, "_opened", lambda name, path: lambda signal: given.append(signal) or stand_in(signal))
+        patch.setattr("ser_lib.preprocess.check_weights", lambda name: None)
+        yield given
+
+
+@pytest.fixture(scope="module")
+def run(heard, make_corpus, tmp_path_factory):
+    """The work of the notebooks 01 to 04."""
+    root = tmp_path_factory.mktemp("run")
+    words = tuple(f"w{number}" for number in range(12))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SER_ROOT", str(root))
+        make_corpus(root / "data", words=words)
+        params = make_params(SMALL | {"CORPORA": ["TESS"], "DATASET_PATH": "data", "BOOTSTRAP_SAMPLES": 100})
+        data = preprocess_data(params)
+        split_data(data, params)
+        train_model(params)
+        bundle = load_bundle(params.output_dir)
+        metrics, predictions = evaluate_model(bundle, params)
+        yield {"params": params, "data": data, "bundle": bundle, "metrics": metrics, "predictions": predictions}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_sizes_are_those_of_the_encoders(name):
+    assert EMBEDDING_SIZES[name] == ENCODERS[name].N_FEATURES
+    columns = np.concatenate([np.arange(EMBEDDING_SIZES[name])[one] for one in layers_of(name).values()])
+    assert columns.tolist() == list(range(EMBEDDING_SIZES[name]))
+
+
+@pytest.mark.parametrize("run_name", ["demo", "tess_robust_random_s0"])
+def test_what_was_made_before_there_were_encoders_reads_and_hashes_as_it_did(run_name):
+    path = REPO / "reports" / run_name / "bundle.json"
+    stored = json.loads(path.read_text())
+    info = read_bundle_info(path.parent)
+    assert info.model_dump_json(indent=2) + "\n" == path.read_text()
+    assert info.settings.model_dump() == stored["settings"] and list(info.settings.model_dump()) == [
+        *stored["settings"]
+    ]
+    assert "encoder" not in AudioSettings().model_dump()
+    assert AudioSettings().model_dump(include={"encoder", "n_mels"}) == {"n_mels": 128}
+
+
+def test_settings_with_an_encoder_have_one_frame_and_survive_a_file():
+    assert (SETTINGS.n_frames, SETTINGS.sound_frames(10 * RATE), len(SETTINGS.feature_names)) == (1, 1, SIZE)
+    assert SETTINGS.feature_names[0] == "smart-turn_1"
+    assert AudioSettings.model_validate_json(SETTINGS.model_dump_json()) == SETTINGS
+    assert SETTINGS.model_dump()["encoder"] == "smart-turn"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"FEATURES": "encoder", "DENOISE": False},
+            "`FEATURES: encoder` needs an `ENCODER`: smart-turn or whisper-base. Got none.",
+        ),
+        ({"ENCODER": "smart-turn"}, "`ENCODER: smart-turn` needs `FEATURES: encoder`. Got mfcc."),
+        ({"ENCODER": "wav2vec"}, "`ENCODER` must be 'smart-turn' or 'whisper-base'. Got 'wav2vec'."),
+        (ENCODER | {"DENOISE": True}, "`FEATURES: encoder` needs `DENOISE: false`. Got true."),
+        (ENCODER | {"CMN": True}, "`FEATURES: encoder` needs `CMN: false`. Got true."),
+        (ENCODER | {"MODEL": "bilstm"}, "`FEATURES: encoder` needs `MODEL: linear`. Got bilstm."),
+        (ENCODER | {"MODEL": "linear", "AUGMENT": ["mask"]}, "`AUGMENT` needs `FEATURES: logmel`. Got encoder."),
+        ({"MODEL": "linear"}, "`MODEL: linear` needs `FEATURES: encoder`. Got mfcc."),
+    ],
+)
+def test_parameters_that_do_not_go_together_are_refused(values, message):
+    with pytest.raises(ParameterError) as caught:
+        make_params(values)
+    assert str(caught.value) == message
+
+
+def test_notebooks_before_03_train_know_no_model(root):
+    params = notebook_params(ENCODER | {"OUTPUT_DIR": "out"}, stage="01_preprocess")
+    with pytest.raises(ParameterError, match=r"`FEATURES: encoder` needs `MODEL: linear`\. Got bilstm\."):
+        params.check_model()
+    with pytest.raises(ParameterError, match=r"needs `MODEL: linear`\. Got bilstm\."):
+        train_model(params)
+
+
+def test_missing_weights_stop_before_a_clip_is_read(root, monkeypatch):
+    monkeypatch.setenv("SER_ENCODERS", str(root / "none"))
+    monkeypatch.setattr("ser_lib.preprocess.find_corpora", lambda *_: pytest.fail("clips were read"))
+    with pytest.raises(
+        EncoderError, match=r"is not on this machine\. ser encoder get smart-turn brings it \(8\.7 MB\)"
+    ):
+        preprocess_data(make_params(SMALL))
+
+
+def test_encoder_hears_the_trimmed_clip_neither_cut_nor_padded(heard):
+    t = np.arange(2 * RATE) / RATE
+    tone = np.concatenate([np.zeros(RATE), np.sin(2 * np.pi * 300 * t), np.zeros(RATE)]).astype(np.float32)
+    chain = SignalChain(tone, RATE, SETTINGS)  # whose target length is one second
+    heard.clear()
+    assert chain.features.shape == (1, SIZE)
+    assert len(heard) == 1 and abs(len(heard[0]) - 2 * RATE) <= SETTINGS.frame_length
+    np.testing.assert_array_equal(heard[0], prepare_signal(tone, RATE, SETTINGS)["trimmed"])
+    assert len(chain.analysis) == 1 + RATE // SETTINGS.hop_length  # of the simple models, which hear what others hear
+
+
+def test_zero_crossings_are_counted_in_all_frames():
+    signal = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
+    plain = AudioSettings(sampling_rate=RATE, target_length=RATE, denoise=False)
+    np.testing.assert_array_equal(analyse(signal, SETTINGS), analyse(signal, plain))
+
+
+def test_embeddings_are_cached_by_file_trimming_and_weights(monkeypatch):
+    key = work.embedding_key("a", SETTINGS)
+    assert work.embedding_key("a", SETTINGS.model_copy(update={"target_length": 99, "n_mels": 5})) == key
+    others = [work.embedding_key("b", SETTINGS), work.embedding_key("a", SETTINGS, "noise 0 dB")]
+    others += [work.embedding_key("a", SETTINGS.model_copy(update={"trim_top_db": 20.0}))]
+    monkeypatch.setattr(smart_turn, "WEIGHTS", smart_turn.WEIGHTS._replace(sha256="f" * 64))
+    others += [work.embedding_key("a", SETTINGS)]
+    assert len({key, *others}) == 5
+
+
+def test_run_has_an_embedding_for_each_clip(run):
+    data, clip = run["data"], run["data"].clips.iloc[3]
+    assert data.X.shape == (48, 1, SIZE) and data.pooled.shape == (48, 3 * 128)
+    signal, rate = load_audio(run["params"].dataset_path / clip["file"])
+    trimmed = prepare_signal(resample(signal, rate, target_rate=RATE), RATE, SETTINGS)["trimmed"]
+    np.testing.assert_allclose(data.X[3, 0], stand_in(trimmed), rtol=1e-3, atol=1e-3)
+
+
+def test_cached_embeddings_are_not_computed_again(run, heard):
+    run["params"].processed_data_file.rename(run["params"].output_dir / "first.npz")
+    heard.clear()
+    again = preprocess_data(run["params"])
+    assert heard == [] and np.array_equal(again.X, run["data"].X) and again.fingerprint == run["data"].fingerprint
+
+
+def test_model_learns_and_names_its_encoder(run):
+    assert run["metrics"]["test"]["uar"] > 0.7  # emotions differ in pitch
+    info = run["bundle"].info
+    assert info.encoder_sha256 == smart_turn.WEIGHTS.sha256
+    stored = json.loads((run["params"].output_dir / "bundle.json").read_text())
+    assert stored["encoder_sha256"] == info.encoder_sha256 and stored["settings"]["encoder"] == "smart-turn"
+    assert len(info.novelty.mean) == SIZE
+    for name, most in {"model.json": 20_000, "bundle.json": 500_000, "model.onnx": 250_000}.items():
+        assert (run["params"].output_dir / name).stat().st_size < most
+
+
+def test_keras_and_onnx_agree(run):
+    X = run["data"].X
+    by_keras = load_bundle(run["params"].output_dir, backend="keras").probabilities(X)
+    np.testing.assert_allclose(run["bundle"].probabilities(X), by_keras, atol=1e-5)
+
+
+def test_statistics_of_new_clips_are_those_of_training_clips(run):
+    learnt = run["data"].X[pd.read_csv(run["params"].output_dir / "split.csv")["set"] == "train", 0]
+    np.testing.assert_allclose(run["bundle"].info.novelty.mean, learnt.mean(axis=0), rtol=1e-4, atol=1e-4)
+    assert not run["bundle"].info.speakers
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder_sha256": "0" * 64}, "must name the weights of smart-turn that this version of ser_lib has"),
+        ({"encoder_sha256": None}, "its features, its encoder and the hash of that do not agree"),
+    ],
+)
+def test_bundle_of_other_weights_is_refused(run, tmp_path, change, message):
+    values = json.loads((run["params"].output_dir / "bundle.json").read_text()) | change
+    (tmp_path / "bundle.json").write_text(json.dumps(values))
+    for name in ("model.onnx", "best_model.keras"):
+        (tmp_path / name).write_bytes((run["params"].output_dir / name).read_bytes())
+    with pytest.raises(BundleError) as caught:
+        load_bundle(tmp_path)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_hash_without_encoder_is_refused(tmp_path):
+    values = json.loads((REPO / "reports/demo/bundle.json").read_text()) | {"encoder_sha256": "0" * 64}
+    (tmp_path / "bundle.json").write_text(json.dumps(values))
+    with pytest.raises(BundleError, match="its encoder and the hash of that do not agree"):
+        read_bundle_info(tmp_path)
+
+
+def test_baselines_and_worse_recordings_are_measured(run):
+    assert set(evaluate_baselines(run["predictions"], run["params"])) == {"majority", "linear", "svm"}
+    robustness = evaluate_robustness(run["bundle"], run["params"])
+    gained = robustness["gain -12 dB"]  # full volume is made of it again
+    assert gained["uar"] == pytest.approx(run["metrics"]["test"]["uar"], abs=0.13) and gained["unusable"] == 0
+
+
+def test_file_is_predicted_and_explained(run):
+    file = run["params"].dataset_path / run["data"].clips["file"][0]
+    prediction = predict_emotion_from_file(file, run["bundle"])
+    signal, rate = load_audio(file)
+    features, _ = run["bundle"].extract_features(signal, rate)
+    np.testing.assert_array_equal(features, run["data"].X[0])
+    found = explain_answer(run["bundle"], signal, rate)
+    assert found.emotion == prediction.emotion and found.groups == [f"layer {number}" for number in range(1, 9)]
+    assert found.spans[0] == (0, pytest.approx(0.2)) and len(found.by_time) == len(found.spans)
+    np.testing.assert_allclose(found.by_group[4:], 0, atol=1e-5)  # of the stand-in, they are always the same
+    assert np.abs(found.by_group[0]) > 0.01
+
+
+def test_of_long_clips_the_end_is_heard(run):
+    long = np.sin(2 * np.pi * 300 * np.arange(12 * RATE) / RATE).astype(np.float32) / 2
+    prediction = run["bundle"].predict(long, RATE)
+    assert any("; the last 8.0 s are heard" in phrase for phrase in prediction.novelty)
+    spans = explain_answer(run["bundle"], long, RATE).spans
+    assert spans[0][0] == pytest.approx(4, abs=0.1) and spans[-1][1] == pytest.approx(12, abs=0.1)
+
+
+def test_table_of_features_has_a_row_for_each_layer(run):
+    table = feature_table(run["data"].X, run["data"].settings)
+    assert list(table.index) == [f"layer {number}" for number in range(1, 9)]
+    assert table.loc["layer 8", ["mean", "std", "min", "max"]].tolist() == [3, 0, 3, 3]
+
+
+def test_predict_without_the_encoder_says_what_brings_it(run, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(encoders, "_opened", lambda name, path: encoders.read_weights(name, path))
+    monkeypatch.setenv("SER_ENCODERS", str(tmp_path))
+    file = run["params"].dataset_path / run["data"].clips["file"][0]
+    status, _, err = call(monkeypatch, capsys, "predict", str(file), "--run", str(run["params"].output_dir))
+    assert status == 1
+    assert (
+        err == "error: The encoder smart-turn is not on this machine. ser encoder get smart-turn brings it (8.7 MB).\n"
+    )
+
+
+@needs_weights
+def test_demo_corpus_is_learnt_with_the_encoder_itself(demo_folder, root, monkeypatch):
+    monkeypatch.setenv("SER_ENCODERS", str(REAL.parent))
+    monkeypatch.setattr(encoders, "_opened", OPENED)
+    params = make_params(SMALL | {"DATASET_PATH": str(demo_folder), "N_JOBS": 2})
+    data = preprocess_data(params)
+    split_data(data, params)
+    _, history = train_model(params)
+    assert data.X.shape[1:] == (1, SIZE) and np.isfinite(data.X).all()
+    assert max(history["val_accuracy"]) > 0.5
