@@ -128,6 +128,9 @@ class Params(_Audio):
     AUGMENT: list[str] = Field(
         [], description="variations of logmel in training: mask, warp, shift, stretch, position, tilt, gain"
     )
+    BALANCE: bool = Field(
+        False, description="weight emotions equally within a corpus, and corpora by the square root of their size"
+    )
     BATCH_SIZE: int = Field(32, ge=1, le=1_000_000, description="clips per training step")
     EPOCHS: int = Field(50, ge=1, le=1_000_000, description="passes through the training set, at most")
     REDUCE_LR_PATIENCE: int = Field(

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from ser_lib.model.network import (
 from ser_lib.model.onnx import export_onnx
 from ser_lib.params import Params
 from ser_lib.store import ProcessedData, keep_params, load_sets, load_split
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LARGEST_DIFFERENCE = 1e-4
 """Between probabilities by ONNX Runtime and by Keras."""
@@ -68,11 +72,12 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     """
     params.check_model()
     data, sets = load_sets(params)
-    X_train, y_train, _ = sets["train"]
+    X_train, y_train, learnt = sets["train"]
     X_validation, y_validation, _ = sets["validation"]
     _try_export(X_train, y_train.shape[1], params)
     set_seed(params.SEED)
-    batches = Batches(X_train, y_train, params, decibel=one_decibel(data.speakers))
+    weights = balance(learnt) if params.BALANCE else None
+    batches = Batches(X_train, y_train, params, decibel=one_decibel(data.speakers), weights=weights)
     model = build_model(X_train, y_train.shape[1], params, n_steps=params.EPOCHS * len(batches))
     folder = params.output_dir
     with whole_file(folder / params.MODEL_WEIGHTS_FILE) as best, _EpochBar(params.EPOCHS) as epoch_bar:
@@ -99,10 +104,22 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
 
 
 class Batches(keras.utils.PyDataset):
-    """Training clips in batches, in another order and varied anew by `AUGMENT` in each epoch."""
+    """Training clips in batches, in another order and varied anew by `AUGMENT` in each epoch.
 
-    def __init__(self, X: np.ndarray, y: np.ndarray, params: Params, *, decibel: float = 1.0) -> None:
+    With `weights` [shape=(n_clips,)], each batch has those of its clips, too.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        params: Params,
+        *,
+        decibel: float = 1.0,
+        weights: np.ndarray | None = None,
+    ) -> None:
         super().__init__()
+        self._weights = weights
         self._X, self._y, self._size, self._names = X, y, params.BATCH_SIZE, params.AUGMENT
         self._decibel = decibel
         self._rng = np.random.default_rng(params.SEED)
@@ -112,18 +129,30 @@ class Batches(keras.utils.PyDataset):
         """Return the number of batches in an epoch."""
         return -(-len(self._X) // self._size)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, number: int) -> tuple[np.ndarray, ...]:
         """Features and one-hot labels of a batch; the same ones however often and in whatever order they are asked."""
         rows = self._order[number * self._size : (number + 1) * self._size]
         X = self._X[rows]
         if self._names:
             X = augment(X, self._names, np.random.default_rng([self._epoch, number]), decibel=self._decibel)
-        return X, self._y[rows]
+        return (X, self._y[rows]) if self._weights is None else (X, self._y[rows], self._weights[rows])
 
     def on_epoch_end(self) -> None:
         """Shuffle the clips, and choose the variations of the next epoch."""
         self._order = self._rng.permutation(len(self._X))
         self._epoch = int(self._rng.integers(2**32))
+
+
+def balance(clips: "pd.DataFrame") -> np.ndarray:
+    """Weights [shape=(n_clips,)], float32, with the mean 1, by which no emotion and no corpus drowns the others.
+
+    In each corpus of `clips` (with corpus and emotion) the emotions have the same sum of weights; the corpora have sums
+    in the ratio of the square roots of their numbers of clips.
+    """
+    clips_of = clips.groupby("corpus")["emotion"]
+    of_emotion = clips.groupby(["corpus", "emotion"])["emotion"].transform("size")
+    weights = np.sqrt(clips_of.transform("size")) / clips_of.transform("nunique") / of_emotion
+    return (weights / weights.mean()).to_numpy(dtype=np.float32)
 
 
 def one_decibel(speakers: Mapping[str, Statistics]) -> float:

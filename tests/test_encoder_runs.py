@@ -25,7 +25,7 @@ from ser_lib.preprocess import preprocess_data
 from ser_lib.scoring.summary import feature_table
 from ser_lib.split import split_data
 from ser_lib.store import notebook_params
-from ser_lib.train import train_model
+from ser_lib.train import Batches, balance, train_model
 
 # Keras 3.15 copies TensorFlow's variables in a way that numpy 2 dislikes.
 pytestmark = pytest.mark.filterwarnings(
@@ -278,6 +278,22 @@ def test_predict_without_the_encoder_says_what_brings_it(run, monkeypatch, capsy
     assert (
         err == "error: The encoder smart-turn is not on this machine. ser encoder get smart-turn brings it (8.7 MB).\n"
     )
+
+
+def test_weights_of_clips_by_hand():
+    # A: 4 clips, 3 + 1; B: 1 clip. Sums of A and B as 2 to 1, of A's emotions 1 and 1; mean 1 means a sum of 5
+    clips = pd.DataFrame({"corpus": [*"AAAAB"], "emotion": ["sad", "sad", "sad", "angry", "sad"]})
+    np.testing.assert_allclose(balance(clips), np.array([1 / 3, 1 / 3, 1 / 3, 1, 1]) * 5 / 3, rtol=1e-6)
+
+
+def test_batches_have_the_weights_of_their_clips():
+    X, y = np.arange(10.0).reshape(10, 1, 1), np.eye(2)[np.arange(10) % 2]
+    plain, weighted = (Batches(X, y, make_params({"BATCH_SIZE": 4}), weights=one) for one in (None, np.arange(10.0)))
+    assert len(plain[0]) == 2
+    for number in range(3):
+        features, _, weights = weighted[number]
+        np.testing.assert_array_equal(features[:, 0, 0], weights)
+        np.testing.assert_array_equal(features, plain[number][0])
 
 
 @needs_weights
