@@ -205,12 +205,21 @@ def test_everything_public_has_a_docstring(path):
         ("ser_lib.preprocess", ["tensorflow", "keras"]),
         ("ser_lib.split", ["tensorflow", "keras", "librosa"]),
         ("ser_lib._cli.app", ["tensorflow", "keras", "papermill"]),
+        ("ser_lib.core.colab", ["rfc3987_syntax"]),
+        ("ser_lib.records.run", ["tensorflow", "keras", "rfc3987_syntax"]),
+        ("ser_lib.records.site", ["tensorflow", "keras", "rfc3987_syntax"]),
     ],
 )
 def test_slow_libraries_are_not_loaded_early(module, absent):
     code = f"import {module}, sys; print([name for name in {absent} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_what_was_kept_from_nbformat_can_still_be_imported():
+    code = "from ser_lib.core import colab; import rfc3987_syntax; print(rfc3987_syntax.is_valid_syntax('iri', 'a:b'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_public_functions_of_the_mission_are_there():

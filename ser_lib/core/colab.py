@@ -8,9 +8,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import nbformat
-
 from ser_lib.core.paths import project_root
+from ser_lib.core.quick import without_grammar
+
+with without_grammar():
+    import nbformat
 
 REPOSITORY = "https://github.com/OWNER/ser_lib"
 TAG = "colab"

@@ -13,11 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import papermill
-from jupyter_client import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
-from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 from traitlets import Dict, Unicode
 from traitlets.config import Config
@@ -26,10 +21,18 @@ from ser_lib.core.errors import DISK_FULL, ParameterError, RunError, SerError
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import project_root, shown
 from ser_lib.core.progress import FILE_VARIABLE, stage_line
+from ser_lib.core.quick import without_grammar
 from ser_lib.params import Params
 from ser_lib.records.manifest import hide_in_notebook
 from ser_lib.records.sources import notebook_path
 from ser_lib.store import RUN_VARIABLE
+
+with without_grammar():
+    import nbformat
+    import papermill
+    from jupyter_client import AsyncKernelManager
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
 
 _PNG = "image/png"
 _INJECTED = "# What this run used, whatever the cell above says"

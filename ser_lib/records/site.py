@@ -22,11 +22,9 @@ from pathlib import Path
 import jinja2
 import matplotlib.pyplot as plt
 import mistune
-import nbformat
 import nh3
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from nbconvert import HTMLExporter
 from pydantic import TypeAdapter, ValidationError
 
 from ser_lib import plots
@@ -34,10 +32,15 @@ from ser_lib.core.colab import TAG
 from ser_lib.core.errors import RunError, StageError
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
+from ser_lib.core.quick import without_grammar
 from ser_lib.records.pages import shared_with_training, templates
 from ser_lib.records.record import STUDY_FILE, Record, list_records, reports_folder
 from ser_lib.records.study import HEADINGS, StudyRecord, read_study, study_folders
 from ser_lib.store import MODEL_CARD_FILE
+
+with without_grammar():
+    import nbformat
+    from nbconvert import HTMLExporter
 
 _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
 {% block html_head %}
