@@ -79,6 +79,7 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     weights = balance(learnt) if params.BALANCE else None
     batches = Batches(X_train, y_train, params, decibel=one_decibel(data.speakers), weights=weights)
     model = build_model(X_train, y_train.shape[1], params, n_steps=params.EPOCHS * len(batches))
+    _make_variables(model, y_validation[:1])
     folder = params.output_dir
     with whole_file(folder / params.MODEL_WEIGHTS_FILE) as best, _EpochBar(params.EPOCHS) as epoch_bar:
         fitted = model.fit(
@@ -101,6 +102,13 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     save_bundle(data, load_split(params, data.clips), params, temperature=temperature)
     keep_params("03_train", params)
     return model, history
+
+
+def _make_variables(model: keras.Model, y: np.ndarray) -> None:
+    """Make the variables of optimizer and metrics; a first step of training that makes them is built twice."""
+    model.optimizer.build(model.trainable_variables)
+    model.compute_metrics(None, y, y)
+    model.reset_metrics()
 
 
 class Batches(keras.utils.PyDataset):

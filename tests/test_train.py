@@ -52,10 +52,12 @@ def trained(tmp_path_factory):
         patch.setenv("SER_ROOT", str(root))
         params = make_params(SMALL)
         data, sets = write_tiny_data(params)
+        built, step = [], keras.Model.train_step
+        patch.setattr(keras.Model, "train_step", lambda self, batch: built.append(self.name) or step(self, batch))
         model, history = train_model(params)
         y = np.eye(7)[data.y]
         yield SimpleNamespace(
-            root=root, folder=params.output_dir, params=params, model=model, history=history,
+            root=root, folder=params.output_dir, params=params, model=model, history=history, built=built,
             X=data.X[sets == "train"], X_val=data.X[sets == "validation"], y_val=y[sets == "validation"],
         )  # fmt: skip
 
@@ -85,6 +87,10 @@ def test_compiled_as_asked(trained):
     assert isinstance(trained.model.optimizer, keras.optimizers.Adam)
     assert trained.model.loss == "categorical_crossentropy"
     assert trained.history["learning_rate"][0] == pytest.approx(0.02)
+
+
+def test_step_of_training_is_built_once(trained):
+    assert trained.built == ["ser_bilstm"]
 
 
 def test_first_layer_standardises_the_training_set_alone(trained):
