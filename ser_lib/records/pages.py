@@ -1,5 +1,6 @@
 """Templates of pages and of the model card, and the card itself."""
 
+import functools
 from pathlib import Path
 
 import jinja2
@@ -12,6 +13,7 @@ from ser_lib.records.record import Record, format_interval, format_value
 from ser_lib.store import MODEL_CARD_FILE
 
 
+@functools.cache
 def templates(*, escape: bool) -> jinja2.Environment:
     """Jinja2's environment over `ser_lib/templates`; `escape` for pages, whose values must not become markup."""
     environment = jinja2.Environment(
