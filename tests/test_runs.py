@@ -351,7 +351,7 @@ def stopped(tmp_path_factory):
     root = make_root(tmp_path_factory.mktemp("stopped") / "the próject")
     corpus = root.parent / "jürgen's corpora" / "TESS"
     changes = SMALL | {"DATASET_PATH": corpus, "N_JOBS": 1, "DENOISE": "false", "BATCH_SIZE": 4}
-    changes |= {"TEST_FRACTION": 0.25, "VALIDATION_FRACTION": 0.25}
+    changes |= {"TEST_FRACTION": 0.25, "VALIDATION_FRACTION": 0.25, "BASELINES": "false", "ROBUSTNESS": "false"}
     done = ser(root, "run", "params/tess.yaml", "--name", "broken", *set_all(changes))
     record = root / "reports" / "broken"
     shutil.copytree(record, root.parent / "record")  # as it is now
