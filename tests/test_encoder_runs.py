@@ -9,6 +9,7 @@ from test_cli_predict import call
 from test_encoders import RATE, REAL, needs_weights
 from test_project import REPO
 
+from ser_lib import plots
 from ser_lib.audio import clips as work
 from ser_lib.audio import encoders
 from ser_lib.audio.encoders import ENCODERS, layers_of, smart_turn
@@ -25,6 +26,8 @@ from ser_lib.preprocess import preprocess_data
 from ser_lib.scoring.summary import feature_table
 from ser_lib.split import split_data
 from ser_lib.store import notebook_params
+from ser_lib.stream.microphone import listen
+from ser_lib.stream.timeline import predict_timeline
 from ser_lib.train import Batches, balance, train_model
 
 # Keras 3.15 copies TensorFlow's variables in a way that numpy 2 dislikes.
@@ -261,6 +264,49 @@ def test_of_long_clips_the_end_is_heard(run):
     assert any("; the last 8.0 s are heard" in phrase for phrase in prediction.novelty)
     spans = explain_answer(run["bundle"], long, RATE).spans
     assert spans[0][0] == pytest.approx(4, abs=0.1) and spans[-1][1] == pytest.approx(12, abs=0.1)
+
+
+def test_microphone_is_answered_window_by_window(run):
+    signal = np.sin(2 * np.pi * 300 * np.arange(2 * RATE) / RATE).astype(np.float32)[:, np.newaxis] / 2
+    seconds = run["bundle"].info.settings.n_samples / RATE
+    windows = list(listen([signal[:5000], signal[5000:]], RATE, run["bundle"], hop_seconds=seconds))
+    assert len(windows) == np.ceil(2 / seconds) and all(window.prediction for window in windows)
+
+
+def test_timeline_has_a_row_for_each_window(run, write_wav, tmp_path):
+    signal = np.sin(2 * np.pi * 300 * np.arange(2 * RATE) / RATE) / 2
+    file = write_wav(tmp_path / "long.wav", signal, RATE)
+    table = predict_timeline(file, run["bundle"], window_seconds=0.5, hop_seconds=0.5)
+    assert len(table) == 4 and set(table["state"]) == {"speech"} and table["confidence"].notna().all()
+
+
+def test_pictures_show_the_embedding_and_all_clips(run):
+    (ax,) = plots.plot_features(run["data"].X[0], run["data"].settings)
+    (image,) = ax.get_images()
+    assert image.get_array().shape == (16, SIZE // 16) and len(ax.get_yticklabels()) == 16
+    X = np.zeros((4, 3))
+    X[:, 0] = [1, 1, -1, -1]  # all variation is along one number: one deviation to each side
+    X[:, 2] = 7
+    clips = pd.DataFrame({"emotion": ["angry", "fear", "angry", "fear"], "speaker": ["", "a", "a", "b"]})
+    axes = plots.plot_embeddings(X, clips)
+    for ax, names in zip(axes, (["angry", "fearful"], ["a", "b", "unknown"]), strict=True):
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == names
+        (points,) = ax.collections
+        np.testing.assert_allclose(np.abs(points.get_offsets().T), [[1] * 4, [0] * 4], atol=1e-6)
+
+
+def test_many_speakers_have_no_legend():
+    clips = pd.DataFrame({"emotion": ["sad"] * 20, "speaker": [str(number) for number in range(20)]})
+    axes = plots.plot_embeddings(np.random.default_rng(0).standard_normal((20, 5)), clips)
+    assert axes[1].get_legend() is None and axes[1].get_title() == "20 speakers"
+
+
+def test_voices_are_taken_out(run):
+    params = run["params"].model_copy(update={"NORMALIZE_PER_SPEAKER": True, "PROCESSED_DATA_FILE": "by_speaker.npz"})
+    data = preprocess_data(params)
+    own = run["data"].X[data.clips["speaker"] == "OAF", 0]
+    expected = (own - own.mean(axis=0)) / np.where(own.std(axis=0) > 0, own.std(axis=0), 1)
+    np.testing.assert_allclose(data.X[data.clips["speaker"] == "OAF", 0], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_table_of_features_has_a_row_for_each_layer(run):
