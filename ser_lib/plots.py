@@ -92,7 +92,7 @@ def plot_log_mel(features: np.ndarray, settings: AudioSettings, *, ax: Axes | No
 
 
 def plot_embedding(embedding: np.ndarray, encoder: str, *, ax: Axes | None = None) -> Axes:
-    """Numbers of a clip's embedding [shape=(n_features,)], the means and the deviations of each layer in a line.
+    """Numbers of a clip's embedding [shape=(n_features,)], each layer's in a line.
 
     Of each line's numbers it shows how far they are from their mean, in standard deviations.
     """
@@ -100,11 +100,10 @@ def plot_embedding(embedding: np.ndarray, encoder: str, *, ax: Axes | None = Non
 
     ax = ax or plt.subplots(figsize=(10, 4))[1]
     layers = layers_of(encoder)
-    lines = np.concatenate([embedding[columns].reshape(2, -1) for columns in layers.values()])
+    lines = np.array([embedding[columns] for columns in layers.values()])
     scores = (lines - lines.mean(axis=1, keepdims=True)) / np.maximum(lines.std(axis=1, keepdims=True), _SMALLEST_STD)
     image = ax.imshow(scores, aspect="auto", cmap="coolwarm", vmin=-3, vmax=3, interpolation="nearest")
-    names = [f"{name}, {what}" for name in layers for what in ("mean", "deviation")]
-    ax.set(xlabel="number in the layer", yticks=range(len(names)), yticklabels=names)
+    ax.set(xlabel="number in the layer", yticks=range(len(layers)), yticklabels=list(layers))
     ax.tick_params(axis="y", labelsize="small")
     ax.figure.colorbar(image, ax=ax, label="standard deviations")
     return ax

@@ -19,7 +19,7 @@ from pydantic_core import InitErrorDetails
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 _ADDED_LATER = {"cmn", "encoder"}
 """Settings that older models do not name; their defaults are what those models did."""
-EMBEDDING_SIZES = {"smart-turn": 6144, "whisper-base": 2048}
+EMBEDDING_SIZES = {"smart-turn": 3072, "whisper-base": 2048}
 """Encoder → numbers in its embedding; here, since settings are read where no audio is and no encoder is opened."""
 
 

@@ -56,7 +56,7 @@ def has_weights(name: str) -> bool:
 
 
 def layers_of(name: str) -> dict[str, slice]:
-    """Name of each layer of an encoder → its columns in an embedding, means first and then deviations."""
+    """Name of each layer of an encoder → its columns in an embedding."""
     encoder = get_encoder(name)
     return layer_columns(encoder.N_FEATURES, encoder.N_LAYERS)
 
@@ -75,7 +75,7 @@ def embed(signal: np.ndarray, sampling_rate: int, name: str) -> np.ndarray:
     Returns
     -------
     np.ndarray [shape=(n_features,)], float32
-        Mean and standard deviation over time of each number of the hidden layers.
+        Mean over time of each number of some hidden layers; of some encoders its standard deviation, too.
 
     Raises
     ------

@@ -46,11 +46,12 @@ def _filters() -> np.ndarray:
 
 
 def layer_columns(n_features: int, n_layers: int) -> dict[str, slice]:
-    """Columns of each layer in an embedding of `pool_layers`: its means, then its standard deviations."""
+    """Columns of each layer in an embedding of `pool_layers`."""
     size = n_features // n_layers
     return {f"layer {number + 1}": slice(number * size, (number + 1) * size) for number in range(n_layers)}
 
 
-def pool_layers(layers: list[np.ndarray]) -> np.ndarray:
-    """Mean and standard deviation over time of each layer [shape=(n_frames, width)], side by side, as float32."""
-    return np.concatenate([np.concatenate([layer.mean(axis=0), layer.std(axis=0)]) for layer in layers])
+def pool_layers(layers: list[np.ndarray], *, std: bool) -> np.ndarray:
+    """Mean over time of each layer [shape=(n_frames, width)], then with `std` its deviation, side by side, float32."""
+    pooled = [(layer.mean(axis=0), layer.std(axis=0)) if std else (layer.mean(axis=0),) for layer in layers]
+    return np.concatenate([part for parts in pooled for part in parts])

@@ -21,10 +21,10 @@ WEIGHTS = Weights(
     wheels=("pipecat-ai==1.14.0",),
 )
 _LAYERS = tuple(f"layer_norm_{number}" for number in range(1, 9))
-"""Outputs of the graph's layer norms that are pooled: two in each of its four blocks."""
+"""Outputs of the graph's layer norms whose means are taken: two in each of its four blocks."""
 _WIDTH = 384
 N_LAYERS = len(_LAYERS)
-N_FEATURES = 2 * _WIDTH * N_LAYERS
+N_FEATURES = _WIDTH * N_LAYERS
 SECONDS, HEARD = 8.0, "last"
 """Of a clip that is heard, at most, and which."""
 _LONGEST = int(SECONDS * SAMPLING_RATE)
@@ -42,7 +42,8 @@ def open_encoder(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
         sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
         mel = log_mel(sound.astype(np.float32))
         mel = mel[:, : mel.shape[1] // 2 * 2]
-        return pool_layers([layer[0] for layer in session.run(list(_LAYERS), {"input_features": mel[None]})])
+        layers = session.run(list(_LAYERS), {"input_features": mel[None]})
+        return pool_layers([layer[0] for layer in layers], std=False)
 
     return embed
 

@@ -44,6 +44,6 @@ def open_encoder(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
         sound = np.pad(signal[:_LONGEST], (0, max(0, _SHORTEST - len(signal))))
         mel = log_mel(sound.astype(np.float32))
         mel = mel[:, : mel.shape[1] // 2 * 2]
-        return pool_layers(session.run(list(_LAYERS), {INPUT: mel[None]}))
+        return pool_layers(session.run(list(_LAYERS), {INPUT: mel[None]}), std=True)
 
     return embed
