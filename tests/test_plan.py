@@ -420,3 +420,17 @@ def test_run_that_is_resumed_takes_nothing_else(params, monkeypatch, capsys):
     for arguments in (["--seeds", "0"], ["--folds"], ["--with", params("more")[0]]):
         status, _, stderr = ser(monkeypatch, capsys, "run", "--resume", "x", *arguments)
         assert status == 2 and "give it alone" in stderr
+
+
+def test_protocol_of_several_corpora_leaves_each_out(params, monkeypatch):
+    (file,) = params("a")
+    file.write_text("CORPORA: [TESS, EMODB]\nDATASET_PATH: data\nN_FOLDS: 3\n")
+    planned = protocol(monkeypatch, file, ["EMODB/03", "EMODB/08", "EMODB/09", "TESS/OAF", "TESS/YAF"], seeds="4")
+    assert planned.rows == {
+        "random": ["a_random_s4"],
+        "others → TESS": ["a_to-tess_s4"],
+        "others → EMODB": ["a_to-emodb_s4"],
+        "3 folds of 5 speakers": ["a_fold0_s4", "a_fold1_s4", "a_fold2_s4"],
+    }
+    values = {one.name: one.values for one in planned.runs}["a_to-tess_s4"]
+    assert (values["SPLIT"], values["CORPORA"], values["TEST_CORPORA"]) == ("corpus", ["EMODB"], ["TESS"])

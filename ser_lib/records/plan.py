@@ -24,6 +24,8 @@ NEW, STOPPED = "new", "stopped"
 """What there may be of a planned run, beside `manifest.DONE`."""
 FEW_SPEAKERS = 4
 """Up to so many speakers, a protocol has a row for each that is tested on; for more, one row of folds."""
+_N_FOLDS = 5
+"""Folds of speakers in a protocol of several corpora."""
 _VARIED = {
     "--seeds": ("SEED",),
     "--folds": ("FOLD",),
@@ -226,7 +228,8 @@ def plan_protocol(
 
     Rows: at random (`<name>_random_s0`); no text in two sets (`<name>_text_s0`); for up to four speakers, each of them
     after training on the others (`<name>_oaf_yaf_s0`: on OAF, tested on YAF), for more one row of all folds of speakers
-    (`<name>_fold0_s0`, `<name>_fold1_s0` and so on). A corpus of one speaker has the first two.
+    (`<name>_fold0_s0`, `<name>_fold1_s0` and so on). A corpus of one speaker has the first two. Several corpora
+    have the first, five folds of their speakers, and each corpus after training on the others (`<name>_to-tess_s0`).
     """
     _refuse_varied(overrides, ("--seeds", "ser protocol"))
     numbers = read_seeds(seeds)
@@ -234,18 +237,31 @@ def plan_protocol(
     n_folds = values.get("N_FOLDS")
     values |= {"SPLIT": "random", "SPLIT_FILE": None, "TEST_SPEAKERS": [], "TEST_CORPORA": [], "FOLD": 0}
     values["N_FOLDS"] = None
-    speakers = find_speakers(make_params(values), ("speaker", "text"), "`ser protocol`")
+    several = len(values.get("CORPORA", ())) > 1
+    speakers = find_speakers(make_params(values), ("speaker",) if several else ("speaker", "text"), "`ser protocol`")
     name = name or run_name(_begin_name(file, values, is_study=True))
     planned = vary(f"{name}_random", values, "random", seeds=numbers)
-    planned += vary(f"{name}_text", values | {"SPLIT": "text"}, "text-disjoint", seeds=numbers)
+    if not several:
+        planned += vary(f"{name}_text", values | {"SPLIT": "text"}, "text-disjoint", seeds=numbers)
     if len(speakers) > FEW_SPEAKERS:
-        values, folds = in_folds(values | {"SPLIT": "folds", "N_FOLDS": n_folds})
+        planned += _leave_out_corpora(name, values, numbers) if several else []
+        values, folds = in_folds(values | {"SPLIT": "folds", "N_FOLDS": n_folds or (_N_FOLDS if several else None)})
         row = f"{len(folds)} folds of {len(speakers)} speakers"
         planned += vary(name, values, row, seeds=numbers, folds=folds, fold="_fold")
     elif len(speakers) > 1:
         for test in reversed(speakers):
             planned += _leave_out(test, speakers, name, values, numbers)
     return Plan(planned, f"{name}_protocol", f"{name}: by what training and test set share")
+
+
+def _leave_out_corpora(name: str, values: Mapping[str, Any], seeds: Sequence[int]) -> list[Planned]:
+    """Runs that are trained on the other corpora and tested on one."""
+    planned = []
+    for test in values["CORPORA"]:
+        others = [corpus for corpus in values["CORPORA"] if corpus != test]
+        of_one = dict(values) | {"SPLIT": "corpus", "CORPORA": others, "TEST_CORPORA": [test]}
+        planned += vary(f"{name}_to-{test.lower()}", of_one, f"others → {test}", seeds=seeds)
+    return planned
 
 
 def _leave_out(
