@@ -28,10 +28,47 @@ RunOption = Annotated[
 
 
 def which_run(run: str | None) -> str:
-    """`run`, or where none is asked for that of the default model."""
-    from ser_lib.records.models import default_run
+    """`run`, or where none is asked for that of the default model; without its encoder, that of the fallback."""
+    from ser_lib.records.models import default_run, fallback_run
 
-    return run or default_run()
+    if run:
+        return run
+    default = default_run()
+    missing = _missing_encoder(default)
+    fallback = fallback_run() if missing else None
+    if not fallback:
+        return default
+    print(
+        f"note: {default}, the default model, needs the encoder {missing}, which is not on this machine: {fallback} "
+        f"answers, which knows fewer voices. {_expected(default)}ser encoder get {missing} brings it.",
+        file=sys.stderr,
+    )
+    return fallback
+
+
+def _missing_encoder(run: str) -> str | None:
+    """Name of the encoder that a recorded run's model needs and that is not on this machine."""
+    from ser_lib.model.bundle import read_bundle_info
+    from ser_lib.records.record import record_folder
+
+    encoder = read_bundle_info(record_folder(run)).settings.encoder
+    if encoder is None:
+        return None
+    from ser_lib.audio.encoders import has_weights
+
+    return None if has_weights(encoder) else encoder
+
+
+def _expected(run: str) -> str:
+    """How right a model was about corpora left out of its training, in a sentence; empty if that was not measured."""
+    from ser_lib.model.bundle import read_bundle_info
+    from ser_lib.records.record import record_folder
+
+    left_out = read_bundle_info(record_folder(run)).left_out
+    if not left_out:
+        return ""
+    accuracy = sum(one.accuracy for one in left_out) / len(left_out)
+    return f"The default was right about {accuracy:.0%} of the clips of corpora that it did not know. "
 
 
 def load_run(run: str, backend: Backend = "onnx") -> "Bundle":

@@ -26,6 +26,8 @@ class NamedModel(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     run: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")]
+    fallback: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")] | None = None
+    """Run whose model answers where this one's encoder is not on the machine."""
 
 
 class _Models(BaseModel):
@@ -56,6 +58,22 @@ def default_run() -> str:
     RunError
         If none is named, or the one that is has no model here.
     """
+    return _default().run
+
+
+def fallback_run() -> str | None:
+    """Name of the run that answers where the default's encoder is not on this machine; None where none is named.
+
+    Raises
+    ------
+    RunError
+        If no default is named, or it has no model here.
+    """
+    fallback = _default().fallback
+    return fallback if fallback and has_model(record_folder(fallback)) else None
+
+
+def _default() -> NamedModel:
     named = named_models()
     if not named:
         raise RunError(f"No model is the default. Name one with --run RUN, or set the default: {_SET}")
@@ -65,7 +83,7 @@ def default_run() -> str:
             f"{shown(_path())} names {run} as the default, and there is no run of that name with a model. "
             f"Name another with --run RUN, or set the default: {_SET}"
         )
-    return run
+    return named[0]
 
 
 def is_default(run: str) -> bool:
@@ -95,7 +113,7 @@ def set_default(run: str) -> None:
     listed = _read() or _Models.model_construct(models=[])
     first = next((model for model in listed.models if model.run == run), NamedModel(run=run))
     listed.models = [first, *(model for model in listed.models if model.run != run and model.model_extra)]
-    write_text(_path(), listed.model_dump_json(indent=1) + "\n", through_link=False)
+    write_text(_path(), listed.model_dump_json(indent=1, exclude_none=True) + "\n", through_link=False)
 
 
 def has_model(folder: Path) -> bool:
