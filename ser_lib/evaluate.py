@@ -20,7 +20,7 @@ from ser_lib.core.labels import in_order
 from ser_lib.model.bundle import Bundle, BundleInfo
 from ser_lib.model.calibration import calibrate
 from ser_lib.params import Params
-from ser_lib.scoring import metrics
+from ser_lib.scoring import adaptation, metrics
 from ser_lib.scoring.baselines import predict_baselines
 from ser_lib.store import (
     SPLIT_FILE,
@@ -225,6 +225,24 @@ def evaluate_robustness(bundle: Bundle, params: Params) -> dict[str, dict]:
     return results
 
 
+def evaluate_adaptation(bundle: Bundle, params: Params) -> list[dict]:
+    """Measure what adapting the model to each test speaker brings; nothing without `ADAPT_TO_SPEAKER` in training.
+
+    Adds `adaptation` to `metrics.json`: the rows of `scoring.adaptation.evaluate`.
+    """
+    if bundle.info.population is None:
+        return []
+    data, sets = load_sets(params)
+    _check_model(bundle, data, params)
+    X, y, clips = sets["test"]
+    if (clips["speaker"] == "").any():
+        return []
+    speakers = clips["speaker"].to_numpy(dtype=str)
+    rows = adaptation.evaluate(bundle, X, y.argmax(axis=1), speakers, seed=params.SEED)
+    _add(params, adaptation=rows)
+    return rows
+
+
 def _check_files(clips: pd.DataFrame, params: Params) -> None:
     for clip in clips.itertuples():
         path = params.dataset_path / clip.file
@@ -250,6 +268,6 @@ def _evaluate_degraded(bundle: Bundle, clips: pd.DataFrame, found: Iterable[np.n
     return _accuracy_and_uar(y_true, y_pred) | {"unusable": len(clips) - len(usable)}
 
 
-def _add(params: Params, **results: dict) -> None:
+def _add(params: Params, **results: dict | list) -> None:
     path = params.output_dir / METRICS_FILE
     write_json(path, read_json(path) | results)

@@ -131,6 +131,12 @@ class Params(_Audio):
     BALANCE: bool = Field(
         False, description="weight emotions equally within a corpus, and corpora by the square root of their size"
     )
+    ADAPT_TO_SPEAKER: bool = Field(
+        False, description="learn to be adapted to a new speaker by clips without labels; for FEATURES encoder"
+    )
+    CALIBRATE_ON: Literal["validation", "left_out"] = Field(
+        "validation", description="what confidences hold for: the validation set, or corpora (or speakers) left out"
+    )
     BATCH_SIZE: int = Field(32, ge=1, le=1_000_000, description="clips per training step")
     EPOCHS: int = Field(50, ge=1, le=1_000_000, description="passes through the training set, at most")
     REDUCE_LR_PATIENCE: int = Field(
@@ -214,6 +220,9 @@ class Params(_Audio):
         yield is_encoder and self.DENOISE, "`FEATURES: encoder` needs `DENOISE: false`. Got true."
         yield is_encoder and self.CMN, "`FEATURES: encoder` needs `CMN: false`. Got true."
         yield is_linear and not is_encoder, f"`MODEL: linear` needs `FEATURES: encoder`. Got {self.FEATURES}."
+        adapt, per_speaker = self.ADAPT_TO_SPEAKER, self.NORMALIZE_PER_SPEAKER
+        yield adapt and not is_encoder, f"`ADAPT_TO_SPEAKER` needs `FEATURES: encoder`. Got {self.FEATURES}."
+        yield adapt and per_speaker, "`ADAPT_TO_SPEAKER` needs `NORMALIZE_PER_SPEAKER: false`. Got true."
         unfit = is_encoder and not is_linear and "MODEL" in self.model_fields_set
         yield unfit, _UNFIT.format(self.MODEL)
 

@@ -6,18 +6,20 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import SerError, StageError
 from ser_lib.core.io import whole_file, write_json, write_text
 from ser_lib.core.progress import progress_bar
+from ser_lib.corpora.clips import check_known
+from ser_lib.model.adapt import FEWEST_VOICES, fit_population, vary_knowledge
 from ser_lib.model.augment import augment
 from ser_lib.model.backends import load_onnx
 from ser_lib.model.bundle import save_bundle
-from ser_lib.model.calibration import fit_temperature
+from ser_lib.model.calibration import LeftOut, calibrate, fit_temperature
 from ser_lib.model.network import (
     build_model,
     keras,
@@ -29,11 +31,13 @@ from ser_lib.model.network import (
 )
 from ser_lib.model.onnx import export_onnx
 from ser_lib.params import Params
+from ser_lib.scoring import metrics
 from ser_lib.store import ProcessedData, keep_params, load_sets, load_split
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+Set = tuple[np.ndarray, np.ndarray, pd.DataFrame]
+"""Features [shape=(n, n_frames, n_features)], one-hot labels [shape=(n, n_classes)] and clips."""
+_N_FOLDS = 5
+"""Folds of speakers that are left out in turn."""
 _LARGEST_DIFFERENCE = 1e-4
 """Between probabilities by ONNX Runtime and by Keras."""
 
@@ -73,33 +77,24 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     params.check_model()
     data, sets = load_sets(params)
     X_train, y_train, learnt = sets["train"]
-    X_validation, y_validation, _ = sets["validation"]
+    if params.ADAPT_TO_SPEAKER:
+        check_known(learnt, ["speaker"], "`ADAPT_TO_SPEAKER`")
     _try_export(X_train, y_train.shape[1], params)
-    set_seed(params.SEED)
-    weights = balance(learnt) if params.BALANCE else None
-    batches = Batches(X_train, y_train, params, decibel=one_decibel(data.speakers), weights=weights)
-    model = build_model(X_train, y_train.shape[1], params, n_steps=params.EPOCHS * len(batches))
-    _make_variables(model, y_validation[:1])
-    folder = params.output_dir
-    with whole_file(folder / params.MODEL_WEIGHTS_FILE) as best, _EpochBar(params.EPOCHS) as epoch_bar:
-        fitted = model.fit(
-            batches,
-            validation_data=(X_validation, y_validation),
-            validation_batch_size=64,
-            epochs=params.EPOCHS,
-            callbacks=[*make_callbacks(best, params), epoch_bar],
-            verbose=0,
-        )
+    folder, decibel = params.output_dir, one_decibel(data.speakers)
+    with whole_file(folder / params.MODEL_WEIGHTS_FILE) as best:
+        model, history = _fit(sets["train"], sets["validation"], params, best, decibel=decibel)
         best_model = load_model(best)
         save_model(best_model, best)
     with whole_file(folder / params.MODEL_ONNX_FILE) as partial:
         export_onnx(best_model, partial)
         difference = _difference(best_model, partial, sets["test"][0])
     print(f"ONNX Runtime and Keras agree on the features of {len(sets['test'][0])} test clips within {difference:.0e}.")
-    history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
-    temperature = fit_temperature(y_validation.argmax(axis=1), predict_probabilities(best_model, X_validation))
+    temperature, left_out = _calibrate(best_model, sets, params, decibel)
+    speakers = _voices(learnt, params)
+    population = None if speakers is None else fit_population(X_train[:, 0], speakers)
     _save(model, history, data, params)
-    save_bundle(data, load_split(params, data.clips), params, temperature=temperature)
+    split = load_split(params, data.clips)
+    save_bundle(data, split, params, temperature=temperature, left_out=left_out, population=population)
     keep_params("03_train", params)
     return model, history
 
@@ -111,10 +106,88 @@ def _make_variables(model: keras.Model, y: np.ndarray) -> None:
     model.reset_metrics()
 
 
+def _fit(
+    train: Set, validation: Set, params: Params, best: Path, *, decibel: float, what: str = "Training"
+) -> tuple[keras.Model, dict[str, list[float]]]:
+    """Train a model, and write that of the best epoch to `best`; return that of the last one, and the history."""
+    X, y, clips = train
+    set_seed(params.SEED)
+    weights = balance(clips) if params.BALANCE else None
+    batches = Batches(X, y, params, decibel=decibel, weights=weights, speakers=_voices(clips, params))
+    model = build_model(X, y.shape[1], params, n_steps=params.EPOCHS * len(batches))
+    _make_variables(model, y[:1])
+    with _EpochBar(params.EPOCHS, what) as epoch_bar:
+        fitted = model.fit(
+            batches,
+            validation_data=validation[:2],
+            validation_batch_size=64,
+            epochs=params.EPOCHS,
+            callbacks=[*make_callbacks(best, params), epoch_bar],
+            verbose=0,
+        )
+    return model, {name: [float(value) for value in values] for name, values in fitted.history.items()}
+
+
+def _voices(clips: pd.DataFrame, params: Params) -> np.ndarray | None:
+    """Speakers that the model learns to be adapted to; None without `ADAPT_TO_SPEAKER`, or if they are too few."""
+    speakers = clips["speaker"].to_numpy(dtype=str)
+    return speakers if params.ADAPT_TO_SPEAKER and len(set(speakers)) >= FEWEST_VOICES else None
+
+
+def _calibrate(
+    model: keras.Model, sets: Mapping[str, Set], params: Params, decibel: float
+) -> tuple[float, list[LeftOut] | None]:
+    """Temperature and, if it holds for corpora or speakers that were left out, how right the model was about them."""
+    if params.CALIBRATE_ON == "validation":
+        X, y, _ = sets["validation"]
+        return fit_temperature(y.argmax(axis=1), predict_probabilities(model, X)), None
+    known = [sets["train"], sets["validation"]]
+    X, y = (np.concatenate([one[part] for one in known]) for part in (0, 1))
+    clips = pd.concat([one[2] for one in known], ignore_index=True)
+    groups, labels = _groups(clips), y.argmax(axis=1)
+    n_train = len(sets["train"][1])
+    probabilities = np.zeros_like(y)
+    for group in np.unique(groups):
+        others = np.flatnonzero(groups != group)
+        train, validation = (
+            (X[rows], y[rows], clips.iloc[rows]) for rows in np.split(others, [(others < n_train).sum()])
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            best = Path(folder) / params.MODEL_WEIGHTS_FILE
+            watched = validation if len(validation[1]) else train
+            _fit(train, watched, params, best, decibel=decibel, what=f"Without {group}")
+            probabilities[groups == group] = predict_probabilities(load_model(best), X[groups == group])
+    names, sizes = np.unique(groups, return_counts=True)
+    weights = (1 / sizes)[np.searchsorted(names, groups)]
+    temperature = fit_temperature(labels, probabilities, weights * len(labels) / len(names))
+    calibrated = calibrate(probabilities, temperature)
+    return temperature, [_left_out(name, labels[groups == name], calibrated[groups == name]) for name in names]
+
+
+def _groups(clips: pd.DataFrame) -> np.ndarray:
+    """What is left out together: clips of a corpus; where there is one alone, of every fifth of its speakers."""
+    if clips["corpus"].nunique() > 1:
+        return clips["corpus"].to_numpy(dtype=str)
+    _, numbers = np.unique(clips["speaker"].to_numpy(dtype=str), return_inverse=True)
+    return np.array([f"speakers, fold {number % _N_FOLDS + 1}" for number in numbers])
+
+
+def _left_out(name: str, labels: np.ndarray, probabilities: np.ndarray) -> LeftOut:
+    return LeftOut(
+        name=str(name),
+        n_clips=len(labels),
+        accuracy=metrics.accuracy(labels, probabilities.argmax(axis=1)),
+        uar=metrics.uar(labels, probabilities.argmax(axis=1)),
+        confidence=float(probabilities.max(axis=1).mean()),
+        ece=metrics.ece(labels, probabilities),
+    )
+
+
 class Batches(keras.utils.PyDataset):
     """Training clips in batches, in another order and varied anew by `AUGMENT` in each epoch.
 
-    With `weights` [shape=(n_clips,)], each batch has those of its clips, too.
+    With `weights` [shape=(n_clips,)], each batch has those of its clips, too. With `speakers` [shape=(n_clips,)], it is
+    drawn for each of them and each epoch what is known of the voice (`adapt.vary_knowledge`).
     """
 
     def __init__(
@@ -125,9 +198,11 @@ class Batches(keras.utils.PyDataset):
         *,
         decibel: float = 1.0,
         weights: np.ndarray | None = None,
+        speakers: np.ndarray | None = None,
     ) -> None:
         super().__init__()
-        self._weights = weights
+        self._weights, self._speakers, self._given = weights, speakers, X
+        self._population = None if speakers is None else fit_population(X[:, 0], speakers)
         self._X, self._y, self._size, self._names = X, y, params.BATCH_SIZE, params.AUGMENT
         self._decibel = decibel
         self._rng = np.random.default_rng(params.SEED)
@@ -149,9 +224,12 @@ class Batches(keras.utils.PyDataset):
         """Shuffle the clips, and choose the variations of the next epoch."""
         self._order = self._rng.permutation(len(self._X))
         self._epoch = int(self._rng.integers(2**32))
+        if self._speakers is not None and self._population:
+            varied = vary_knowledge(self._given[:, 0], self._speakers, self._population, self._rng)
+            self._X = varied[:, np.newaxis]
 
 
-def balance(clips: "pd.DataFrame") -> np.ndarray:
+def balance(clips: pd.DataFrame) -> np.ndarray:
     """Weights [shape=(n_clips,)], float32, with the mean 1, by which no emotion and no corpus drowns the others.
 
     In each corpus of `clips` (with corpus and emotion) the emotions have the same sum of weights; the corpora have sums
@@ -253,9 +331,9 @@ def _save(model: keras.Model, history: dict[str, list[float]], data: ProcessedDa
 class _EpochBar(keras.callbacks.Callback):
     """One line that follows the epochs."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, what: str) -> None:
         super().__init__()
-        self._bar = progress_bar(epochs, "Training", "epochs")
+        self._bar = progress_bar(epochs, what, "epochs")
 
     def __enter__(self) -> "_EpochBar":
         return self

@@ -1,6 +1,7 @@
 """Runs with `FEATURES: encoder`, most with a stand-in for the encoder's network, which needs no weights."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -17,13 +18,13 @@ from ser_lib.audio.features import SignalChain, analyse
 from ser_lib.audio.settings import EMBEDDING_SIZES, AudioSettings
 from ser_lib.audio.signal import load_audio, prepare_signal, resample
 from ser_lib.core.errors import BundleError, EncoderError, ParameterError
-from ser_lib.evaluate import evaluate_baselines, evaluate_model, evaluate_robustness
+from ser_lib.evaluate import evaluate_adaptation, evaluate_baselines, evaluate_model, evaluate_robustness
 from ser_lib.model.bundle import load_bundle, read_bundle_info
 from ser_lib.model.explain import explain_answer
 from ser_lib.params import make_params
 from ser_lib.predict import predict_emotion_from_file
 from ser_lib.preprocess import preprocess_data
-from ser_lib.scoring.summary import feature_table
+from ser_lib.scoring.summary import adaptation_table, feature_table, left_out_table
 from ser_lib.split import split_data
 from ser_lib.store import notebook_params
 from ser_lib.stream.microphone import listen
@@ -283,7 +284,7 @@ def test_timeline_has_a_row_for_each_window(run, write_wav, tmp_path):
 def test_pictures_show_the_embedding_and_all_clips(run):
     (ax,) = plots.plot_features(run["data"].X[0], run["data"].settings)
     (image,) = ax.get_images()
-    assert image.get_array().shape == (16, SIZE // 16) and len(ax.get_yticklabels()) == 16
+    assert image.get_array().shape == (8, SIZE // 8) and len(ax.get_yticklabels()) == 8
     X = np.zeros((4, 3))
     X[:, 0] = [1, 1, -1, -1]  # all variation is along one number: one deviation to each side
     X[:, 2] = 7
@@ -352,3 +353,59 @@ def test_demo_corpus_is_learnt_with_the_encoder_itself(demo_folder, root, monkey
     _, history = train_model(params)
     assert data.X.shape[1:] == (1, SIZE) and np.isfinite(data.X).all()
     assert max(history["val_accuracy"]) > 0.5
+
+
+@pytest.fixture(scope="module")
+def adapted(run):
+    """The same, with adaptation to speakers, and a temperature by speakers that were left out."""
+    folder = run["params"].output_dir.parent / "adapted"
+    shutil.copytree(run["params"].output_dir, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SER_ROOT", str(folder.parents[1]))
+        more = {"OUTPUT_DIR": f"{folder.parent.name}/adapted", "ADAPT_TO_SPEAKER": True, "CALIBRATE_ON": "left_out"}
+        params = run["params"].model_copy(update=more | {"SCHEDULE": "one_cycle"})
+        train_model(params)
+        bundle = load_bundle(params.output_dir)
+        evaluate_model(bundle, params)
+        yield {"params": params, "bundle": bundle, "rows": evaluate_adaptation(bundle, params)}
+
+
+def test_bundle_says_what_its_speakers_are_like(run, adapted):
+    data, info = run["data"], adapted["bundle"].info
+    split = pd.read_csv(run["params"].output_dir / "split.csv").set_index("clip")["set"]
+    is_train = (split.loc[data.clips["clip"]] == "train").to_numpy()
+    means = [
+        data.X[is_train & (data.clips["speaker"] == one).to_numpy(), 0].mean(axis=0)
+        for one in sorted(set(data.clips["speaker"]))
+    ]
+    np.testing.assert_allclose(info.population.mean, np.mean(means, axis=0, dtype=np.float64), rtol=1e-4, atol=1e-6)
+    assert run["bundle"].info.population is None and run["bundle"].info.left_out is None
+
+
+def test_every_speaker_was_left_out_once(run, adapted):
+    left_out = adapted["bundle"].info.left_out
+    split = pd.read_csv(run["params"].output_dir / "split.csv")
+    assert [one.name for one in left_out] == ["speakers, fold 1", "speakers, fold 2"]
+    assert sum(one.n_clips for one in left_out) == split["set"].isin(["train", "validation"]).sum()
+    assert all(0 <= value <= 1 for one in left_out for value in (one.accuracy, one.uar, one.confidence, one.ece))
+    table = left_out_table(left_out)
+    assert table["left out"].tolist()[-1] == "mean" and table["UAR"].iloc[-1] == pytest.approx(
+        np.mean([one.uar for one in left_out])
+    )
+
+
+def test_what_adaptation_brings_is_kept_with_the_metrics(adapted):
+    stored = json.loads((adapted["params"].output_dir / "metrics.json").read_text())["adaptation"]
+    assert len(stored) == 8 and stored[0]["clips"] == "any"  # none is neutral
+    assert [row["uar"] for row in stored] == [row["uar"] for row in adapted["rows"]]
+    assert len(adaptation_table(stored)) == 8
+
+
+def test_bundle_whose_population_does_not_fit_is_refused(adapted, tmp_path):
+    shutil.copytree(adapted["params"].output_dir, tmp_path / "damaged")
+    path = tmp_path / "damaged" / "bundle.json"
+    stored = json.loads(path.read_text())
+    stored["population"]["within"][0] = 0.0
+    path.write_text(json.dumps(stored))
+    with pytest.raises(BundleError, match="what it says of speakers does not fit its features"):
+        load_bundle(path.parent)

@@ -21,8 +21,9 @@ from ser_lib.core.io import file_hash, write_text
 from ser_lib.core.labels import in_order, is_emotion
 from ser_lib.core.paths import locate, shown
 from ser_lib.core.text import printable
+from ser_lib.model.adapt import Population, to_population
 from ser_lib.model.backends import Backend, checked, first_line, load_keras, load_onnx, try_model
-from ser_lib.model.calibration import RANGE, calibrate
+from ser_lib.model.calibration import RANGE, LeftOut, calibrate
 from ser_lib.model.novelty import NoveltyModel, fit_novelty_model, summary_size
 from ser_lib.model.prediction import UNSURE_BELOW, Prediction, to_prediction
 from ser_lib.params import Params
@@ -53,6 +54,8 @@ class BundleInfo(BaseModel):
     encoder_sha256: str | None = None
     temperature: float = Field(gt=RANGE[0] / 2, lt=RANGE[1] * 2)
     speakers: dict[str, Statistics] = Field(repr=False)
+    population: Population | None = Field(None, repr=False)
+    left_out: list[LeftOut] | None = None
     novelty: NoveltyModel = Field(repr=False, validation_alias="typical", serialization_alias="typical")
     corpora: list[str] = Field(min_length=1)
     data_fingerprint: str
@@ -61,8 +64,9 @@ class BundleInfo(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the encoder's hash where there is no encoder: such a bundle reads as it always did."""
-        return {name: value for name, value in dump(self).items() if name != "encoder_sha256" or value is not None}
+        """Leave out what came later where there is none of it: such a bundle reads as it always did."""
+        later = {"encoder_sha256", "population", "left_out"}
+        return {name: value for name, value in dump(self).items() if name not in later or value is not None}
 
 
 @dataclass(frozen=True)
@@ -185,14 +189,19 @@ class Bundle:
             return normalize(features, self.voice or find_statistics(self.info.speakers, speaker))
         if self.voice is None:
             return features
+        if self.info.population:
+            return to_population(features, self.voice, self.info.population)
         sound = denormalize(
             normalize(features[:n_sound], self.voice), self.info.novelty.statistics_of(self.info.settings)
         )
         return np.concatenate([sound, features[n_sound:]])  # padding is the same for all
 
 
-def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, *, temperature: float) -> BundleInfo:
-    """Write `bundle.json` and `LICENCE.txt` beside the models in `OUTPUT_DIR` for `sets` [shape=(n_clips,)]."""
+def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, **learnt_values: Any) -> BundleInfo:
+    """Write `bundle.json` and `LICENCE.txt` beside the models in `OUTPUT_DIR` for `sets` [shape=(n_clips,)].
+
+    `learnt_values`: `temperature` and, of `BundleInfo`, `population` and `left_out`.
+    """
     from ser_lib.audio.encoders import weights_sha256  # librosa, which stored features do not need
 
     folder, learnt = params.output_dir, data.clips[sets == "train"]
@@ -205,13 +214,13 @@ def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, *, temper
         features=data.settings.feature_names,
         settings=data.settings,
         encoder_sha256=weights_sha256(data.settings.encoder),
-        temperature=temperature,
         speakers=data.speakers,
         novelty=fit_novelty_model(data.X, data.clips, sets, data.settings),
         corpora=sorted(set(learnt["corpus"])),
         data_fingerprint=data.fingerprint,
         split_sha256=file_hash(folder / SPLIT_FILE),
         versions={name: version(name) for name in _LIBRARIES},
+        **learnt_values,
     )
     write_text(folder / BUNDLE_FILE, info.model_dump_json(indent=2) + "\n")
     write_text(folder / LICENCE_FILE, _licence(info.corpora))
@@ -368,6 +377,13 @@ def _disagreement(info: BundleInfo) -> str:
     novelty = info.novelty
     if {len(novelty.mean), len(novelty.std)} != {summary_size(settings)} or min(novelty.std) <= 0:
         return "what it calls typical does not fit its features"
+    if info.population and not _fits(info.population, len(info.features)):
+        return "what it says of speakers does not fit its features"
     if bool(speakers) != settings.normalize_per_speaker or sizes - {len(info.features)} or not positive:
         return "the statistics of its speakers do not fit its settings"
     return ""
+
+
+def _fits(population: Population, n_features: int) -> bool:
+    sizes = {len(population.mean), len(population.within), len(population.between)}
+    return sizes == {n_features} and min(population.within) > 0 and min(population.between) > 0

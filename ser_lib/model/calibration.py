@@ -8,6 +8,7 @@ Platt, "Probabilistic outputs for support vector machines and comparisons to reg
 """
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
@@ -17,25 +18,41 @@ RANGE = (0.05, 20.0)
 """Temperatures that are looked among."""
 
 
+class LeftOut(BaseModel):
+    """How right a model was about a corpus, or about speakers, that were left out of its training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: str
+    n_clips: int = Field(ge=1)
+    accuracy: float
+    uar: float
+    confidence: float
+    """Its mean, after calibration."""
+    ece: float
+
+
 def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities [shape=(n, n_classes)] at a temperature: above 1 they are less certain, below 1 more."""
     logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST)) / temperature
     return softmax(logits, axis=1).astype(probabilities.dtype)
 
 
-def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
+def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Temperature with the smallest cross-entropy of `labels` [shape=(n,)], each (n + 1) / (n + 2) certain.
 
-    `probabilities` have the shape (n, n_classes).
+    `probabilities` have the shape (n, n_classes), `weights` of the clips (n,).
     """
     n, n_classes = probabilities.shape
+    per_clip = np.ones(n) if weights is None else weights
     targets = np.full((n, n_classes), 1 / (n + 2) / (n_classes - 1))
     targets[np.arange(n), labels] = (n + 1) / (n + 2)
     logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
 
     def cross_entropy(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
-        return float((targets * (np.logaddexp.reduce(scaled, axis=1, keepdims=True) - scaled)).sum())
+        losses = (targets * (np.logaddexp.reduce(scaled, axis=1, keepdims=True) - scaled)).sum(axis=1)
+        return float(losses @ per_clip)
 
     found = minimize_scalar(cross_entropy, bounds=np.log(RANGE), method="bounded")
     return float(np.exp(found.x))

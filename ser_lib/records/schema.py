@@ -67,6 +67,17 @@ class _Condition(BaseModel):
     unusable: _Count
 
 
+class _Adaptation(BaseModel):
+    clips: Literal["any", "mostly neutral", "of each emotion"]
+    each: _Count
+    labelled: bool
+    n_clips: _Count
+    accuracy: _Share
+    uar: _Share
+    confidence: _Share
+    without: _Share
+
+
 class _CorpusMetrics(BaseModel):
     n_clips: _Count
     accuracy: _Share
@@ -96,6 +107,7 @@ class _Metrics(BaseModel):
     bootstrap: _Bootstrap = _ABSENT
     baselines: dict[str, _BaselineMetrics] = Field(default_factory=dict)
     robustness: dict[str, _Condition] = Field(default_factory=dict)
+    adaptation: list[_Adaptation] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _check_sizes(self) -> "_Metrics":

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.labels import EMOTIONS, in_order, shown_as
-from ser_lib.model.calibration import RANGE
+from ser_lib.model.calibration import RANGE, LeftOut
 from ser_lib.store import SETS, UNUSED
 
 UNKNOWN = "unknown"
@@ -89,6 +89,22 @@ def describe_calibration(results: Mapping) -> str:
         f"On the validation set ({n_clips} clips) the network is {sure}: temperature {temperature:.2f}{at_end}. "
         f"That {gain} the calibration error on the test set: {before:.3f} before, {after:.3f} after."
     )
+
+
+def adaptation_table(rows: Sequence[Mapping]) -> pd.DataFrame:
+    """What adapting to each test speaker brings (`adaptation.evaluate`), a row for each way."""
+    table = pd.DataFrame(rows, columns=["clips", "each", "labelled", "n_clips", "uar", "without"])
+    table["labelled"] = table["labelled"].map({True: "yes", False: "no"})
+    names = {"each": "number", "n_clips": "clips measured", "uar": "UAR", "without": "UAR without"}
+    return table.rename(columns=names)
+
+
+def left_out_table(left_out: Sequence[LeftOut]) -> pd.DataFrame:
+    """How right and how sure a model was about what was left out of its training, and the mean."""
+    table = pd.DataFrame([one.model_dump() for one in left_out])
+    mean = table.mean(numeric_only=True).to_dict() | {"name": "mean", "n_clips": table["n_clips"].sum()}
+    names = {"name": "left out", "n_clips": "clips", "uar": "UAR", "ece": "calibration error"}
+    return pd.concat([table, pd.DataFrame([mean])], ignore_index=True).rename(columns=names)
 
 
 def describe_robustness(test: Mapping, robustness: Mapping[str, Mapping]) -> str:

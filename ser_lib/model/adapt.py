@@ -1,0 +1,178 @@
+"""Adaptation to a voice: from its clips without labels, and from a few with labels.
+
+Without labels, a voice's mean and standard deviation of each feature are brought to those of the training speakers.
+The estimates are shrunk towards theirs by the number of clips, so that few clips, or clips of one emotion, change
+little. With labels, the last layer is fitted anew to the voice's clips, and kept near what it was. What each brings is
+in `docs/prediction.md`.
+
+References
+----------
+Efron and Morris, "Stein's estimation rule and its competitors: an empirical Bayes approach", Journal of the American
+Statistical Association 68(341), 1973 (shrinkage).
+Gauvain and Lee, "Maximum a posteriori estimation for multivariate Gaussian mixture observations of Markov chains", IEEE
+Transactions on Speech and Audio Processing 2(2), 1994 (speaker adaptation towards a prior).
+"""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+from ser_lib.audio.normalize import Statistics
+
+FEWEST_VOICES = 2
+"""Training speakers that a population is made of, at least."""
+_N_CLIPS = (0, 0, 5, 20, None)
+"""Clips of a voice that training pretends to know: one is drawn for each voice and epoch. None: all of them."""
+_PRIOR_CLIPS = 20.0
+"""Clips that the training speakers' variance counts as, beside a voice's own."""
+_LEAST_BETWEEN = 1e-3
+"""Least variance between voices, as a fraction of that within them."""
+_PENALTY = 0.01
+"""Of the squared change of the last layer, in the loss of a clip."""
+_DIGITS = 6
+"""Of a head's numbers, behind the point."""
+_SMALLEST = 1e-12
+"""Probability below which one counts as this much."""
+
+
+class Population(BaseModel):
+    """What the training speakers' voices are like, for each feature."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    mean: list[float]
+    """Mean of the voices' means."""
+    within: list[float]
+    """Standard deviation of a voice's clips."""
+    between: list[float]
+    """Standard deviation of the voices' means."""
+
+    @functools.cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`mean`, `within` and `between`, each [shape=(n_features,)]."""
+        return np.array(self.mean), np.array(self.within), np.array(self.between)
+
+
+def fit_population(X: np.ndarray, speakers: np.ndarray) -> Population:
+    """Mean and variances, within and between voices, of features [shape=(n_clips, n_features)].
+
+    Each voice counts equally. `speakers` [shape=(n_clips,)] names that of each clip.
+    """
+    names, n_clips = np.unique(speakers, return_counts=True)
+    means = np.array([X[speakers == name].mean(axis=0, dtype=np.float64) for name in names])
+    variances = np.array([X[speakers == name].var(axis=0, dtype=np.float64) for name in names])
+    within = np.maximum(variances.mean(axis=0), _SMALLEST)
+    by_chance = (variances / n_clips[:, np.newaxis]).mean(axis=0)
+    between = np.maximum(means.var(axis=0, ddof=1) - by_chance, _LEAST_BETWEEN * within)
+    return Population(
+        mean=_rounded(means.mean(axis=0)), within=_rounded(np.sqrt(within)), between=_rounded(np.sqrt(between))
+    )
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    """Seven digits, as many as the features have."""
+    return [float(f"{value:.7g}") for value in values]
+
+
+def estimate_voice(X: np.ndarray, population: Population) -> Statistics:
+    """Statistics of a voice from features [shape=(n_clips, n_features)] of some of its clips, of any emotions.
+
+    They are shrunk towards the population's: the mean by the ratio of the variance between voices to that of a mean of
+    so many clips, the variance as if the population's had been seen in 20 clips more.
+    """
+    n_clips = len(X)
+    mean, within, between = population.arrays
+    trust = between**2 / (between**2 + within**2 / n_clips)
+    variance = (n_clips * X.var(axis=0, dtype=np.float64) + _PRIOR_CLIPS * within**2) / (n_clips + _PRIOR_CLIPS)
+    return Statistics(
+        mean=(mean + trust * (X.mean(axis=0, dtype=np.float64) - mean)).tolist(), std=np.sqrt(variance).tolist()
+    )
+
+
+def to_population(X: np.ndarray, voice: Statistics, population: Population) -> np.ndarray:
+    """Features [shape=(..., n_features)], float32, of a voice, on the scale of the training speakers."""
+    mean, within, _ = population.arrays
+    scale = within / np.array(voice.std)
+    shift = mean - np.array(voice.mean) * scale
+    return X * scale.astype(np.float32) + shift.astype(np.float32)
+
+
+def vary_knowledge(X: np.ndarray, speakers: np.ndarray, population: Population, rng: np.random.Generator) -> np.ndarray:
+    """Features [shape=(n_clips, n_features)] for training, as they would be with some clips of each voice known.
+
+    For each voice it is drawn how many those are (none, 5, 20 or all), and which. A model that learns from this can be
+    asked with and without an adaptation.
+    """
+    varied = X.copy()
+    for speaker in np.unique(speakers):
+        rows = np.flatnonzero(speakers == speaker)
+        n_clips = _N_CLIPS[rng.integers(len(_N_CLIPS))]
+        if n_clips != 0:
+            known = rng.choice(rows, min(n_clips or len(rows), len(rows)), replace=False)
+            varied[rows] = to_population(X[rows], estimate_voice(X[known], population), population)
+    return varied
+
+
+class Head(BaseModel):
+    """What is added to a model's log-probabilities for one voice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    weights: list[list[float]] = Field(repr=False)
+    """A row for each feature, in standard deviations, and a column for each emotion."""
+    bias: list[float]
+
+
+def fit_head(probabilities: np.ndarray, X: np.ndarray, labels: np.ndarray, population: Population) -> Head:
+    """Fit the last layer to labelled clips of a voice: logistic regression that begins at the model's answers.
+
+    What is minimised is the cross-entropy of the clips and, for each, a hundredth of the squared change of the weights.
+
+    Parameters
+    ----------
+    probabilities : np.ndarray [shape=(n_clips, n_classes)]
+        The model's.
+    X : np.ndarray [shape=(n_clips, n_features)]
+        On the scale of the training speakers.
+    labels : np.ndarray [shape=(n_clips,)]
+    population : Population
+    """
+    Z = _standardize(X, population)
+    before = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
+    targets = np.eye(before.shape[1])[labels]
+    gram = Z @ Z.T  # the change of the weights is a sum of the clips, Z.T @ shares
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        shares, bias = np.split(values.reshape(-1, before.shape[1]), [len(Z)])
+        logits = before + gram @ shares + bias
+        error = softmax(logits, axis=1) - targets
+        penalty = (shares * (gram @ shares)).sum() + (bias**2).sum()
+        slope = np.concatenate([gram @ (error + _PENALTY * shares), error.sum(axis=0, keepdims=True) + _PENALTY * bias])
+        return float(-(targets * log_softmax(logits, axis=1)).sum() + _PENALTY / 2 * penalty), slope.ravel()
+
+    found = minimize(loss, np.zeros((len(Z) + 1) * before.shape[1]), jac=True, method="L-BFGS-B")
+    shares, bias = np.split(found.x.reshape(-1, before.shape[1]), [len(Z)])
+    return Head(weights=(Z.T @ shares).round(_DIGITS).tolist(), bias=bias[0].round(_DIGITS).tolist())
+
+
+def with_head(
+    probabilities: Callable[[np.ndarray], np.ndarray], head: Head, population: Population
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Probabilities [shape=(n_clips, n_classes)] of features [shape=(n_clips, 1, n_features)], with a voice's head."""
+    weights, bias = np.array(head.weights), np.array(head.bias)
+
+    def adapted(X: np.ndarray) -> np.ndarray:
+        before = np.log(np.maximum(probabilities(X).astype(np.float64), _SMALLEST))
+        return softmax(before + _standardize(X[:, 0], population) @ weights + bias, axis=1).astype(np.float32)
+
+    return adapted
+
+
+def _standardize(X: np.ndarray, population: Population) -> np.ndarray:
+    """Features in standard deviations, divided by the root of their number, so that a clip's norm is about 1."""
+    mean, within, _ = population.arrays
+    return (X - mean) / within / np.sqrt(X.shape[1])

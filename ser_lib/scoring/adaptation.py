@@ -1,0 +1,138 @@
+"""What adapting a model to each test speaker brings: by clips without labels, and by a few with labels.
+
+The clips that a model is adapted with are drawn at random and left out of what is measured. At most half of a voice's
+clips are drawn, and of each emotion at least one clip stays.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ser_lib.model.adapt import estimate_voice, fit_head, to_population, with_head
+from ser_lib.model.bundle import Bundle
+from ser_lib.scoring import metrics
+
+UNLABELLED = (5, 10, 20, 50)
+"""Clips of a voice, of any emotions."""
+LABELLED = (1, 2, 3, 5)
+"""Clips of a voice of each emotion."""
+_MOSTLY_NEUTRAL = 0.8
+_N_DRAWS = 3
+Draw = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""Labels of a voice's clips, random numbers → indices of those that are drawn."""
+
+
+def evaluate(bundle: Bundle, X: np.ndarray, labels: np.ndarray, speakers: np.ndarray, *, seed: int) -> list[dict]:
+    """Measure a model that was trained with `ADAPT_TO_SPEAKER` on the test set, adapted to each speaker in turn.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    X : np.ndarray [shape=(n_clips, 1, n_features)]
+    labels : np.ndarray [shape=(n_clips,)]
+        Index of each clip's emotion among the model's.
+    speakers : np.ndarray [shape=(n_clips,)]
+    seed : int
+        Of the draws, of which each row is a mean over three.
+
+    Returns
+    -------
+    list of dict
+        A row for each way: `clips` it is adapted with, `each` their number (of a voice, or of each emotion), whether
+        they are `labelled`; `n_clips` measured; `accuracy`, `uar` and mean `confidence` on them; and the UAR `without`.
+    """
+    neutral = bundle.info.emotions.index("neutral") if "neutral" in bundle.info.emotions else None
+    rows = []
+    for n_clips in UNLABELLED:
+        rows.append(_measure(bundle, X, labels, speakers, seed, _any(n_clips), clips="any", each=n_clips))
+    if neutral is not None:
+        for n_clips in UNLABELLED:
+            draw = _mostly(neutral, n_clips)
+            rows.append(_measure(bundle, X, labels, speakers, seed, draw, clips="mostly neutral", each=n_clips))
+    for n_clips in LABELLED:
+        draw = _of_each(n_clips)
+        row = _measure(bundle, X, labels, speakers, seed, draw, clips="of each emotion", each=n_clips, labelled=True)
+        rows.append(row)
+    return rows
+
+
+def _measure(
+    bundle: Bundle,
+    X: np.ndarray,
+    labels: np.ndarray,
+    speakers: np.ndarray,
+    seed: int,
+    draw: Draw,
+    *,
+    clips: str,
+    each: int,
+    labelled: bool = False,
+) -> dict:
+    found = []
+    for number in range(_N_DRAWS):
+        rng = np.random.default_rng([seed, number])
+        probabilities = np.full((len(X), len(bundle.info.emotions)), np.nan)
+        for rest, drawn in _draw_all(labels, speakers, draw, rng):
+            probabilities[rest] = _answer(bundle, X[rest, 0], X[drawn, 0], labels[drawn] if labelled else None)
+        is_measured = ~np.isnan(probabilities[:, 0])
+        y_true, y_pred = labels[is_measured], probabilities[is_measured].argmax(axis=1)
+        without = bundle.probabilities(X[is_measured]).argmax(axis=1)
+        found.append({
+            "n_clips": int(is_measured.sum()),
+            "accuracy": metrics.accuracy(y_true, y_pred),
+            "uar": metrics.uar(y_true, y_pred),
+            "confidence": float(probabilities[is_measured].max(axis=1).mean()),
+            "without": metrics.uar(y_true, without),
+        })  # fmt: skip
+    means = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+    return {"clips": clips, "each": each, "labelled": labelled} | means | {"n_clips": round(means["n_clips"])}
+
+
+def _draw_all(
+    labels: np.ndarray, speakers: np.ndarray, draw: Draw, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of each speaker that are measured, and those that are drawn; of speakers with both alone."""
+    for speaker in np.unique(speakers):
+        rows = np.flatnonzero(speakers == speaker)
+        drawn = rows[draw(labels[rows], rng)]
+        rest = np.setdiff1d(rows, drawn)
+        if len(drawn) and len(rest):
+            yield rest, drawn
+
+
+def _answer(bundle: Bundle, X: np.ndarray, known: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Probabilities [shape=(n_clips, n_classes)] of a voice's features, adapted by those of its `known` clips."""
+    population = bundle.info.population
+    assert population is not None
+    voice, probabilities = estimate_voice(known, population), bundle.probabilities
+    X, known = (to_population(features, voice, population)[:, np.newaxis] for features in (X, known))
+    if labels is not None:
+        head = fit_head(probabilities(known), known[:, 0], labels, population)
+        probabilities = with_head(probabilities, head, population)
+    return probabilities(X)
+
+
+def _any(n_clips: int) -> Draw:
+    return lambda labels, rng: rng.permutation(len(labels))[: min(n_clips, len(labels) // 2)]
+
+
+def _mostly(neutral: int, n_clips: int) -> Draw:
+    """Draw four fifths of the clips from the neutral ones, as far as there are so many."""
+
+    def draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        most = min(n_clips, len(labels) // 2)
+        order = rng.permutation(len(labels))
+        is_neutral = labels[order] == neutral
+        first = order[is_neutral][: min(round(_MOSTLY_NEUTRAL * most), int(is_neutral.sum()) - 1)]
+        return np.concatenate([first, order[~is_neutral][: most - round(_MOSTLY_NEUTRAL * most)]])
+
+    return draw
+
+
+def _of_each(n_clips: int) -> Draw:
+    def draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        order = rng.permutation(len(labels))
+        each = [order[labels[order] == label] for label in np.unique(labels)]
+        return np.concatenate([rows[: min(n_clips, len(rows) - 1)] for rows in each])
+
+    return draw

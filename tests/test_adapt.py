@@ -1,0 +1,166 @@
+"""Adaptation to a voice: shrinkage, the head of a voice, and what is measured of them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+
+from ser_lib.audio.normalize import Statistics
+from ser_lib.core.errors import ParameterError
+from ser_lib.model.adapt import Population, estimate_voice, fit_head, fit_population, to_population, vary_knowledge
+from ser_lib.model.adapt import with_head as add_head
+from ser_lib.model.calibration import fit_temperature
+from ser_lib.params import make_params
+from ser_lib.scoring import adaptation
+
+ENCODER = {"FEATURES": "encoder", "ENCODER": "smart-turn", "DENOISE": False, "MODEL": "linear"}
+
+
+def voices(n_voices=50, n_clips=80, n_features=4, between=2.0, seed=0):
+    """Clips of voices whose means are `between` apart; within a voice the standard deviation is 0.5."""
+    rng = np.random.default_rng(seed)
+    means = rng.normal(3, between, (n_voices, 1, n_features))
+    X = means + rng.normal(0, 0.5, (n_voices, n_clips, n_features))
+    return X.reshape(-1, n_features).astype(np.float32), np.repeat([f"v{one}" for one in range(n_voices)], n_clips)
+
+
+def test_population_finds_the_variances_that_voices_were_drawn_with():
+    population = fit_population(*voices(n_voices=400))
+    assert population.mean == pytest.approx([3] * 4, abs=0.3)
+    assert population.within == pytest.approx([0.5] * 4, rel=0.03)
+    assert population.between == pytest.approx([2.0] * 4, rel=0.15)
+
+
+def test_each_voice_counts_equally_however_many_clips_it_has():
+    X = np.array([[0.0], [2.0], [10.0], [12.0], [10.0], [12.0]], dtype=np.float32)
+    population = fit_population(X, np.array(["a", "a", "b", "b", "b", "b"]))
+    assert population.mean == [6.0]  # (1 + 11) / 2
+    assert population.within == [1.0]
+    assert population.between == pytest.approx([np.sqrt(50 - (1 / 2 + 1 / 4) / 2)], rel=1e-6)  # less what is by chance
+
+
+def test_voice_is_shrunk_by_the_number_of_its_clips():
+    population = Population(mean=[0.0], within=[2.0], between=[1.0])
+    X = np.array([[5.0], [7.0], [5.0], [7.0]], dtype=np.float32)  # mean 6, variance 1
+    voice = estimate_voice(X, population)
+    assert voice.mean == pytest.approx([6 * 1 / (1 + 4 / 4)])  # as much between voices as in a mean of four clips
+    assert voice.std == pytest.approx([np.sqrt((4 * 1 + 20 * 4) / 24)])
+    many = estimate_voice(np.tile(X, (10_000, 1)), population)
+    assert many.mean == pytest.approx([6], rel=1e-3) and many.std == pytest.approx([1], rel=1e-2)
+
+
+def test_one_clip_is_enough_and_changes_little_where_voices_are_alike():
+    population = Population(mean=[1.0], within=[1.0], between=[0.1])
+    voice = estimate_voice(np.array([[4.0]], dtype=np.float32), population)
+    assert voice.mean == pytest.approx([1 + 3 * 0.01 / 1.01])
+    assert voice.std == pytest.approx([np.sqrt(20 / 21)])
+
+
+def test_voice_comes_to_the_scale_of_the_training_speakers():
+    population = Population(mean=[10.0, 0.0], within=[2.0, 1.0], between=[1.0, 1.0])
+    X = np.array([[3.0, 5.0], [7.0, 5.0]], dtype=np.float32)
+    scaled = to_population(X, Statistics(mean=[5.0, 5.0], std=[4.0, 1.0]), population)
+    np.testing.assert_allclose(scaled, [[9, 0], [11, 0]])
+    assert scaled.dtype == np.float32
+
+
+def test_training_meets_voices_both_as_they_are_and_adapted():
+    X, speakers = voices(n_voices=200, n_clips=30)
+    population = fit_population(X, speakers)
+    varied = vary_knowledge(X, speakers, population, np.random.default_rng(0))
+    as_is = np.array([np.array_equal(varied[speakers == one], X[speakers == one]) for one in np.unique(speakers)])
+    assert 0.3 < as_is.mean() < 0.5  # two of five
+    means = np.array([varied[speakers == one].mean(axis=0) for one in np.unique(speakers)[~as_is]])
+    assert means.std(axis=0).max() < 0.2 * np.array(population.between).min()
+    np.testing.assert_array_equal(varied, vary_knowledge(X, speakers, population, np.random.default_rng(0)))
+
+
+def test_head_is_the_logistic_regression_of_scikit_learn():
+    """From a model that knows nothing: with a penalty of 0.01 / 2 on squared weights and on the bias, as a feature."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(30) % 3
+    X = (rng.normal(size=(30, 5)) + labels[:, np.newaxis]).astype(np.float32)
+    population = Population(mean=[0.5] * 5, within=[2.0] * 5, between=[1.0] * 5)
+    nothing = np.full((30, 3), 1 / 3)
+    head = fit_head(nothing, X, labels, population)
+    given = add_head(lambda X: np.full((len(X), 3), 1 / 3), head, population)(X[:, np.newaxis])
+    Z = np.column_stack([(X - 0.5) / 2 / np.sqrt(5), np.ones(30)])
+    expected = LogisticRegression(C=100, fit_intercept=False, tol=1e-8, max_iter=10_000).fit(Z, labels)
+    np.testing.assert_allclose(given, expected.predict_proba(Z), atol=0.01)
+
+
+def test_head_leaves_a_model_alone_that_is_sure_and_right():
+    labels = np.array([0, 1, 0, 1])
+    right = np.eye(2)[labels] * 0.9998 + 0.0001
+    X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    head = fit_head(right, X, labels, Population(mean=[0.0] * 3, within=[1.0] * 3, between=[1.0] * 3))
+    assert np.abs(head.weights).max() < 0.05 and np.abs(head.bias).max() < 0.05
+
+
+class Bundle:
+    """A model of two emotions that looks at the first feature, as a voice of the mean has it."""
+
+    info = SimpleNamespace(
+        emotions=["neutral", "angry"], population=Population(mean=[0.0, 0.0], within=[1.0, 1.0], between=[5.0, 5.0])
+    )
+
+    @staticmethod
+    def probabilities(X):
+        """Half and half at zero."""
+        return softmax(np.column_stack([-X[:, 0, 0], X[:, 0, 0]]), axis=1).astype(np.float32)
+
+
+def shifted(n_clips=60, seed=1):
+    """Two voices, one 4 to the right and one 4 to the left of the mean; angry is 2 to the right of neutral."""
+    rng = np.random.default_rng(seed)
+    labels, speakers = np.tile(np.arange(n_clips) % 2, 2), np.repeat(["r", "l"], n_clips)
+    X = rng.normal(0, 0.3, (2 * n_clips, 1, 2))
+    X[:, 0, 0] += 2 * labels - 1 + np.where(speakers == "r", 4, -4)
+    return X.astype(np.float32), labels, speakers
+
+
+def test_adaptation_is_measured_on_clips_that_were_not_drawn():
+    X, labels, speakers = shifted()
+    rows = adaptation.evaluate(Bundle, X, labels, speakers, seed=0)
+    assert [(row["clips"], row["each"]) for row in rows[:4]] == [("any", each) for each in (5, 10, 20, 50)]
+    assert [row["n_clips"] for row in rows[:4]] == [110, 100, 80, 60]  # of fifty asked for, half of sixty are drawn
+    assert [row["n_clips"] for row in rows if row["labelled"]] == [116, 112, 108, 100]
+    without = balanced_accuracy_score(labels, Bundle.probabilities(X).argmax(axis=1))
+    assert without == pytest.approx(0.5)
+    for row in rows:
+        assert row["without"] == pytest.approx(0.5, abs=0.05)
+    assert min(row["uar"] for row in rows if row["clips"] == "any") > 0.85
+    assert min(row["uar"] for row in rows if row["labelled"]) > 0.99
+
+
+def test_mostly_neutral_draws_four_fifths_neutral_clips():
+    labels = np.arange(100) % 5
+    drawn = labels[adaptation._mostly(0, 20)(labels, np.random.default_rng(0))]
+    assert len(drawn) == 20 and (drawn == 0).sum() == 16
+
+
+def test_temperature_by_weights_is_that_of_clips_repeated():
+    rng = np.random.default_rng(0)
+    probabilities, labels = softmax(3 * rng.normal(size=(60, 4)), axis=1), rng.integers(4, size=60)
+    times = rng.integers(1, 4, size=60)
+    weighted = fit_temperature(labels, probabilities, times.astype(float))
+    repeated = fit_temperature(np.repeat(labels, times), np.repeat(probabilities, times, axis=0))
+    assert weighted == pytest.approx(repeated, rel=0.02)  # but for targets by the number of clips
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ADAPT_TO_SPEAKER": True}, "`ADAPT_TO_SPEAKER` needs `FEATURES: encoder`. Got mfcc."),
+        (
+            ENCODER | {"ADAPT_TO_SPEAKER": True, "NORMALIZE_PER_SPEAKER": True},
+            "`ADAPT_TO_SPEAKER` needs `NORMALIZE_PER_SPEAKER: false`. Got true.",
+        ),
+    ],
+)
+def test_adaptation_needs_embeddings(values, message):
+    with pytest.raises(ParameterError, match=message):
+        make_params(values)
