@@ -13,7 +13,9 @@ from ser_lib.audio.normalize import Statistics
 from ser_lib.audio.signal import load_audio
 from ser_lib.core.errors import BundleError, ParameterError
 from ser_lib.model.bundle import load_bundle
-from ser_lib.model.voices import measure_voice, save_voice, with_voice
+from ser_lib.model.enrolment import gather_clips, hear_clip
+from ser_lib.model.enrolment import measure_voice as measure_clips
+from ser_lib.model.voices import Voice, save_voice, with_voice
 
 RATE = 24414
 
@@ -26,6 +28,15 @@ def bundle():
 @pytest.fixture(scope="module")
 def clips(demo_folder):
     return [load_audio(file) for file in sorted(demo_folder.glob("*/ESB_*.wav"))[:24]]
+
+
+def measure_voice(clips, bundle):
+    return measure_clips(gather_clips(hear_clip(*clip, bundle) for clip in clips), bundle)
+
+
+def saved(name, statistics, bundle):
+    sha256 = bundle.info.onnx_sha256
+    return save_voice(Voice(name=name, onnx_sha256=sha256, n_clips=20, statistics=statistics))
 
 
 def frames_of(bundle, clips):
@@ -107,7 +118,7 @@ def test_too_few_clips_are_refused(enrolling, monkeypatch, capsys):
 
 
 def test_speaker_who_is_not_enrolled_is_one_line(enrolling, bundle, monkeypatch, capsys):
-    save_voice("her", Statistics(mean=[0.0] * 15, std=[1.0] * 15), 20, bundle)
+    saved("her", Statistics(mean=[0.0] * 15, std=[1.0] * 15), bundle)
     with pytest.raises(
         BundleError, match=r"ser enrol FOLDER --name me, with the same --run\. Enrolled for it are her\. Got me\."
     ):
@@ -124,7 +135,7 @@ def test_speaker_who_is_not_enrolled_is_one_line(enrolling, bundle, monkeypatch,
     ],
 )
 def test_damaged_voice_is_one_line(root, bundle, content, message):
-    path = save_voice("her", Statistics(mean=[0.0] * 15, std=[1.0] * 15), 20, bundle)
+    path = saved("her", Statistics(mean=[0.0] * 15, std=[1.0] * 15), bundle)
     path.write_bytes(content)
     with pytest.raises(BundleError, match=message):
         with_voice(bundle, "her")
@@ -132,6 +143,6 @@ def test_damaged_voice_is_one_line(root, bundle, content, message):
 
 @pytest.mark.parametrize("deviation", [0.0, -1.0, float("nan"), float("inf")])
 def test_voice_of_no_deviation_is_refused(root, bundle, deviation):
-    save_voice("her", Statistics(mean=[0.0] * 15, std=[deviation] * 15), 20, bundle)
+    saved("her", Statistics(mean=[0.0] * 15, std=[deviation] * 15), bundle)
     with pytest.raises(BundleError, match=r"does not fit|is damaged"):
         with_voice(bundle, "her")

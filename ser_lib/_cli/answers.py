@@ -69,19 +69,26 @@ def unfinished_path(path: str | Path) -> Path:
     return path.with_name(path.name + UNFINISHED)
 
 
+def last_values(run: str, speaker: str | None) -> dict[str, str]:
+    """What stands last in each row and in each answer of JSON: the speaker, if one was asked for, and the model."""
+    return ({} if speaker is None else {"speaker": printable(speaker)}) | {"model": printable(run)}
+
+
 class Csv:
     """A row for each answer."""
 
-    def __init__(self, file: io.TextIOBase, run: str, emotions: list[str], *, channel: bool) -> None:
-        self._file, self._run = file, printable(run)
-        columns = [*answer_columns(emotions, channel=channel), "model"]
+    def __init__(
+        self, file: io.TextIOBase, run: str, emotions: list[str], *, channel: bool, speaker: str | None = None
+    ) -> None:
+        self._file, self._last = file, last_values(run, speaker)
+        columns = [*answer_columns(emotions, channel=channel), *self._last]
         self._rows = csv.DictWriter(file, columns, lineterminator="\n")
         self._rows.writeheader()
         file.flush()
 
     def add(self, answer: Answer) -> None:
         """Write an answer."""
-        row = answer_row(answer) | {"model": self._run}
+        row = answer_row(answer) | self._last
         self._rows.writerow({name: as_text(value) for name, value in row.items()})
         self._file.flush()
 
@@ -92,13 +99,13 @@ class Csv:
 class Json:
     """A list of the answers."""
 
-    def __init__(self, file: io.TextIOBase, run: str) -> None:
-        self._file, self._run, self._any = file, printable(run), False
+    def __init__(self, file: io.TextIOBase, run: str, *, speaker: str | None = None) -> None:
+        self._file, self._last, self._any = file, last_values(run, speaker), False
         self._plain = (file.encoding or "").lower().replace("-", "") != "utf8"
 
     def add(self, answer: Answer) -> None:
         """Write an answer."""
-        content = answer.as_dict() | {"model": self._run}
+        content = answer.as_dict() | self._last
         text = textwrap.indent(json.dumps(content, indent=1, ensure_ascii=self._plain), " ")
         self._file.write((",\n" if self._any else "[\n") + text)
         self._file.flush()

@@ -106,6 +106,25 @@ def bundle_folder(run: str, backend: Backend) -> Path:
     raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
 
 
+def load_speaker(bundle: "Bundle", speaker: str | None) -> tuple["Bundle", str | None, str]:
+    """Adapt a bundle to an enrolled speaker, if one is asked for.
+
+    Returns
+    -------
+    bundle : Bundle
+    speaker : str or None
+        The one that is asked for where it is of the model's own voices (`NORMALIZE_PER_SPEAKER`).
+    told : str
+        Sentence on the adaptation, with a line break; empty without one.
+    """
+    if speaker is None or speaker in bundle.info.speakers:
+        return bundle, speaker, ""
+    from ser_lib.model.voices import adapt_bundle, read_voice
+
+    voice = read_voice(speaker, bundle)
+    return adapt_bundle(bundle, voice), None, f"{voice.told}\n"
+
+
 def limits(run: str, bundle: "Bundle") -> str:
     """One line on what the model has learnt from, and what not to expect of it."""
     corpora, voices = ", ".join(bundle.info.corpora), _voices(_speakers(run, bundle))

@@ -3,57 +3,122 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ser_lib.core.errors import AudioError, ParameterError
+from ser_lib.core.labels import shown_as
 from ser_lib.core.paths import shown
 from ser_lib.core.text import printable
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ser_lib.model.bundle import Bundle
+
 
 def enrol(
-    folder: Annotated[str, typer.Argument(help="Folder of twenty or more clips of one person; or a pattern.")],
+    folder: Annotated[
+        str,
+        typer.Argument(help="Folder of one person's clips, or with a folder of them for each emotion; or a pattern."),
+    ],
     name: Annotated[str | None, typer.Option(help="What to call the speaker.  [default: the folder's name]")] = None,
     run: Annotated[
         str | None, typer.Option(help="Run or bundle to enrol for.  [default: that of `ser runs default`]")
     ] = None,
 ) -> None:
-    """Learn what a new speaker's voice is like, for `ser predict --speaker NAME`.
+    """Teach a model a new speaker's voice, for `--speaker NAME` in `ser predict` and `ser listen`.
 
-    The clips need no labels. They should hold all kinds of speech: only of angry clips, anger becomes what is usual.
+    Clips need no labels; they should then hold all kinds of speech: only of angry clips, anger becomes what is usual.
+    A model that was trained with ADAPT_TO_SPEAKER learns more from two clips or more of each emotion, in folders named
+    by it, and says how much.
     """
     from ser_lib._cli.common import load_run, which_run
-    from ser_lib.audio.signal import load_audio
     from ser_lib.corpora.audio_files import find_files, format_left_out
-    from ser_lib.model.voices import FEWEST_CLIPS, check_name, measure_voice, save_voice
+    from ser_lib.model.enrolment import UNLABELLED, enrolment_text, fewest_clips, gather_clips, learn_voice
+    from ser_lib.model.voices import check_name, save_voice
 
     name = check_name(name or Path(os.path.realpath(folder)).name)
     bundle = load_run(which_run(run))
-    signals, faults = [], []
     files, left_out = find_files(folder)
-    for file in files:
-        try:
-            signal = load_audio(file)
-            bundle.extract_unscaled(*signal)
-        except (AudioError, OSError) as error:
-            faults.append(f"{printable(file.name)} is left out: {error}.")
-        else:
-            signals.append(signal)
-    if len(signals) < FEWEST_CLIPS:
-        first = f" {faults[0]}" if faults else ""
-        raise ParameterError(
-            f"A voice needs at least {FEWEST_CLIPS} clips. {folder} has {len(signals)} that can be used.{first}"
-        )
+    told = _labels(files, folder, bundle)
+    heard, faults = _hear(files, bundle)
+    if len(heard) < fewest_clips(bundle):
+        raise ParameterError(_too_few(folder, len(heard), fewest_clips(bundle), faults))
     if left_out:
         print(printable(format_left_out(left_out)), file=sys.stderr)
     print(*faults, sep="\n", end="\n" if faults else "")
-    path = save_voice(name, measure_voice(signals, bundle), len(signals), bundle)
-    if bundle.info.settings.cmn:
+    labels = [told.get(file, UNLABELLED) for file in heard]
+    voice = learn_voice(name, gather_clips(heard.values(), labels), bundle)
+    path = save_voice(voice)
+    if bundle.info.settings.cmn and bundle.info.population is None:
         print(
             "warning: this model already subtracts each clip's own mean. On TESS, enrolling made it worse; "
             "docs/prediction.md has the figures.",
             file=sys.stderr,
         )
-    print(f"{name} is enrolled with {len(signals)} clips: ser predict FILE --speaker {name}")
-    print(f"{shown(path)} holds two numbers for each feature, and no sound. Delete it to forget the voice.")
+    text = enrolment_text(voice, bundle)
+    print(text, end="\n" if text else "")
+    print(f"{name} is enrolled with {voice.from_clips}: ser predict FILE --speaker {name}")
+    print(f"{shown(path)} holds numbers that say what the voice is like, and no sound. Delete it to forget the voice.")
+
+
+def _labels(files: list[Path], folder: str, bundle: "Bundle") -> dict[Path, int]:
+    """Index of the emotion of each file that lies in a folder named by one, below `folder`.
+
+    ParameterError if folders have other names; a model that takes no labels is given clips in any folders.
+    """
+    from ser_lib.corpora.own import emotion_of
+
+    top = Path(folder).expanduser()
+    below = [file for file in files if top.is_dir() and len(file.relative_to(top).parts) > 1]
+    names = {file: file.relative_to(top).parts[0] for file in below}
+    known = bundle.info.emotions
+    emotions = {name: emotion_of(name, known) for name in sorted(set(names.values()))}
+    if bundle.info.population is None:
+        return _take_no_labels(folder, [name for name, emotion in emotions.items() if emotion is not None])
+    unnamed = [name for name, emotion in emotions.items() if emotion is None]
+    if unnamed:
+        _refuse(folder, bundle, f"It has {', '.join(unnamed)}. Rename them, or move their clips out of them.")
+    unknown = [name for name, emotion in emotions.items() if emotion is not None and emotion not in known]
+    if unknown:
+        _refuse(folder, bundle, f"The model does not know {', '.join(unknown)}. Leave those clips out.")
+    return {file: known.index(emotions[name] or "") for file, name in names.items()}
+
+
+def _take_no_labels(folder: str, named: list[str]) -> dict[Path, int]:
+    """Of a model that takes no labels: refuse folders that are named by emotions; clips in others are plain clips."""
+    if named:
+        raise ParameterError(
+            printable(
+                f"Folders named by emotions are for a model that was trained with ADAPT_TO_SPEAKER. This one was not. "
+                f"{folder} has {', '.join(named)}. Put all clips into one folder, without labels."
+            )
+        )
+    return {}
+
+
+def _refuse(folder: str, bundle: "Bundle", why: str) -> None:
+    right = ", ".join(map(shown_as, bundle.info.emotions))
+    raise ParameterError(printable(f"Folders in {folder} must be named by emotions of the model: {right}. {why}"))
+
+
+def _hear(files: list[Path], bundle: "Bundle") -> tuple[dict[Path, tuple["np.ndarray", int]], list[str]]:
+    """What the model hears of each file, and a sentence on each that cannot be used."""
+    from ser_lib.audio.signal import load_audio
+    from ser_lib.model.enrolment import hear_clip
+
+    heard, faults = {}, []
+    for file in files:
+        try:
+            heard[file] = hear_clip(*load_audio(file), bundle)
+        except (AudioError, OSError) as error:
+            faults.append(f"{printable(file.name)} is left out: {error}.")
+    return heard, faults
+
+
+def _too_few(folder: str, n_clips: int, fewest: int, faults: list[str]) -> str:
+    first = f" {faults[0]}" if faults else ""
+    needed = f"{fewest} clip{'' if fewest == 1 else 's'}"
+    return f"A voice needs at least {needed}. {folder} has {n_clips} that can be used.{first}"

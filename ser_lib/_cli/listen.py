@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ser_lib._cli.answers import last_values
 from ser_lib._cli.common import (
     STDIN,
     RunOption,
@@ -15,13 +16,13 @@ from ser_lib._cli.common import (
     check_windows,
     limits,
     load_run,
+    load_speaker,
     which_run,
 )
 from ser_lib._cli.timeline import TIMELINE_HEAD, timeline_line
 from ser_lib.core.errors import AudioError
 from ser_lib.core.paths import from_here
 from ser_lib.core.terminal import write_data
-from ser_lib.core.text import printable
 from ser_lib.model.prediction import UNSURE_BELOW, damage_note
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def listen(
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Play a recorded file in place of the microphone.")
     ] = None,
+    speaker: Annotated[str | None, typer.Option(help="Whose voice it is: somebody of `ser enrol`.")] = None,
     csv: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write a table at the end; - for standard output.")
     ] = None,
@@ -65,7 +67,9 @@ def listen(
         raise typer.BadParameter("--device and --file do not go together: one of them is heard.")
     check_outputs([csv], [] if file is None else [from_here(file)])
     run = which_run(run)
-    bundle = load_run(run)
+    bundle, own, told = load_speaker(load_run(run), speaker)
+    if own is not None:
+        raise typer.BadParameter("a --speaker of the model's own does not go with a microphone.")
     check_windows(bundle, window, hop)
     windows, lengths = [], {"window_seconds": window, "hop_seconds": hop, "end_silence": silence}
     try:
@@ -79,7 +83,7 @@ def listen(
         pass  # the usual end, in the middle of a prediction
     finally:  # the windows so far count, whatever ended them
         if windows:
-            _conclude(windows, run, bundle, csv)
+            _conclude(windows, bundle, csv, told + limits(run, bundle), last_values(run, speaker))
     if not windows:
         print("Nothing was heard.", file=sys.stderr)
 
@@ -136,15 +140,15 @@ def _until_interrupted(blocks: Iterable["np.ndarray"]) -> Iterator["np.ndarray"]
         return
 
 
-def _conclude(windows: list["Window"], run: str, bundle: "Bundle", csv: str | None) -> None:
+def _conclude(windows: list["Window"], bundle: "Bundle", csv: str | None, told: str, last: dict[str, str]) -> None:
     from ser_lib.core.io import without_formulas, write_csv
     from ser_lib.stream.microphone import to_table
     from ser_lib.stream.timeline import summary_text
 
     table = to_table(windows, bundle)
     if csv != STDIN:
-        print(f"\n{summary_text(table)}\n\n{limits(run, bundle)}")
-    table = table.assign(model=printable(run))
+        print(f"\n{summary_text(table)}\n\n{told}")
+    table = table.assign(**last)
     if csv == STDIN:
         write_data(without_formulas(table).to_csv(index=False))
     elif csv is not None:

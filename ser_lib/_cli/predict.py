@@ -18,6 +18,7 @@ from ser_lib._cli.common import (
     check_windows,
     limits,
     load_run,
+    load_speaker,
     which_run,
 )
 from ser_lib.core.errors import AudioError
@@ -79,10 +80,8 @@ def predict(
     _check_usage(paths, csv, as_json, plot, channel)
     run = which_run(run)
     bundle = load_run(run, backend)
-    if speaker is not None and speaker not in bundle.info.speakers:
-        from ser_lib.model.voices import with_voice
-
-        bundle, speaker = with_voice(bundle, speaker), None
+    named = speaker
+    bundle, speaker, told = load_speaker(bundle, speaker)
     over_time = window is not None or hop is not None
     if over_time and as_json is not None:
         raise typer.BadParameter("a timeline is a table: --json does not go with --window and --hop.")
@@ -99,6 +98,7 @@ def predict(
             check_windows(bundle, window, hop)
             lengths = {"window_seconds": window, "hop_seconds": hop}
             targets: dict[str, Any] = {"csv": csv, "plot": plot, "run": printable(run), "channel": channel is not None}
+            targets["speaker"] = named
             counts = predict_timelines(_channels(files, channel), bundle, lengths, unsure_below, **targets)
         else:
             answers = _answers(files, bundle, plot, channel, speaker=speaker, unsure_below=unsure_below)
@@ -107,9 +107,9 @@ def predict(
                 options = {"channel": channel is not None}
                 outputs: list[Csv | Json | Lines] = []
                 if csv is not None:
-                    outputs.append(Csv(stack.enter_context(open_output(csv)), run, emotions, **options))
+                    outputs.append(Csv(stack.enter_context(open_output(csv)), run, emotions, speaker=named, **options))
                 if as_json is not None:
-                    outputs.append(Json(stack.enter_context(open_output(as_json)), run))
+                    outputs.append(Json(stack.enter_context(open_output(as_json)), run, speaker=named))
                 if STDIN not in (csv, as_json):
                     several = len(files) > 1 or channel == EACH
                     names = [name for _, name in files]
@@ -117,7 +117,7 @@ def predict(
                 counts = _write_answers(answers, outputs)
     n_answered, n_failed = counts
     if STDIN not in (csv, as_json) and n_answered:
-        print(("" if over_time else "\n") + limits(run, bundle))
+        print(("" if over_time else "\n") + told + limits(run, bundle))
     raise SystemExit(1 if n_failed else 0)
 
 

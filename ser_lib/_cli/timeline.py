@@ -7,7 +7,7 @@ from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser_lib._cli.answers import open_output
+from ser_lib._cli.answers import last_values, open_output
 from ser_lib._cli.common import STDIN
 from ser_lib.core.paths import from_here
 from ser_lib.core.text import printable
@@ -30,6 +30,7 @@ def predict_timelines(
     plot: Path | None,
     run: str,
     channel: bool,
+    speaker: str | None,
 ) -> tuple[int, int]:
     """Show or write the timeline of each of `files` (path, name, channel); count successes and failures."""
     from ser_lib.core.errors import AudioError
@@ -49,7 +50,8 @@ def predict_timelines(
                 continue
             if csv is not None:
                 to = to or stack.enter_context(open_output(csv))
-                _add_rows(table, printable(name), (one or "") if channel else None, run, to, head=n_answered == 0)
+                last = last_values(run, speaker)
+                _add_rows(table, printable(name), (one or "") if channel else None, last, to, head=n_answered == 0)
             if csv != STDIN:
                 _print_timeline(printable(name) + _of(one), table, unsure_below)
             n_answered += 1
@@ -61,14 +63,14 @@ def _of(channel: str | None) -> str:
 
 
 def _add_rows(
-    timeline: "pd.DataFrame", file: str, channel: str | None, run: str, to: TextIOBase, *, head: bool
+    timeline: "pd.DataFrame", file: str, channel: str | None, last: dict[str, str], to: TextIOBase, *, head: bool
 ) -> None:
     """Write a timeline's rows, each with its file, its channel if any was asked for, and what is known of the file."""
     from ser_lib.core.io import without_formulas
 
     named = {"file": file} | ({} if channel is None else {"channel": channel})
-    table = timeline.assign(**named, **timeline.attrs, model=run)
-    table = table[[*named, *timeline.columns, *timeline.attrs, "model"]]
+    table = timeline.assign(**named, **timeline.attrs, **last)
+    table = table[[*named, *timeline.columns, *timeline.attrs, *last]]
     to.write(without_formulas(table).to_csv(index=False, header=head))
     to.flush()
 

@@ -48,6 +48,12 @@ def read_name(path: PurePath, more: Collection[str] = ()) -> Name:
     return Name(UNKNOWN, emotion, UNKNOWN, path.as_posix())
 
 
+def emotion_of(folder: str, more: Collection[str] = ()) -> str | None:
+    """Emotion that the name of a folder means, or None; `more`: words that name emotions as well."""
+    word = _word(folder)
+    return EMOTIONS.get(word, word if word in more else None)
+
+
 def read_table(folder: Path) -> dict[str, Name] | None:
     """Path below `folder` → what `clips.csv` says of it; None if there is no such table.
 

@@ -1,83 +1,140 @@
-"""Enrolled voices: the statistics of a new speaker's features, from clips without labels.
+"""Voices that a model was taught, each a file: statistics of the speaker's clips and, of labelled ones, a last layer.
 
-A model that learnt from a few voices takes a new one's timbre and pitch for emotion. A voice's own mean and standard
-deviation of each feature, from clips of any emotions, are replaced by those of the training clips.
-`docs/prediction.md` shows how much that helps, and where it hurts.
+A model that learnt from a few voices takes a new one's timbre and pitch for emotion. `enrolment.py` learns a voice from
+clips; this module stores it and adapts a bundle to it. `docs/prediction.md` shows how much that helps.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from ser_lib.audio.normalize import Statistics, speaker_statistics
+from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import BundleError, ParameterError
 from ser_lib.core.foreign import read_json
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import resolve, shown
+from ser_lib.model.adapt import Head, with_head
 from ser_lib.model.bundle import Bundle
 
-FEWEST_CLIPS = 20
-"""Clips that a voice is enrolled with, at least."""
 FOLDER = "data/voices"
 """Folder of all voices, below the project."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
+class Gained(BaseModel):
+    """How many of a speaker's labelled clips are predicted right, each by a model that does not know that clip."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    n_clips: int = Field(ge=2)
+    before: int = Field(ge=0)
+    """Right without any adaptation."""
+    statistics: int = Field(ge=0)
+    """Right with the statistics of the other clips."""
+    labels: int = Field(ge=0)
+    """Right with their labels, too."""
+
+
 class Voice(BaseModel):
-    """Contents of a voice's file; it holds no sound, and is good for one model."""
+    """Contents of a voice's file; it holds no sound, and is good for one model.
+
+    What came with labels is left out of a file where there is none of it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: str
     onnx_sha256: str
     n_clips: int = Field(ge=1)
+    """Of the statistics, with and without labels."""
     statistics: Statistics
+    n_labelled: int = Field(0, ge=0)
+    """Of the head."""
+    head: Head | None = None
+    gained: Gained | None = None
+
+    @property
+    def from_clips(self) -> str:
+        """From how many clips it was learnt: `14 labelled clips`, and those without a label if there are any."""
+        n_others = self.n_clips - self.n_labelled
+        if not self.n_labelled:
+            return _count(n_others, "clip")
+        return _count(self.n_labelled, "labelled clip") + (f" and {n_others} without a label" if n_others else "")
+
+    @property
+    def told(self) -> str:
+        """What a model is adapted to, as a sentence."""
+        return f"Adapted to {self.name}, from {self.from_clips}."
 
 
-def measure_voice(signals: Iterable[tuple[np.ndarray, int]], bundle: Bundle) -> Statistics:
-    """Statistics over the frames with sound of mono signals and their sampling rates (Hz).
-
-    AudioError if a signal cannot be used.
-    """
-    heard = [bundle.extract_unscaled(signal, sampling_rate) for signal, sampling_rate in signals]
-    n_sound = np.array([bundle.info.settings.sound_frames(measures.n_trimmed) for _, measures in heard])
-    X = np.array([features for features, _ in heard])
-    return speaker_statistics(X, n_sound, np.full(len(heard), "voice"))["voice"]
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
-def save_voice(name: str, statistics: Statistics, n_clips: int, bundle: Bundle) -> Path:
-    """Write a voice for one model into `data/voices`, and return the file."""
-    path = _path_of(name, bundle)
-    voice = Voice(name=name, onnx_sha256=bundle.info.onnx_sha256, n_clips=n_clips, statistics=statistics)
-    write_text(path, voice.model_dump_json(indent=1) + "\n")
+def save_voice(voice: Voice) -> Path:
+    """Write a voice into `data/voices`, and return the file."""
+    path = _path_of(voice.name, voice.onnx_sha256)
+    write_text(path, voice.model_dump_json(indent=1, exclude_defaults=True) + "\n")
     return path
 
 
-def with_voice(bundle: Bundle, name: str) -> Bundle:
-    """Return the bundle adapted to a speaker who was enrolled for it.
+def enrolled_voices(bundle: Bundle) -> list[str]:
+    """Names of the voices that a model was taught, by the alphabet."""
+    files = sorted(resolve(FOLDER).glob(f"*/{_file_of(bundle.info.onnx_sha256)}"))
+    return [file.parent.name for file in files if _NAME.fullmatch(file.parent.name)]
 
-    BundleError if nobody of that name was, or the file is damaged.
+
+def read_voice(name: str, bundle: Bundle) -> Voice:
+    """Read the voice of a speaker who was enrolled for a model.
+
+    Raises
+    ------
+    BundleError
+        If nobody of that name was, or the file is damaged.
     """
-    path = _path_of(name, bundle)
+    path = _path_of(name, bundle.info.onnx_sha256)
     if not path.is_file():
-        known = [file.parent.name for file in sorted(resolve(FOLDER).glob(f"*/{path.name}"))]
         raise BundleError(
             f"The speaker must be enrolled for this model: ser enrol FOLDER --name {name}, with the same --run. "
-            f"Enrolled for it are {', '.join(known) or 'none'}. Got {name}."
+            f"Enrolled for it are {', '.join(enrolled_voices(bundle)) or 'none'}. Got {name}."
         )
     try:
         voice = read_json(path, Voice.model_validate_json)
     except (OSError, ValueError):
         raise BundleError(f"{shown(path)} is damaged. Enrol {name} again.") from None
-    values = voice.statistics.mean + voice.statistics.std
-    fits = len(voice.statistics.mean) == len(voice.statistics.std) == len(bundle.info.features)
-    if not fits or not np.isfinite(values).all() or min(voice.statistics.std) <= 0:
+    if not _fits(voice, bundle):
         raise BundleError(f"{shown(path)} does not fit the model. Enrol {name} again.")
-    return replace(bundle, voice=voice.statistics)
+    return voice
+
+
+def _fits(voice: Voice, bundle: Bundle) -> bool:
+    mean, std, n_features = voice.statistics.mean, voice.statistics.std, len(bundle.info.features)
+    if not len(mean) == len(std) == n_features or not np.isfinite(mean + std).all() or min(std) <= 0:
+        return False
+    if voice.head is None:
+        return True
+    weights, bias = voice.head.weights, voice.head.bias
+    if bundle.info.population is None or len(weights) != n_features:
+        return False
+    return {len(row) for row in [*weights, bias]} == {len(bundle.info.emotions)} and bool(
+        np.isfinite(weights).all() and np.isfinite(bias).all()
+    )
+
+
+def adapt_bundle(bundle: Bundle, voice: Voice) -> Bundle:
+    """Return the bundle adapted to a voice: its statistics before the model and, if it has one, its head after it."""
+    adapted = replace(bundle, voice=voice.statistics)
+    if voice.head is None or bundle.info.population is None:
+        return adapted
+    return replace(adapted, probabilities=with_head(bundle.probabilities, voice.head, bundle.info.population))
+
+
+def with_voice(bundle: Bundle, name: str) -> Bundle:
+    """Return the bundle adapted to a speaker who was enrolled for it; see `read_voice` for what it raises."""
+    return adapt_bundle(bundle, read_voice(name, bundle))
 
 
 def check_name(name: str) -> str:
@@ -87,6 +144,9 @@ def check_name(name: str) -> str:
     return name
 
 
-def _path_of(name: str, bundle: Bundle) -> Path:
-    check_name(name)
-    return resolve(FOLDER) / name / f"{bundle.info.onnx_sha256[:16]}.json"
+def _path_of(name: str, onnx_sha256: str) -> Path:
+    return resolve(FOLDER) / check_name(name) / _file_of(onnx_sha256)
+
+
+def _file_of(onnx_sha256: str) -> str:
+    return f"{onnx_sha256[:16]}.json"

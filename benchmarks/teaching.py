@@ -1,0 +1,81 @@
+"""What labelled clips of a voice bring to a model that was trained with ADAPT_TO_SPEAKER, on a corpus it has not heard.
+
+    ser run params/voices.yaml -p 'CORPORA=[RAVDESS,EMODB]' --name two_corpora
+    python benchmarks/teaching.py two_corpora --corpus data/SAVEE
+
+For each speaker of SAVEE, 1 to 5 clips of each emotion are drawn, four times; the others are the test set. Prints UAR
+without adaptation, with the statistics of the drawn clips, with their labels too, and with what `ser enrol` chooses.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ser_lib._cli.common import load_run
+from ser_lib.audio.signal import load_audio
+from ser_lib.corpora import savee
+from ser_lib.model.bundle import Bundle
+from ser_lib.model.enrolment import (
+    Clips,
+    fit_voice_head,
+    gather_clips,
+    hear_clip,
+    learn_voice,
+    measure_voice,
+    predicted,
+)
+from ser_lib.model.voices import adapt_bundle
+
+CLIPS = (1, 2, 3, 5)
+DRAWS = 4
+
+
+def hear_speakers(corpus: Path, bundle: Bundle) -> dict[str, Clips]:
+    """Clips of each speaker of SAVEE, with their labels."""
+    heard: dict[str, list] = {}
+    for file in sorted(corpus.rglob("*.wav")):
+        name = savee.read_name(file.relative_to(corpus))
+        label = bundle.info.emotions.index(savee.EMOTIONS[name.emotion])
+        heard.setdefault(name.speaker, []).append((hear_clip(*load_audio(file), bundle), label))
+    return {speaker: gather_clips(*zip(*clips, strict=True)) for speaker, clips in heard.items()}
+
+
+def uar(clips: Clips, bundle: Bundle) -> float:
+    """UAR of clips by a bundle."""
+    said = predicted(clips, bundle)
+    return float(np.mean([(said[clips.labels == label] == label).mean() for label in np.unique(clips.labels)]))
+
+
+def try_draw(clips: Clips, n_clips: int, seed: int, bundle: Bundle) -> list[float]:
+    """UAR of the clips that are not drawn: without adaptation, by statistics, by labels, and by what is chosen."""
+    order = np.random.default_rng(seed).permutation(len(clips.X))
+    drawn = np.zeros(len(order), dtype=bool)
+    for label in np.unique(clips.labels):
+        drawn[order[clips.labels[order] == label][:n_clips]] = True
+    known, tested = clips[drawn], clips[~drawn]
+    by_voice = replace(bundle, voice=measure_voice(known, bundle))
+    chosen = learn_voice("drawn", known, bundle)
+    with_labels = chosen.model_copy(update={"head": fit_voice_head(known, by_voice)})
+    adapted = (bundle, by_voice, adapt_bundle(bundle, with_labels), adapt_bundle(bundle, chosen))
+    return [uar(tested, one) for one in adapted]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run")
+    parser.add_argument("--corpus", type=Path, default=Path("data/SAVEE"))
+    arguments = parser.parse_args()
+    bundle = load_run(arguments.run)
+    speakers = hear_speakers(arguments.corpus, bundle)
+    print("| labelled clips of each emotion | nothing | the voice | the voice and labels | what `ser enrol` chose |")
+    print(f"|{' ---: |' * 5}")
+    for n_clips in CLIPS:
+        rows = [try_draw(clips, n_clips, seed, bundle) for clips in speakers.values() for seed in range(DRAWS)]
+        print(f"| {n_clips} | {' | '.join(f'{value:.2f}' for value in np.mean(rows, axis=0))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

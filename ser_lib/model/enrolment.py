@@ -1,0 +1,196 @@
+"""From clips of one person to a voice: statistics of all of them and, of labelled ones, a last layer of its own.
+
+What the labels bring is tried by cross-validation on the person's own clips, and they are used unless they do harm
+there. A clip is tested with statistics and a head that come from other clips alone, as one of tomorrow would be. Of two
+clips of an emotion one teaches and one tests, so the trial promises less than both bring, and a tie is decided for the
+labels: on SAVEE's four speakers that was better by 0.01 to 0.03 of UAR.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ser_lib.audio.normalize import Statistics, speaker_statistics
+from ser_lib.core.errors import ParameterError
+from ser_lib.core.labels import shown_as
+from ser_lib.model.adapt import Head, estimate_voice, fit_head
+from ser_lib.model.bundle import Bundle
+from ser_lib.model.voices import Gained, Voice, adapt_bundle
+
+UNLABELLED = -1
+"""Label of a clip whose emotion is not told."""
+FEW_CLIPS = 5
+"""Clips below which their statistics change little."""
+_FEWEST_UNSHRUNK = 20
+"""Clips that a voice takes at least where nothing is known of other voices."""
+_N_FOLDS = 5
+"""Parts at most that an emotion's clips are tested in."""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips of one person.
+
+    Attributes
+    ----------
+    X : np.ndarray [shape=(n_clips, n_frames, n_features)]
+        Features, without any normalisation by speaker.
+    n_sound : np.ndarray [shape=(n_clips,)]
+        Frames with sound at the beginning of each clip.
+    labels : np.ndarray [shape=(n_clips,)]
+        Indices among the model's emotions; `UNLABELLED` where the emotion is not told.
+    """
+
+    X: np.ndarray
+    n_sound: np.ndarray
+    labels: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> "Clips":
+        """Those of some rows [shape=(n_clips,)], bool."""
+        return Clips(self.X[rows], self.n_sound[rows], self.labels[rows])
+
+
+def hear_clip(signal: np.ndarray, sampling_rate: int, bundle: Bundle) -> tuple[np.ndarray, int]:
+    """Features [shape=(n_frames, n_features)] of a mono signal (rate in Hz), and how many frames of them have sound.
+
+    AudioError if it cannot be used.
+    """
+    features, measures = bundle.extract_unscaled(signal, sampling_rate)
+    return features, bundle.info.settings.sound_frames(measures.n_trimmed)
+
+
+def gather_clips(heard: Iterable[tuple[np.ndarray, int]], labels: Sequence[int] | None = None) -> Clips:
+    """Gather clips that were heard by `hear_clip`; without `labels`, none is told."""
+    features, n_sound = zip(*heard, strict=True)
+    told = [UNLABELLED] * len(features) if labels is None else labels
+    return Clips(np.array(features), np.array(n_sound), np.array(told))
+
+
+def fewest_clips(bundle: Bundle) -> int:
+    """Clips that a model takes a voice from at least."""
+    return _FEWEST_UNSHRUNK if bundle.info.population is None else 1
+
+
+def measure_voice(clips: Clips, bundle: Bundle) -> Statistics:
+    """Statistics of a voice: shrunk towards the model's population if it has one, else those of all frames."""
+    if bundle.info.population is not None:
+        return estimate_voice(clips.X[:, 0], bundle.info.population)
+    return speaker_statistics(clips.X, clips.n_sound, np.full(len(clips.X), "voice"))["voice"]
+
+
+def learn_voice(name: str, clips: Clips, bundle: Bundle) -> Voice:
+    """Learn what a person's voice is like; of labelled clips a head too, unless that does harm in cross-validation.
+
+    Raises
+    ------
+    ParameterError
+        If there are too few clips, their labels are of one emotion alone, or the model takes none.
+    """
+    _check(clips, bundle)
+    sha256, statistics = bundle.info.onnx_sha256, measure_voice(clips, bundle)
+    voice = Voice(name=name, onnx_sha256=sha256, n_clips=len(clips.X), statistics=statistics)
+    labelled = clips.labels != UNLABELLED
+    if bundle.info.population is None or not labelled.any():
+        return voice
+    gained = cross_validate(clips, bundle)
+    if gained is not None and gained.labels < gained.statistics:
+        return voice.model_copy(update={"gained": gained})
+    head = fit_voice_head(clips[labelled], adapt_bundle(bundle, voice))
+    return voice.model_copy(update={"gained": gained, "head": head, "n_labelled": int(labelled.sum())})
+
+
+def _check(clips: Clips, bundle: Bundle) -> None:
+    emotions = [shown_as(bundle.info.emotions[label]) for label in np.unique(clips.labels[clips.labels != UNLABELLED])]
+    if len(clips.X) < fewest_clips(bundle):
+        raise ParameterError(
+            f"A voice needs at least {fewest_clips(bundle)} clips for this model. Got {len(clips.X)}. Record more."
+        )
+    if emotions and bundle.info.population is None:
+        raise ParameterError(
+            f"Clips with labels are for a model that was trained with ADAPT_TO_SPEAKER. This one was not. Give it "
+            f"clips without labels. Got those of {', '.join(emotions)}."
+        )
+    if len(emotions) == 1:
+        raise ParameterError(
+            f"Labelled clips must be of at least two emotions. Got {emotions[0]} alone. Add another, or give them "
+            f"without labels."
+        )
+
+
+def cross_validate(clips: Clips, bundle: Bundle) -> Gained | None:
+    """Count how many labelled clips are predicted right, with what the others teach; None where that cannot be tried.
+
+    An emotion of two clips or more takes part, in folds that have one of its clips each, or a fifth of them; there must
+    be two such emotions.
+    """
+    folds = _folds(clips.labels)
+    if bundle.info.population is None or len(set(clips.labels[folds >= 0])) < 2:
+        return None
+    right = np.zeros(3, dtype=int)
+    for fold in range(folds.max() + 1):
+        tested, known = clips[folds == fold], clips[folds != fold]
+        statistics = measure_voice(known, bundle)
+        adapted = replace(bundle, voice=statistics)
+        head = fit_voice_head(known[known.labels != UNLABELLED], adapted)
+        voice = Voice(name="_", onnx_sha256="", n_clips=len(known.X), statistics=statistics, head=head)
+        answers = [predicted(tested, one) for one in (bundle, adapted, adapt_bundle(bundle, voice))]
+        right += [int((answer == tested.labels).sum()) for answer in answers]
+    return Gained(n_clips=int((folds >= 0).sum()), before=int(right[0]), statistics=int(right[1]), labels=int(right[2]))
+
+
+def _folds(labels: np.ndarray) -> np.ndarray:
+    """Number of the fold that tests each clip [shape=(n_clips,)]; -1 for those that none does."""
+    folds = np.full(len(labels), -1)
+    for label in set(labels) - {UNLABELLED}:
+        rows = np.flatnonzero(labels == label)
+        if len(rows) > 1:
+            folds[rows] = np.arange(len(rows)) % _N_FOLDS
+    return folds
+
+
+def _scaled(clips: Clips, bundle: Bundle) -> np.ndarray:
+    return np.array([bundle.to_scale(X, n, None) for X, n in zip(clips.X, clips.n_sound, strict=True)])
+
+
+def fit_voice_head(labelled: Clips, adapted: Bundle) -> Head | None:
+    """Head for labelled clips and a bundle adapted to their voice's statistics; None without a population."""
+    X = _scaled(labelled, adapted)
+    if adapted.info.population is None:
+        return None
+    return fit_head(adapted.probabilities(X), X[:, 0], labelled.labels, adapted.info.population)
+
+
+def predicted(clips: Clips, bundle: Bundle) -> np.ndarray:
+    """Label that the model gives each clip [shape=(n_clips,)]."""
+    return bundle.probabilities(_scaled(clips, bundle)).argmax(axis=1)
+
+
+def enrolment_text(voice: Voice, bundle: Bundle) -> str:
+    """What enrolling brought, for people: a small table where labels were tried, else what the clips can bring."""
+    if bundle.info.population is None:
+        return ""
+    if voice.gained is None and voice.n_labelled:
+        return "What the labels bring could not be tried: that takes two clips each of two emotions."
+    if voice.gained is None:
+        few = f"Fewer than {FEW_CLIPS} clips change little. " if voice.n_clips < FEW_CLIPS else ""
+        return f"{few}Two clips of each emotion, in folders named by it, would bring more."
+    return f"{_table(voice.gained)}\n{_verdict(voice.gained)}"
+
+
+def _table(gained: Gained) -> str:
+    counts = {"nothing": gained.before, "the voice": gained.statistics, "the voice and labels": gained.labels}
+    lines = [f"  {what:<20} {count:>4} {count / gained.n_clips:>5.0%}" for what, count in counts.items()]
+    return "\n".join([f"Right of your {gained.n_clips} labelled clips, each from what the others teach:", *lines])
+
+
+def _verdict(gained: Gained) -> str:
+    best = max(gained.labels, gained.statistics)
+    if gained.labels > gained.statistics:
+        text = "The labels help and are used."
+    elif gained.labels == gained.statistics:
+        text = "The labels make no difference here and are used: for the trial, some were held back."
+    else:
+        text = "The labels do not help on these clips, so the voice alone is used."
+    worse = " But nothing at all does better: compare with and without --speaker." if best < gained.before else ""
+    return f"{text}{worse} One clip more or less is {1 / gained.n_clips:.0%}."

@@ -1,0 +1,280 @@
+"""Voices taught with and without labels to a model with a population: `ser enrol` and `--speaker`.
+
+The model is a stand-in that hears two numbers in a clip, frequency and length, so that what must come out
+can be computed by hand.
+"""
+
+import csv
+import io
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import soundfile
+from scipy.special import softmax
+from test_project import REPO
+from test_records import call
+
+from ser_lib.core.errors import BundleError, ParameterError
+from ser_lib.model.adapt import Population
+from ser_lib.model.bundle import Bundle, load_bundle
+from ser_lib.model.enrolment import (
+    Clips,
+    cross_validate,
+    enrolment_text,
+    learn_voice,
+    measure_voice,
+)
+from ser_lib.model.voices import Gained, Voice, adapt_bundle, enrolled_voices, read_voice, save_voice, with_voice
+
+RATE = 16000
+EMOTIONS = ["neutral", "happy", "sad"]
+POPULATION = Population(mean=[300.0, 0.5], within=[100.0, 0.1], between=[200.0, 0.05])
+CENTRES = np.array([[200.0, 0.5], [300.0, 0.5], [400.0, 0.5]])
+"""Frequency (Hz) and length (s) of each emotion, as the training speakers have them."""
+
+
+@dataclass(frozen=True)
+class Hearing(Bundle):
+    """Hears the frequency (Hz) and the length (s) of a sine."""
+
+    def extract_unscaled(self, signal, sampling_rate):
+        _, measures = super().extract_unscaled(signal, sampling_rate)
+        crossings = np.count_nonzero(np.diff(np.signbit(signal))) / 2
+        seconds = len(signal) / sampling_rate
+        return np.array([[crossings / seconds, seconds]], dtype=np.float32), measures
+
+
+def nearest(X):
+    """Probabilities that fall with the distance to each emotion's centre."""
+    distances = (X[:, 0, np.newaxis, :1] - CENTRES[:, :1])[..., 0] / 100
+    return softmax(-2 * distances**2, axis=1).astype(np.float32)
+
+
+def hearing():
+    """Bundle of the stand-in."""
+    info = load_bundle(REPO / "reports" / "demo").info
+    settings = info.settings.model_copy(update={"sampling_rate": RATE, "denoise": False})
+    novelty = info.novelty.model_copy()
+    changed = {"population": POPULATION, "features": ["hz", "s"], "emotions": EMOTIONS, "settings": settings}
+    object.__setattr__(novelty, "find_novelty", lambda *_: ())
+    return Hearing(info.model_copy(update=changed | {"novelty": novelty}), nearest)
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return hearing()
+
+
+def sine(hz, seconds=0.5):
+    return (0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+def write(folder, frequencies, seconds=0.5):
+    folder.mkdir(parents=True, exist_ok=True)
+    for hz in frequencies:
+        soundfile.write(folder / f"{hz}.wav", sine(hz, seconds), RATE)
+
+
+def clips_of(frequencies, labels):
+    X = np.array([[[hz, 0.5]] for hz in frequencies], dtype=np.float32)
+    return Clips(X, np.ones(len(X), dtype=int), np.array(labels))
+
+
+@pytest.fixture
+def enrolling(root, bundle, monkeypatch):
+    monkeypatch.setattr("ser_lib._cli.common.load_run", lambda run, backend="onnx": bundle)
+    monkeypatch.setattr("ser_lib._cli.predict.load_run", lambda run, backend="onnx": bundle)
+    monkeypatch.setattr("ser_lib._cli.listen.load_run", lambda run, backend="onnx": bundle)
+    return root
+
+
+def enrol(monkeypatch, capsys, root, *options):
+    return call(monkeypatch, capsys, "enrol", str(root / "me"), "--run", "one", *options)
+
+
+def test_statistics_are_shrunk_by_hand(bundle):
+    # four clips around 900 Hz: trust 200² / (200² + 100² / 4) = 16/17 of the way from 300 to 900;
+    # variance (4 · 200 + 20 · 100²) / 24
+    voice = measure_voice(clips_of([880, 920, 880, 920], [-1] * 4), bundle)
+    assert voice.mean[0] == pytest.approx(300 + 600 * 16 / 17)
+    assert voice.std[0] == pytest.approx(np.sqrt((4 * 400 + 20 * 100**2) / 24))
+    assert voice.mean[1] == pytest.approx(0.5)
+
+
+def test_voice_like_the_population_changes_nothing(bundle):
+    # its clips have the population's mean and deviation, so any number of them asks for no change
+    clips = clips_of([200, 400], [-1, -1])
+    adapted = adapt_bundle(bundle, learn_voice("me", clips, bundle))
+    X = np.array([[hz, 0.5] for hz in (150, 200, 260, 333, 500)], dtype=np.float32)
+    np.testing.assert_allclose(adapted.to_scale(X, 1, None)[:, 0], X[:, 0], rtol=1e-6)
+
+
+def test_one_clip_is_enough_and_is_told_to_be_few(enrolling, monkeypatch, capsys):
+    write(enrolling / "me", [500])
+    status, out, err = enrol(monkeypatch, capsys, enrolling)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0].startswith("Fewer than 5 clips change little.")
+    assert out.splitlines()[1] == "me is enrolled with 1 clip: ser predict FILE --speaker me"
+
+
+def test_none_that_can_be_used_is_refused(enrolling, monkeypatch, capsys):
+    write(enrolling / "me", [500])
+    (enrolling / "me" / "500.wav").write_bytes(b"")
+    status, _, err = enrol(monkeypatch, capsys, enrolling)
+    assert status == 1 and "at least 1 clip. " in err and "500.wav is left out: the file is empty." in err
+
+
+def swapped(root):
+    """A person who is happy at what is sad of others, and the other way round; sounds of neither kind beside."""
+    write(root / "me" / "happy", [395, 400, 405])
+    write(root / "me" / "sad", [295, 300, 305])
+    write(root / "me" / "Neutral", [195, 200])
+    write(root / "me", [250, 350])
+
+
+def test_labels_teach_what_statistics_cannot(enrolling, monkeypatch, capsys, bundle):
+    swapped(enrolling)
+    status, out, err = enrol(monkeypatch, capsys, enrolling)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "Right of your 8 labelled clips, each from what the others teach:"
+    assert [line.split()[-2:] for line in lines[1:4]] == [["2", "25%"], ["2", "25%"], ["8", "100%"]]
+    assert lines[4] == "The labels help and are used. One clip more or less is 12%."
+    assert lines[5].startswith("me is enrolled with 8 labelled clips and 2 without a label: ")
+    voice = read_voice("me", bundle)
+    assert voice.gained == Gained(n_clips=8, before=2, statistics=2, labels=8)
+    assert (voice.n_clips, voice.n_labelled) == (10, 8)
+    assert with_voice(bundle, "me").predict(sine(400), RATE).emotion == "happy"
+    assert bundle.predict(sine(400), RATE).emotion == "sad"
+
+
+def test_head_is_that_of_a_logistic_regression(bundle):
+    # from a model that knows nothing, the head is a regularised logistic regression with a penalty on its bias, too
+    from sklearn.linear_model import LogisticRegression
+
+    ignorant = replace(bundle, probabilities=lambda X: np.full((len(X), 3), 1 / 3, dtype=np.float32))
+    frequencies, labels = [150, 220, 310, 290, 420, 380], [0, 0, 1, 1, 2, 2]
+    clips = clips_of(frequencies, labels)
+    voice = learn_voice("me", clips, ignorant)
+    assert voice.head is not None
+    mean, std = np.array(voice.statistics.mean), np.array(voice.statistics.std)
+    Z = (clips.X[:, 0] - mean) / std / np.sqrt(2)  # standard deviations, by the root of their number
+    with_one = np.hstack([Z, np.ones((len(Z), 1))])
+    reference = LogisticRegression(C=100, fit_intercept=False, tol=1e-8, max_iter=10_000).fit(with_one, labels)
+    new = np.array([[180, 0.5], [333, 0.5], [500, 0.5]])
+    expected = reference.predict_proba(np.hstack([(new - mean) / std / np.sqrt(2), np.ones((3, 1))]))
+    adapted = adapt_bundle(ignorant, voice)
+    X = adapted.to_scale(new[:, np.newaxis].astype(np.float32), 1, None)
+    np.testing.assert_allclose(adapted.probabilities(X), expected, atol=2e-3)
+
+
+def test_labels_that_do_harm_are_not_used(bundle):
+    # the first clip of each emotion has the label that the model expects, the second that of the other
+    voice = learn_voice("me", clips_of([200, 400, 400, 200], [0, 0, 2, 2]), bundle)
+    assert voice.gained == Gained(n_clips=4, before=2, statistics=2, labels=0)
+    assert voice.head is None and voice.n_labelled == 0 and voice.from_clips == "4 clips"
+    assert "so the voice alone is used" in enrolment_text(voice, bundle)
+
+
+def test_tie_is_for_the_labels(bundle):
+    voice = learn_voice("me", clips_of([200, 201, 300, 301, 400, 401], [0, 0, 1, 1, 2, 2]), bundle)
+    assert voice.gained == Gained(n_clips=6, before=6, statistics=6, labels=6)
+    assert voice.n_labelled == 6 and "make no difference here" in enrolment_text(voice, bundle)
+
+
+def test_a_tested_clip_teaches_nothing(bundle, monkeypatch):
+    """Each clip is in one test alone, and what adapts the model to that is made of others."""
+    learnt = []
+    from ser_lib.model import enrolment
+
+    measure = enrolment.measure_voice
+    monkeypatch.setattr(enrolment, "measure_voice", lambda c, b: learnt.append(set(c.X[:, 0, 0])) or measure(c, b))
+    frequencies = [200, 201, 202, 203, 204, 205, 206, 300, 301, 400, 500]
+    gained = cross_validate(clips_of(frequencies, [0] * 7 + [1] * 2 + [2] + [-1]), bundle)
+    left_out = [set(frequencies) - one for one in learnt]
+    assert gained.n_clips == 9  # neither the only clip of an emotion nor that without a label
+    assert left_out == [{200, 205, 300}, {201, 206, 301}, {202}, {203}, {204}]
+
+
+def test_one_clip_each_teaches_and_cannot_be_tried(bundle):
+    voice = learn_voice("me", clips_of([395, 305, 200], [1, 2, 0]), bundle)
+    assert voice.gained is None and voice.n_labelled == 3
+    assert enrolment_text(voice, bundle).startswith("What the labels bring could not be tried")
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["happy", "2024"], r"must be named by emotions of the model: neutral, happy, sad\. It has 2024\. Rename"),
+        (["happy", "Fearful"], r"neutral, happy, sad\. The model does not know Fearful\. Leave those clips out"),
+        (["happy"], r"must be of at least two emotions\. Got happy alone\."),
+    ],
+)
+def test_wrong_folders_are_one_line(enrolling, monkeypatch, capsys, folders, message):
+    for folder in folders:
+        write(enrolling / "me" / folder, [300])
+    status, _, err = enrol(monkeypatch, capsys, enrolling)
+    assert status == 1 and err.count("\n") == 1
+    with pytest.raises(ParameterError, match=message):
+        from ser_lib._cli.enrol import enrol as run
+
+        run(str(enrolling / "me"), run="one")
+    assert not (enrolling / "data").exists()
+
+
+def test_model_without_population_takes_no_labels(enrolling, monkeypatch, capsys, bundle):
+    plain = replace(bundle, info=bundle.info.model_copy(update={"population": None}))
+    monkeypatch.setattr("ser_lib._cli.common.load_run", lambda run: plain)
+    write(enrolling / "me" / "happy", range(300, 330))
+    status, _, err = enrol(monkeypatch, capsys, enrolling)
+    assert status == 1 and err.count("\n") == 1 and "are for a model that was trained with ADAPT_TO_SPEAKER" in err
+    (enrolling / "me" / "happy").rename(enrolling / "me" / "2024")
+    status, out, _ = enrol(monkeypatch, capsys, enrolling)
+    assert status == 0 and out.startswith("me is enrolled with 30 clips: ")
+    with pytest.raises(ParameterError, match="ADAPT_TO_SPEAKER"):
+        learn_voice("me", clips_of(range(300, 330), [0, 1] * 15), plain)
+
+
+def test_speaker_is_told_in_every_output(enrolling, monkeypatch, capsys):
+    swapped(enrolling)
+    assert enrol(monkeypatch, capsys, enrolling)[0] == 0
+    write(enrolling, [400])
+    file, told = str(enrolling / "400.wav"), "Adapted to me, from 8 labelled clips and 2 without a label."
+    asked = ["--run", "one", "--speaker", "me"]
+    status, out, _ = call(monkeypatch, capsys, "predict", file, *asked)
+    assert status == 0 and out.startswith("400.wav: happy") and told in out.splitlines()
+    _, out, _ = call(monkeypatch, capsys, "predict", file, *asked, "--json", "-")
+    assert json.loads(out)[0]["speaker"] == "me" and json.loads(out)[0]["emotion"] == "happy"
+    _, out, _ = call(monkeypatch, capsys, "predict", file, *asked, "--csv", "-")
+    assert [row["speaker"] for row in csv.DictReader(io.StringIO(out))] == ["me"]
+    for words in (["predict", file, "--hop", "0.2"], ["listen", "--file", file]):
+        _, out, _ = call(monkeypatch, capsys, *words, *asked)
+        assert told in out.splitlines()
+        _, out, _ = call(monkeypatch, capsys, *words, *asked, "--csv", "-")
+        assert {row["speaker"] for row in csv.DictReader(io.StringIO(out))} == {"me"}
+        _, out, _ = call(monkeypatch, capsys, *words, "--run", "one", "--csv", "-")
+        assert "speaker" not in out.splitlines()[0]
+    _, out, _ = call(monkeypatch, capsys, "predict", file, "--run", "one", "--json", "-")
+    assert "speaker" not in json.loads(out)[0] and json.loads(out)[0]["emotion"] == "sad"
+
+
+def test_file_of_before_labels_loads_and_is_written_as_it_was(root, bundle):
+    content = {"name": "her", "onnx_sha256": bundle.info.onnx_sha256, "n_clips": 20}
+    content["statistics"] = {"mean": [310.0, 0.5], "deviation": [90.0, 0.1]}
+    path = save_voice(Voice.model_validate_json(json.dumps(content)))
+    assert json.loads(path.read_text()) == content
+    assert read_voice("her", bundle).told == "Adapted to her, from 20 clips."
+    assert enrolled_voices(bundle) == ["her"]
+
+
+@pytest.mark.parametrize(
+    "head", [{"weights": [[0.0] * 3], "bias": [0.0] * 3}, {"weights": [[0.0] * 3, [0.0] * 2], "bias": [0.0] * 3}]
+)
+def test_head_of_another_shape_is_refused(root, bundle, head):
+    voice = learn_voice("me", clips_of([200, 400], [-1, -1]), bundle)
+    path = save_voice(voice)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"head": head}))
+    with pytest.raises(BundleError, match="does not fit the model"):
+        read_voice("me", bundle)
