@@ -41,7 +41,7 @@ def box(root, bundle, monkeypatch, displayed):
 
 
 def parts(box):
-    (path, go), (upload, recorder), output = box.children[0].children, box.children[1].children, box.children[2]
+    (path, go), (upload, recorder), output = box.children[0].children, box.children[1].children, box.children[-1]
     return SimpleNamespace(path=path, go=go, upload=upload, recorder=recorder, output=output)
 
 

@@ -30,6 +30,7 @@ from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.explain import explain_answer
 from ser_lib.model.prediction import UNSURE_BELOW
+from ser_lib.model.voices import adapt_bundle, enrolled_voices, read_voice
 from ser_lib.params import Params
 from ser_lib.stream.examples import tested_files
 from ser_lib.stream.timeline import predict_timeline, read_envelope, summary_text
@@ -47,6 +48,27 @@ class Recorder(anywidget.AnyWidget):
     recording = traitlets.Bytes().tag(sync=True, from_json=lambda value, widget: bytes(value))  # it is a view
 
 
+class Panel(widgets.VBox):
+    """Buttons in rows, and a choice of the enrolled voices that a model can be adapted to."""
+
+    def __init__(self, bundle: Bundle, rows: list[widgets.Widget], output: widgets.Output) -> None:
+        self._bundle, self._voice = bundle, widgets.Dropdown(description="Voice")
+        self.offer("")
+        super().__init__([*rows, self._voice, output])
+
+    def offer(self, name: str) -> None:
+        """Offer all voices that are enrolled by now, and choose one; nobody's is an empty name."""
+        self._voice.options = [("not enrolled", ""), *((name, name) for name in enrolled_voices(self._bundle))]
+        self._voice.value = name
+
+    def adapted(self) -> tuple[Bundle, str]:
+        """Bundle for the voice that is chosen, and a sentence on it; BundleError if its file is damaged."""
+        if not self._voice.value:
+            return self._bundle, ""
+        voice = read_voice(self._voice.value, self._bundle)
+        return adapt_bundle(self._bundle, voice), voice.told
+
+
 def is_interactive() -> bool:
     """Whether somebody may press buttons: in Jupyter, VS Code or Colab, not in a notebook that runs headless."""
     from IPython import get_ipython
@@ -62,7 +84,7 @@ def is_long(seconds: float, bundle: Bundle) -> bool:
     return seconds > _LONG * settings.n_samples / settings.sampling_rate
 
 
-def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_BELOW) -> widgets.VBox | None:
+def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_BELOW) -> Panel | None:
     """Show buttons to choose a test clip of `params` or any path, upload a file, or record; nothing headless."""
     if not is_interactive():
         return None
@@ -83,7 +105,9 @@ def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_B
         with one_at_a_time, output:
             clear_output(wait=True)
             try:
-                show_answer(locate(file), bundle, unsure_below=unsure_below)
+                adapted, told = box.adapted()
+                show_answer(locate(file), adapted, unsure_below=unsure_below)
+                print(told, end="\n" if told else "")
             except SerError as error:
                 print(printable(f"{Path(file).name} cannot be used: {error}"))
 
@@ -100,7 +124,7 @@ def show_panel(bundle: Bundle, params: Params, *, unsure_below: float = UNSURE_B
     go.on_click(lambda _: show(names.get(path.value, path.value)))
     upload.observe(show_upload, "value")
     recorder.observe(lambda change: show_content(change["new"], "recording"), "recording")
-    box = widgets.VBox([widgets.HBox([path, go]), widgets.HBox([upload, recorder]), output])
+    box = Panel(bundle, [widgets.HBox([path, go]), widgets.HBox([upload, recorder])], output)
     display(box)
     return box
 
