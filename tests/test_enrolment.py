@@ -204,6 +204,14 @@ def test_one_clip_each_teaches_and_cannot_be_tried(bundle):
     assert enrolment_text(voice, bundle).startswith("What the labels bring could not be tried")
 
 
+def test_copy_of_a_clip_neither_teaches_nor_tests(enrolling, monkeypatch, capsys, bundle):
+    swapped(enrolling)
+    (enrolling / "me" / "sad" / "again.wav").write_bytes((enrolling / "me" / "sad" / "300.wav").read_bytes())
+    status, out, _ = enrol(monkeypatch, capsys, enrolling)
+    assert status == 0 and "again.wav is left out: it is the same recording as 300.wav." in out.splitlines()[0]
+    assert read_voice("me", bundle).gained == Gained(n_clips=8, before=2, statistics=2, labels=8)
+
+
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
