@@ -3,7 +3,7 @@
 What the labels bring is tried by cross-validation on the person's own clips, and they are used unless they do harm
 there. A clip is tested with statistics and a head that come from other clips alone, as one of tomorrow would be. Of two
 clips of an emotion one teaches and one tests, so the trial promises less than both bring, and a tie is decided for the
-labels: on SAVEE's four speakers that was better by 0.01 to 0.03 of UAR.
+labels: on SAVEE's four speakers that was better by up to 0.01 of UAR.
 """
 
 from collections.abc import Iterable, Sequence
