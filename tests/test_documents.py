@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from test_records import call, write_full_record
 
@@ -65,3 +67,31 @@ def test_report_says_which_tables_it_wrote(root, monkeypatch, capsys):
     assert call(monkeypatch, capsys, "report")[1].endswith("\nTables written: docs/parameters.md\n")
     table = call(monkeypatch, capsys, "params", "--markdown")[1]
     assert (root / "docs" / "parameters.md").read_text() == f"<!-- parameters -->\n\n{table}<!-- end -->\n"
+
+
+def write_adapted(root, name, uar):
+    """A full record whose model was adapted in two ways."""
+    folder = write_full_record(root, name, low=0.25, high=0.75)
+    path = folder / "metrics.json"
+    ways = [("any", 5, False, uar), ("of each emotion", 2, True, uar + 0.2)]
+    rows = [
+        {"clips": clips, "each": each, "labelled": labelled, "n_clips": 9, "uar": value}
+        | {"accuracy": 0.5, "confidence": 0.5, "without": 0.3}
+        for clips, each, labelled, value in ways
+    ]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"adaptation": rows}))
+    return json.loads(path.read_text())["test"]
+
+
+def test_adaptation_is_a_mean_over_the_runs_of_a_row(root):
+    test = [write_adapted(root, f"a_s{seed}", uar) for seed, uar in enumerate((0.4, 0.5))]
+    studies.write_study("a_study", "a", {"random": ["a_s0", "a_s1"]})
+    table = rows(fill("<!-- adaptation a_study -->\n<!-- end -->"))
+    assert table[0][:3] == ["test", "no clip", "5 clips"]
+    plain, ece = (f"{(test[0][name] + test[1][name]) / 2:.3f}" for name in ("uar", "ece"))
+    assert table[2] == ["random", plain, "0.450", "–", "–", "–", "0.650", "–", ece]
+
+
+def test_table_of_adaptation_needs_runs_that_measured_it(two_studies):
+    text = "<!-- adaptation a_study -->\nas it was\n<!-- end -->\n"
+    assert fill(text) == text

@@ -4,6 +4,7 @@ A comment says where a table belongs, `<!-- end -->` where it ends; the text aro
 
     <!-- table STUDY -->              the table of a study
     <!-- overview STUDY+STUDY … -->   a line for each row of studies that have the same rows, a column for each network
+    <!-- adaptation STUDY -->         what adapting to each test speaker brings, a line for each row
     <!-- parameters -->               the table of parameters
 """
 
@@ -20,8 +21,17 @@ from ser_lib.records.study import HEADINGS, StudyRecord, markdown_table, read_st
 
 DOCUMENTS = ("README.md", "docs/results.md", "docs/parameters.md")
 """Documents that `ser report` looks at, if they are there."""
-_PLACE = re.compile(r"(<!-- (table|overview|parameters)((?: [\w+-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- (table|overview|adaptation|parameters)((?: [\w+-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 _Line = tuple[str, ...]
+_WAYS = {
+    "5 clips": ("any", 5),
+    "20 clips": ("any", 20),
+    "20, mostly neutral": ("mostly neutral", 20),
+    "1 labelled of each": ("of each emotion", 1),
+    "2 labelled of each": ("of each emotion", 2),
+    "5 labelled of each": ("of each emotion", 5),
+}
+"""Ways of adapting that a table shows, by their headings."""
 
 
 def write_documents() -> list[Path]:
@@ -51,6 +61,8 @@ def _filled(place: re.Match[str]) -> str:
 def _table(kind: str, names: Sequence[str]) -> str:
     if kind == "parameters":
         return parameter_table()
+    if kind == "adaptation":
+        return markdown_table(_adaptation(*map(_study, names)))
     if kind == "overview":
         groups = [[_study(name) for name in group.split("+")] for group in names]
         return _overview(groups)
@@ -77,6 +89,27 @@ def _overview(groups: Sequence[Sequence[StudyRecord]]) -> str:
             cells = [_with_corpus(studies[0], row), *map(_with_interval, networks)]
             rows.append((*cells, f"{best[1]} {_with_interval(best)}", f"{_uar(majority):.3f}"))
     return markdown_table([headings, *rows])
+
+
+def _adaptation(study: StudyRecord) -> list[_Line]:
+    """UAR without and with clips of each test speaker, and the error of the confidences, as means of a row's runs.
+
+    Raises
+    ------
+    RunError
+        If a run has not measured it.
+    """
+    lines: list[_Line] = [("test", "no clip", *_WAYS, "calibration error")]
+    for row, records in study.rows.items():
+        results = [record.evaluation for record in records]
+        if not all(one.get("adaptation") for one in results):
+            raise RunError(f"Row {row} of {study.name} has runs without `ADAPT_TO_SPEAKER`.")
+        adapted = [{(one["clips"], one["each"]): one["uar"] for one in each["adaptation"]} for each in results]
+        columns = [[one["test"]["uar"] for one in results]]
+        columns += [[one[way] for one in adapted if way in one] for way in _WAYS.values()]
+        columns.append([one["test"]["ece"] for one in results])
+        lines.append((row, *(f"{sum(values) / len(values):.3f}" if values else "–" for values in columns)))
+    return lines
 
 
 def _lines_by_row(study: StudyRecord) -> dict[str, list[_Line]]:
