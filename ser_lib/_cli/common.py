@@ -15,7 +15,7 @@ from ser_lib.model.backends import Backend
 from ser_lib.store import BUNDLE_FILE, MANIFEST_FILE
 
 if TYPE_CHECKING:
-    from ser_lib.model.bundle import Bundle
+    from ser_lib.model.bundle import Bundle, BundleInfo
 
 STDIN = "-"
 RunOption = Annotated[
@@ -34,41 +34,31 @@ def which_run(run: str | None) -> str:
     if run:
         return run
     default = default_run()
-    missing = _missing_encoder(default)
-    fallback = fallback_run() if missing else None
+    fallback = fallback_run()
     if not fallback:
         return default
+    from ser_lib.audio.encoders import has_weights
+    from ser_lib.model.bundle import read_bundle_info
+    from ser_lib.records.record import record_folder
+
+    info = read_bundle_info(record_folder(default))
+    encoder = info.settings.encoder
+    if encoder is None or has_weights(encoder):
+        return default
     print(
-        f"note: {default}, the default model, needs the encoder {missing}, which is not on this machine: {fallback} "
-        f"answers, which knows fewer voices. {_expected(default)}ser encoder get {missing} brings it.",
+        f"note: {default}, the default model, needs the encoder {encoder}, which is not on this machine: {fallback} "
+        f"answers, which knows fewer voices. {_expected(info, default)}ser encoder get {encoder} brings it.",
         file=sys.stderr,
     )
     return fallback
 
 
-def _missing_encoder(run: str) -> str | None:
-    """Name of the encoder that a recorded run's model needs and that is not on this machine."""
-    from ser_lib.model.bundle import read_bundle_info
-    from ser_lib.records.record import record_folder
-
-    encoder = read_bundle_info(record_folder(run)).settings.encoder
-    if encoder is None:
-        return None
-    from ser_lib.audio.encoders import has_weights
-
-    return None if has_weights(encoder) else encoder
-
-
-def _expected(run: str) -> str:
+def _expected(info: "BundleInfo", name: str = "it") -> str:
     """How right a model was about corpora left out of its training, in a sentence; empty if that was not measured."""
-    from ser_lib.model.bundle import read_bundle_info
-    from ser_lib.records.record import record_folder
-
-    left_out = read_bundle_info(record_folder(run)).left_out
-    if not left_out:
+    if not info.left_out:
         return ""
-    accuracy = sum(one.accuracy for one in left_out) / len(left_out)
-    return f"The default was right about {accuracy:.0%} of the clips of corpora that it did not know. "
+    accuracy = sum(one.accuracy for one in info.left_out) / len(info.left_out)
+    return f"Of corpora that {name} did not know, it was right about {accuracy:.0%} of the clips. "
 
 
 def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
@@ -128,9 +118,10 @@ def load_speaker(bundle: "Bundle", speaker: str | None) -> tuple["Bundle", str |
 def limits(run: str, bundle: "Bundle") -> str:
     """One line on what the model has learnt from, and what not to expect of it."""
     corpora, voices = ", ".join(bundle.info.corpora), _voices(_speakers(run, bundle))
+    expected = f"expect less. {_expected(bundle.info)}".strip()
     return printable(
         f"Model {run}, which has learnt from {corpora} alone{voices}: on other voices, languages and microphones "
-        f"expect less. Do not judge people by it."
+        f"{expected} Do not judge people by it."
     )
 
 
