@@ -84,20 +84,28 @@ def estimate_voice(X: np.ndarray, population: Population) -> Statistics:
     They are shrunk towards the population's: the mean by the ratio of the variance between voices to that of a mean of
     so many clips, the variance as if the population's had been seen in 20 clips more.
     """
+    mean, std = _estimate(X, population)
+    return Statistics(mean=mean.tolist(), std=std.tolist())
+
+
+def _estimate(X: np.ndarray, population: Population) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of `estimate_voice`, both [shape=(n_features,)]."""
     n_clips = len(X)
     mean, within, between = population.arrays
     trust = between**2 / (between**2 + within**2 / n_clips)
     variance = (n_clips * X.var(axis=0, dtype=np.float64) + _PRIOR_CLIPS * within**2) / (n_clips + _PRIOR_CLIPS)
-    return Statistics(
-        mean=(mean + trust * (X.mean(axis=0, dtype=np.float64) - mean)).tolist(), std=np.sqrt(variance).tolist()
-    )
+    return mean + trust * (X.mean(axis=0, dtype=np.float64) - mean), np.sqrt(variance)
 
 
 def to_population(X: np.ndarray, voice: Statistics, population: Population) -> np.ndarray:
     """Features [shape=(..., n_features)], float32, of a voice, on the scale of the training speakers."""
+    return _rescale(X, np.array(voice.mean), np.array(voice.std), population)
+
+
+def _rescale(X: np.ndarray, voice_mean: np.ndarray, voice_std: np.ndarray, population: Population) -> np.ndarray:
     mean, within, _ = population.arrays
-    scale = within / np.array(voice.std)
-    shift = mean - np.array(voice.mean) * scale
+    scale = within / voice_std
+    shift = mean - voice_mean * scale
     return X * scale.astype(np.float32) + shift.astype(np.float32)
 
 
@@ -113,7 +121,7 @@ def vary_knowledge(X: np.ndarray, speakers: np.ndarray, population: Population, 
         n_clips = _N_CLIPS[rng.integers(len(_N_CLIPS))]
         if n_clips != 0:
             known = rng.choice(rows, min(n_clips or len(rows), len(rows)), replace=False)
-            varied[rows] = to_population(X[rows], estimate_voice(X[known], population), population)
+            varied[rows] = _rescale(X[rows], *_estimate(X[known], population), population)
     return varied
 
 
