@@ -157,8 +157,8 @@ def test_without_its_encoder_another_model_answers_and_it_is_said(root, write_wa
     assert status == 0 and "Model plain," in out
     assert err == (
         "note: heard, the default model, needs the encoder smart-turn, which is not on this machine: plain answers, "
-        f"which knows fewer voices. Of corpora that heard did not know, it was right about {accuracy:.0%} of the clips. "
-        "ser encoder get smart-turn brings it.\n"
+        f"which knows fewer voices. Of corpora that heard did not know, it was right about {accuracy:.0%} of the clips."
+        " ser encoder get smart-turn brings it.\n"
     )
     status, out, err = call(monkeypatch, capsys, "predict", file, "--run", "heard")
     assert status == 1 and "The encoder smart-turn is not on this machine." in err
