@@ -168,3 +168,10 @@ def test_accuracy_by_speaker_and_by_text():
     texts = summary.accuracy_table(PREDICTIONS, "text")
     assert texts["text"].tolist() == ["z", "x", "y"]
     assert texts["clips"].tolist() == [1, 2, 3]
+
+
+def test_temperature_of_what_was_left_out_is_not_said_to_be_of_the_validation_set():
+    results = {"test": {"ece_uncalibrated": 0.1, "ece": 0.3}, "validation": {"n_clips": 8}, "temperature": 2.5}
+    told = summary.describe_calibration(results, left_out=True)
+    assert told.startswith("On what was left out of training in turn the network is too sure: temperature 2.50.")
+    assert "validation" not in told

@@ -77,16 +77,20 @@ def describe_best(model: Mapping, baselines: Mapping[str, Mapping]) -> str:
     )
 
 
-def describe_calibration(results: Mapping) -> str:
-    """Say what temperature scaling did to the calibration error on the test set."""
+def describe_calibration(results: Mapping, *, left_out: bool = False) -> str:
+    """Say what temperature scaling did to the calibration error on the test set.
+
+    `left_out`: the temperature is that of corpora or speakers that were left out, and not of the validation set.
+    """
     before, after, temperature = results["test"]["ece_uncalibrated"], results["test"]["ece"], results["temperature"]
-    n_clips = results["validation"]["n_clips"]
+    where = f"On the validation set ({results['validation']['n_clips']} clips)"
+    where = "On what was left out of training in turn" if left_out else where
     sure = "too sure" if temperature > 1 else "not sure enough"
     gain = "lowers" if after < before else "does not lower"
     end = next((end for end in RANGE if np.isclose(temperature, end, rtol=0.01)), None)
     at_end = f", the end of the range that is searched ({RANGE[0]:g} to {RANGE[1]:g})" if end else ""
     return (
-        f"On the validation set ({n_clips} clips) the network is {sure}: temperature {temperature:.2f}{at_end}. "
+        f"{where} the network is {sure}: temperature {temperature:.2f}{at_end}. "
         f"That {gain} the calibration error on the test set: {before:.3f} before, {after:.3f} after."
     )
 
