@@ -22,6 +22,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from ser_lib.audio.normalize import Statistics
+from ser_lib.model.calibration import log_probabilities
 
 FEWEST_VOICES = 2
 """Training speakers that a population is made of, at least."""
@@ -35,8 +36,8 @@ _PENALTY = 0.01
 """Of the squared change of the last layer, in the loss of a clip."""
 _DIGITS = 6
 """Of a head's numbers, behind the point."""
-_SMALLEST = 1e-12
-"""Probability below which one counts as this much."""
+_LEAST_WITHIN = 1e-12
+"""Least variance within voices."""
 
 
 class Population(BaseModel):
@@ -65,7 +66,7 @@ def fit_population(X: np.ndarray, speakers: np.ndarray) -> Population:
     names, n_clips = np.unique(speakers, return_counts=True)
     means = np.array([X[speakers == name].mean(axis=0, dtype=np.float64) for name in names])
     variances = np.array([X[speakers == name].var(axis=0, dtype=np.float64) for name in names])
-    within = np.maximum(variances.mean(axis=0), _SMALLEST)
+    within = np.maximum(variances.mean(axis=0), _LEAST_WITHIN)
     by_chance = (variances / n_clips[:, np.newaxis]).mean(axis=0)
     between = np.maximum(means.var(axis=0, ddof=1) - by_chance, _LEAST_BETWEEN * within)
     return Population(
@@ -150,7 +151,7 @@ def fit_head(probabilities: np.ndarray, X: np.ndarray, labels: np.ndarray, popul
     population : Population
     """
     Z = _standardize(X, population)
-    before = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
+    before = log_probabilities(probabilities)
     targets = np.eye(before.shape[1])[labels]
     gram = Z @ Z.T  # the change of the weights is a sum of the clips, Z.T @ shares
 
@@ -174,7 +175,7 @@ def with_head(
     weights, bias = np.array(head.weights), np.array(head.bias)
 
     def adapted(X: np.ndarray) -> np.ndarray:
-        before = np.log(np.maximum(probabilities(X).astype(np.float64), _SMALLEST))
+        before = log_probabilities(probabilities(X))
         return softmax(before + _standardize(X[:, 0], population) @ weights + bias, axis=1).astype(np.float32)
 
     return adapted

@@ -32,10 +32,14 @@ class LeftOut(BaseModel):
     ece: float
 
 
+def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
+    """Natural logarithms, float64, of probabilities, of which none counts as less than 1e-12."""
+    return np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
+
+
 def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities [shape=(n, n_classes)] at a temperature: above 1 they are less certain, below 1 more."""
-    logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST)) / temperature
-    return softmax(logits, axis=1).astype(probabilities.dtype)
+    return softmax(log_probabilities(probabilities) / temperature, axis=1).astype(probabilities.dtype)
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -47,7 +51,7 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, weights: np.n
     per_clip = np.ones(n) if weights is None else weights
     targets = np.full((n, n_classes), 1 / (n + 2) / (n_classes - 1))
     targets[np.arange(n), labels] = (n + 1) / (n + 2)
-    logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
+    logits = log_probabilities(probabilities)
 
     def cross_entropy(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
