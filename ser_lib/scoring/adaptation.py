@@ -41,19 +41,17 @@ def evaluate(bundle: Bundle, X: np.ndarray, labels: np.ndarray, speakers: np.nda
         A row for each way: `clips` it is adapted with, `each` their number (of a voice, or of each emotion), whether
         they are `labelled`; `n_clips` measured; `accuracy`, `uar` and mean `confidence` on them; and the UAR `without`.
     """
-    neutral = bundle.info.emotions.index("neutral") if "neutral" in bundle.info.emotions else None
-    rows = []
-    for n_clips in UNLABELLED:
-        rows.append(_measure(bundle, X, labels, speakers, seed, _any(n_clips), clips="any", each=n_clips))
-    if neutral is not None:
-        for n_clips in UNLABELLED:
-            draw = _mostly(neutral, n_clips)
-            rows.append(_measure(bundle, X, labels, speakers, seed, draw, clips="mostly neutral", each=n_clips))
-    for n_clips in LABELLED:
-        draw = _of_each(n_clips)
-        row = _measure(bundle, X, labels, speakers, seed, draw, clips="of each emotion", each=n_clips, labelled=True)
-        rows.append(row)
-    return rows
+    ways = [("any", n_clips, False, _any(n_clips)) for n_clips in UNLABELLED]
+    if "neutral" in bundle.info.emotions:
+        neutral = bundle.info.emotions.index("neutral")
+        ways += [("mostly neutral", n_clips, False, _mostly(neutral, n_clips)) for n_clips in UNLABELLED]
+    ways += [("of each emotion", n_clips, True, _of_each(n_clips)) for n_clips in LABELLED]
+    without = bundle.probabilities(X).argmax(axis=1)
+    return [
+        {"clips": clips, "each": each, "labelled": labelled}
+        | _measure(bundle, X, labels, speakers, seed, without, draw, labelled=labelled)
+        for clips, each, labelled, draw in ways
+    ]
 
 
 def _measure(
@@ -62,12 +60,12 @@ def _measure(
     labels: np.ndarray,
     speakers: np.ndarray,
     seed: int,
+    without: np.ndarray,
     draw: Draw,
     *,
-    clips: str,
-    each: int,
-    labelled: bool = False,
+    labelled: bool,
 ) -> dict:
+    """Means over the draws; `without` [shape=(n_clips,)] are the labels that the model gives unadapted."""
     found = []
     for number in range(_N_DRAWS):
         rng = np.random.default_rng([seed, number])
@@ -76,16 +74,15 @@ def _measure(
             probabilities[rest] = _answer(bundle, X[rest, 0], X[drawn, 0], labels[drawn] if labelled else None)
         is_measured = ~np.isnan(probabilities[:, 0])
         y_true, y_pred = labels[is_measured], probabilities[is_measured].argmax(axis=1)
-        without = bundle.probabilities(X[is_measured]).argmax(axis=1)
         found.append({
             "n_clips": int(is_measured.sum()),
             "accuracy": metrics.accuracy(y_true, y_pred),
             "uar": metrics.uar(y_true, y_pred),
             "confidence": float(probabilities[is_measured].max(axis=1).mean()),
-            "without": metrics.uar(y_true, without),
+            "without": metrics.uar(y_true, without[is_measured]),
         })  # fmt: skip
     means = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-    return {"clips": clips, "each": each, "labelled": labelled} | means | {"n_clips": round(means["n_clips"])}
+    return means | {"n_clips": round(means["n_clips"])}
 
 
 def _draw_all(
