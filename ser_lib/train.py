@@ -19,6 +19,7 @@ from ser_lib.model.adapt import FEWEST_VOICES, fit_population, vary_knowledge
 from ser_lib.model.augment import augment
 from ser_lib.model.backends import load_onnx
 from ser_lib.model.bundle import save_bundle
+from ser_lib.model.bundle_info import check_speakers
 from ser_lib.model.calibration import LeftOut, calibrate, fit_temperature
 from ser_lib.model.network import (
     build_model,
@@ -76,6 +77,7 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     """
     params.check_model()
     data, sets = load_sets(params)
+    check_speakers(data.speakers)
     X_train, y_train, learnt = sets["train"]
     if params.ADAPT_TO_SPEAKER:
         check_known(learnt, ["speaker"], "`ADAPT_TO_SPEAKER`")

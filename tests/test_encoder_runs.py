@@ -1,11 +1,13 @@
 """Runs with `FEATURES: encoder`, most with a stand-in for the encoder's network, which needs no weights."""
 
+import base64
 import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter
 from test_cli_predict import call
 from test_encoders import RATE, REAL, needs_weights
 from test_project import REPO
@@ -15,11 +17,14 @@ from ser_lib.audio import clips as work
 from ser_lib.audio import encoders
 from ser_lib.audio.encoders import ENCODERS, layers_of, smart_turn
 from ser_lib.audio.features import SignalChain, analyse
+from ser_lib.audio.normalize import Statistics
 from ser_lib.audio.settings import EMBEDDING_SIZES, AudioSettings
 from ser_lib.audio.signal import load_audio, prepare_signal, resample
 from ser_lib.core.errors import BundleError, EncoderError, ParameterError
+from ser_lib.core.packed import Numbers
 from ser_lib.evaluate import evaluate_adaptation, evaluate_baselines, evaluate_model, evaluate_robustness
 from ser_lib.model.bundle import load_bundle, read_bundle_info
+from ser_lib.model.bundle_info import check_speakers
 from ser_lib.model.explain import explain_answer
 from ser_lib.params import make_params
 from ser_lib.predict import predict_emotion_from_file
@@ -198,8 +203,10 @@ def test_model_learns_and_names_its_encoder(run):
     assert info.encoder_sha256 == smart_turn.WEIGHTS.sha256
     stored = json.loads((run["params"].output_dir / "bundle.json").read_text())
     assert stored["encoder_sha256"] == info.encoder_sha256 and stored["settings"]["encoder"] == "smart-turn"
-    assert len(info.novelty.mean) == SIZE
-    for name, most in {"model.json": 20_000, "bundle.json": 500_000, "model.onnx": 250_000}.items():
+    assert len(info.novelty.mean) == SIZE and (stored["format"], "features" in stored) == (5, False)
+    packed = np.frombuffer(base64.b64decode(stored["typical"]["mean"]), "<f4")
+    assert packed.tolist() == info.novelty.mean and info.features[0] == "smart-turn_1"
+    for name, most in {"model.json": 20_000, "bundle.json": 110_000, "model.onnx": 250_000}.items():
         assert (run["params"].output_dir / name).stat().st_size < most
 
 
@@ -230,6 +237,30 @@ def test_bundle_of_other_weights_is_refused(run, tmp_path, change, message):
     with pytest.raises(BundleError) as caught:
         load_bundle(tmp_path)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("packed", ["AACAPw", "AACA", "AACAPw==" * 2, "AADAfw==", "AACAPw==\n", "", "é"])
+def test_packed_numbers_that_are_none_are_refused(run, tmp_path, packed):
+    stored = json.loads((run["params"].output_dir / "bundle.json").read_text())
+    stored["typical"]["deviation"] = packed
+    (tmp_path / "bundle.json").write_text(json.dumps(stored))
+    with pytest.raises(BundleError, match=r"^[^\n]*is damaged [^\n]*$"):
+        read_bundle_info(tmp_path)
+
+
+def test_packed_numbers_are_little_endian_32_bit_floats():
+    row = TypeAdapter(Numbers)
+    assert row.validate_python("AACAPwAAIMEAAAA+") == [1.0, -10.0, 0.125]  # 3f800000, c1200000, 3e000000
+    assert row.validate_python([1.0, 0.1]) == [1.0, 0.1] and row.dump_json([1.0, 0.1]) == b"[1.0,0.1]"
+    assert row.dump_json([1.0] * 3000).decode() == '"' + "AACAPwAAgD8AAIA/" * 1000 + '"'
+
+
+def test_statistics_of_hundreds_of_speakers_are_refused_before_training():
+    row = [float(np.float32(0.1))] * SIZE
+    check_speakers({str(number): Statistics(mean=row, std=row) for number in range(270)})
+    many = {str(number): Statistics(mean=row, std=row) for number in range(280)}
+    with pytest.raises(ParameterError, match=r"^`NORMALIZE_PER_SPEAKER` .* of 280 speakers have 9,\d+,\d+\. Leave"):
+        check_speakers(many)
 
 
 def test_hash_without_encoder_is_refused(tmp_path):
@@ -405,7 +436,7 @@ def test_bundle_whose_population_does_not_fit_is_refused(adapted, tmp_path):
     shutil.copytree(adapted["params"].output_dir, tmp_path / "damaged")
     path = tmp_path / "damaged" / "bundle.json"
     stored = json.loads(path.read_text())
-    stored["population"]["within"][0] = 0.0
+    stored["population"]["within"] = base64.b64encode(np.zeros(SIZE, "<f4").tobytes()).decode()
     path.write_text(json.dumps(stored))
     with pytest.raises(BundleError, match="what it says of speakers does not fit its features"):
         load_bundle(path.parent)

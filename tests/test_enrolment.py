@@ -85,8 +85,6 @@ def clips_of(frequencies, labels):
 @pytest.fixture
 def enrolling(root, bundle, monkeypatch):
     monkeypatch.setattr("ser_lib._cli.common.load_run", lambda run, backend="onnx": bundle)
-    monkeypatch.setattr("ser_lib._cli.predict.load_run", lambda run, backend="onnx": bundle)
-    monkeypatch.setattr("ser_lib._cli.listen.load_run", lambda run, backend="onnx": bundle)
     return root
 
 
@@ -234,7 +232,7 @@ def test_wrong_folders_are_one_line(enrolling, monkeypatch, capsys, folders, mes
 
 def test_model_without_population_takes_no_labels(enrolling, monkeypatch, capsys, bundle):
     plain = replace(bundle, info=bundle.info.model_copy(update={"population": None}))
-    monkeypatch.setattr("ser_lib._cli.common.load_run", lambda run: plain)
+    monkeypatch.setattr("ser_lib._cli.common.load_run", lambda run, backend: plain)
     write(enrolling / "me" / "happy", range(300, 330))
     status, _, err = enrol(monkeypatch, capsys, enrolling)
     assert status == 1 and err.count("\n") == 1 and "are for a model that was trained with ADAPT_TO_SPEAKER" in err

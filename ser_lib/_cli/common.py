@@ -29,22 +29,39 @@ RunOption = Annotated[
 
 def which_run(run: str | None) -> str:
     """`run`, or where none is asked for that of the default model; without its encoder, that of the fallback."""
-    from ser_lib.records.models import default_run, fallback_run
+    from ser_lib.model.bundle import read_bundle_info
+    from ser_lib.records.models import default_run
+    from ser_lib.records.record import record_folder
 
     if run:
         return run
     default = default_run()
-    fallback = fallback_run()
-    if not fallback:
-        return default
-    from ser_lib.audio.encoders import has_weights
-    from ser_lib.model.bundle import read_bundle_info
-    from ser_lib.records.record import record_folder
+    return _fallback_of(default, read_bundle_info(record_folder(default))) or default
 
-    info = read_bundle_info(record_folder(default))
-    encoder = info.settings.encoder
-    if encoder is None or has_weights(encoder):
-        return default
+
+def open_model(run: str | None, backend: Backend = "onnx") -> tuple[str, "Bundle"]:
+    """Run of `which_run`, and its bundle (see `load_run`)."""
+    from ser_lib.records.models import default_run
+
+    if run:
+        return run, load_run(run, backend)
+    default = default_run()
+    bundle = load_run(default, backend)
+    fallback = _fallback_of(default, bundle.info)
+    return (fallback, load_run(fallback, backend)) if fallback else (default, bundle)
+
+
+def _fallback_of(default: str, info: "BundleInfo") -> str | None:
+    """Run that answers in place of the default, whose encoder is missing, which is told; None if there is no need."""
+    from ser_lib.records.models import fallback_run
+
+    fallback, encoder = fallback_run(), info.settings.encoder
+    if not fallback or encoder is None:
+        return None
+    from ser_lib.audio.encoders import has_weights
+
+    if has_weights(encoder):
+        return None
     print(
         f"note: {default}, the default model, needs the encoder {encoder}, which is not on this machine: {fallback} "
         f"answers, which knows fewer voices. {_expected(info, default)}ser encoder get {encoder} brings it.",

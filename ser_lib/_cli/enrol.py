@@ -34,13 +34,13 @@ def enrol(
     A model that was trained with ADAPT_TO_SPEAKER learns more from two clips or more of each emotion, in folders named
     by it, and says how much.
     """
-    from ser_lib._cli.common import load_run, which_run
+    from ser_lib._cli.common import open_model
     from ser_lib.corpora.audio_files import find_files, format_left_out
     from ser_lib.model.enrolment import UNLABELLED, enrolment_text, fewest_clips, gather_clips, learn_voice
     from ser_lib.model.voices import check_name, save_voice
 
     name = check_name(name or Path(os.path.realpath(folder)).name)
-    bundle = load_run(which_run(run))
+    _, bundle = open_model(run)
     files, left_out = find_files(folder)
     told = _labels(files, folder, bundle)
     heard, faults = _hear(files, bundle)

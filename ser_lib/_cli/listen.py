@@ -15,9 +15,8 @@ from ser_lib._cli.common import (
     check_outputs,
     check_windows,
     limits,
-    load_run,
     load_speaker,
-    which_run,
+    open_model,
 )
 from ser_lib._cli.timeline import TIMELINE_HEAD, timeline_line
 from ser_lib.core.errors import AudioError
@@ -66,8 +65,8 @@ def listen(
     if device is not None and file is not None:
         raise typer.BadParameter("--device and --file do not go together: one of them is heard.")
     check_outputs([csv], [] if file is None else [from_here(file)])
-    run = which_run(run)
-    bundle, own, told = load_speaker(load_run(run), speaker)
+    run, bundle = open_model(run)
+    bundle, own, told = load_speaker(bundle, speaker)
     if own is not None:
         raise typer.BadParameter("a --speaker of the model's own does not go with a microphone.")
     check_windows(bundle, window, hop)

@@ -17,9 +17,8 @@ from ser_lib._cli.common import (
     check_plot,
     check_windows,
     limits,
-    load_run,
     load_speaker,
-    which_run,
+    open_model,
 )
 from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
@@ -78,8 +77,7 @@ def predict(
     A file that cannot be used does not stop the others; it is named with the reason, and the exit status is 1.
     """
     _check_usage(paths, csv, as_json, plot, channel)
-    run = which_run(run)
-    bundle = load_run(run, backend)
+    run, bundle = open_model(run, backend)
     named = speaker
     bundle, speaker, told = load_speaker(bundle, speaker)
     over_time = window is not None or hop is not None

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ser_lib.core.errors import BundleError
+from ser_lib.core.packed import Numbers, to_numbers
 
 
 class Statistics(BaseModel):
@@ -17,8 +18,8 @@ class Statistics(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, serialize_by_alias=True)
 
-    mean: list[float]
-    std: list[float] = Field(validation_alias="deviation", serialization_alias="deviation")  # its name in files
+    mean: Numbers
+    std: Numbers = Field(validation_alias="deviation", serialization_alias="deviation")  # its name in files
 
 
 def speaker_statistics(X: np.ndarray, n_frames: np.ndarray, speakers: np.ndarray) -> dict[str, Statistics]:
@@ -36,7 +37,8 @@ def speaker_statistics(X: np.ndarray, n_frames: np.ndarray, speakers: np.ndarray
         rows = np.flatnonzero(speakers == speaker)
         frames = np.concatenate([X[row, : n_frames[row]] for row in rows]).astype(np.float64)
         std = frames.std(axis=0)
-        measured[str(speaker)] = Statistics(mean=frames.mean(axis=0).tolist(), std=np.where(std > 0, std, 1.0).tolist())
+        std = np.where(std > 0, std, 1.0)
+        measured[str(speaker)] = Statistics(mean=to_numbers(frames.mean(axis=0)), std=to_numbers(std))
     return measured
 
 

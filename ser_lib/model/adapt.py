@@ -22,6 +22,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from ser_lib.audio.normalize import Statistics
+from ser_lib.core.packed import Numbers, to_numbers
 from ser_lib.model.calibration import log_probabilities
 
 FEWEST_VOICES = 2
@@ -45,11 +46,11 @@ class Population(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    mean: list[float]
+    mean: Numbers
     """Mean of the voices' means."""
-    within: list[float]
+    within: Numbers
     """Standard deviation of a voice's clips."""
-    between: list[float]
+    between: Numbers
     """Standard deviation of the voices' means."""
 
     @functools.cached_property
@@ -70,13 +71,8 @@ def fit_population(X: np.ndarray, speakers: np.ndarray) -> Population:
     by_chance = (variances / n_clips[:, np.newaxis]).mean(axis=0)
     between = np.maximum(means.var(axis=0, ddof=1) - by_chance, _LEAST_BETWEEN * within)
     return Population(
-        mean=_rounded(means.mean(axis=0)), within=_rounded(np.sqrt(within)), between=_rounded(np.sqrt(between))
+        mean=to_numbers(means.mean(axis=0)), within=to_numbers(np.sqrt(within)), between=to_numbers(np.sqrt(between))
     )
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    """Seven digits, as many as the features have."""
-    return [float(f"{value:.7g}") for value in values]
 
 
 def estimate_voice(X: np.ndarray, population: Population) -> Statistics:
@@ -86,7 +82,7 @@ def estimate_voice(X: np.ndarray, population: Population) -> Statistics:
     so many clips, the variance as if the population's had been seen in 20 clips more.
     """
     mean, std = _estimate(X, population)
-    return Statistics(mean=mean.tolist(), std=std.tolist())
+    return Statistics(mean=to_numbers(mean), std=to_numbers(std))
 
 
 def _estimate(X: np.ndarray, population: Population) -> tuple[np.ndarray, np.ndarray]:

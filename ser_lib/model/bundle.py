@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from ser_lib.audio.normalize import Statistics, denormalize, find_statistics, normalize
-from ser_lib.audio.settings import StoredSettings
 from ser_lib.core.errors import BundleError, ParameterError, StageError
-from ser_lib.core.foreign import Format, read_json
 from ser_lib.core.io import file_hash, write_text
-from ser_lib.core.labels import in_order, is_emotion
+from ser_lib.core.labels import in_order
 from ser_lib.core.paths import locate, shown
 from ser_lib.core.text import printable
-from ser_lib.model.adapt import Population, to_population
+from ser_lib.model.adapt import to_population
 from ser_lib.model.backends import Backend, checked, first_line, load_keras, load_onnx, try_model
-from ser_lib.model.calibration import RANGE, LeftOut, calibrate
-from ser_lib.model.novelty import NoveltyModel, fit_novelty_model, summary_size
+from ser_lib.model.bundle_info import MEND, NAMED, PACKED, BundleInfo, check_encoder, read_bundle_info
+from ser_lib.model.calibration import calibrate
+from ser_lib.model.novelty import fit_novelty_model
 from ser_lib.model.prediction import UNSURE_BELOW, Prediction, to_prediction
 from ser_lib.params import Params
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MANIFEST_FILE, SPLIT_FILE, ProcessedData, require
@@ -33,40 +31,6 @@ if TYPE_CHECKING:
     from ser_lib.audio.features import Measures
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
-_MEND = "Run 03_train again."
-_MOST_VALUES = 50_000_000
-"""Values that a clip's features, or the spectra they come from, may have: 400 MB of complex numbers."""
-
-
-class BundleInfo(BaseModel):
-    """Contents of `bundle.json`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True, serialize_by_alias=True)
-
-    format: int = Field(4, ge=4, le=4)
-    onnx: str = Field(pattern=r"^[^/\\\x00-\x1f\x7f]+\.onnx$")
-    onnx_sha256: str
-    keras: str = Field(pattern=r"^[^/\\\x00-\x1f\x7f]+\.keras$")
-    keras_sha256: str
-    emotions: list[str] = Field(min_length=2)
-    features: list[str]
-    settings: StoredSettings
-    encoder_sha256: str | None = None
-    temperature: float = Field(gt=RANGE[0] / 2, lt=RANGE[1] * 2)
-    speakers: dict[str, Statistics] = Field(repr=False)
-    population: Population | None = Field(None, repr=False)
-    left_out: list[LeftOut] | None = None
-    novelty: NoveltyModel = Field(repr=False, validation_alias="typical", serialization_alias="typical")
-    corpora: list[str] = Field(min_length=1)
-    data_fingerprint: str
-    split_sha256: str
-    versions: dict[str, str]
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what came later where there is none of it: such a bundle reads as it always did."""
-        later = {"encoder_sha256", "population", "left_out"}
-        return {name: value for name, value in dump(self).items() if name not in later or value is not None}
 
 
 @dataclass(frozen=True)
@@ -206,6 +170,7 @@ def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, **learnt_
 
     folder, learnt = params.output_dir, data.clips[sets == "train"]
     info = BundleInfo(
+        format=NAMED if data.settings.encoder is None else PACKED,
         onnx=params.MODEL_ONNX_FILE,
         onnx_sha256=file_hash(folder / params.MODEL_ONNX_FILE),
         keras=params.MODEL_WEIGHTS_FILE,
@@ -272,7 +237,7 @@ def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
         try:
             return _load_folder(folder, backend)
         except BundleError as error:  # whoever sent it can mend it
-            raise BundleError(str(error).replace(_MEND, "Get it once more.")) from None
+            raise BundleError(str(error).replace(MEND, "Get it once more.")) from None
         except StageError:
             raise BundleError(
                 f"{shown(path)} must hold the model that its {BUNDLE_FILE} names for {backend}. It does not. "
@@ -282,7 +247,7 @@ def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
 
 def _load_folder(folder: Path, backend: Backend) -> Bundle:
     info = read_bundle_info(folder)
-    _check_encoder(folder / BUNDLE_FILE, info)
+    check_encoder(folder / BUNDLE_FILE, info)
     name, sha256, load = {
         "onnx": (info.onnx, info.onnx_sha256, load_onnx),
         "keras": (info.keras, info.keras_sha256, load_keras),
@@ -295,7 +260,7 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
     except OSError as error:
         raise BundleError(f"A model in the bundle cannot be read: {error.strerror or error}.") from None
     if not fits:
-        raise BundleError(f"{shown(path)} is not the model that {BUNDLE_FILE} beside it describes. {_MEND}")
+        raise BundleError(f"{shown(path)} is not the model that {BUNDLE_FILE} beside it describes. {MEND}")
     try:
         probabilities, shapes = load(path)
     except Exception as error:  # each library raises what it likes
@@ -305,7 +270,7 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
         raise BundleError(
             f"The settings in {shown(folder / BUNDLE_FILE)} must fit the model: they give features of shape "
             f"{expected[0]} and {expected[1][0]} emotions. The model takes {shapes[0]} "
-            f"and gives {shapes[1][0] if len(shapes[1]) == 1 else shapes[1]}. {_MEND}"
+            f"and gives {shapes[1][0] if len(shapes[1]) == 1 else shapes[1]}. {MEND}"
         )
     if backend == "onnx":  # Keras would take seconds for it
         try_model(path, probabilities, expected)
@@ -318,72 +283,3 @@ def _other_keras(info: BundleInfo, backend: Backend) -> str:
     if backend != "keras" or saved == here:
         return ""
     return f" It was saved by Keras {saved}, and here is {here}: take the backend onnx, or install that Keras."
-
-
-def read_bundle_info(folder: Path) -> BundleInfo:
-    """Read and check `bundle.json` without loading the model.
-
-    StageError if there is none; BundleError if it is damaged, names a key twice, or contradicts itself.
-    """
-    path = require(folder / BUNDLE_FILE, "03_train")
-    try:
-        info = read_json(path, BundleInfo.model_validate_json, finite=True, form=Format(4, BundleError))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise _damaged(path, f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
-    except ValueError as error:
-        raise _damaged(path, str(error)) from None
-    wrong = _disagreement(info)
-    if wrong:
-        raise _damaged(path, wrong)
-    return info
-
-
-def _check_encoder(path: Path, info: BundleInfo) -> None:
-    """Refuse a model that has learnt from another version of its encoder."""
-    name = info.settings.encoder
-    if name is None:
-        return
-    from ser_lib.audio.encoders import weights_sha256
-
-    given, here = info.encoder_sha256 or "", weights_sha256(name) or ""
-    if given != here:
-        raise BundleError(
-            f"{shown(path)} must name the weights of {name} that this version of ser_lib has (SHA-256 {here[:12]}…). "
-            f"Got {printable(given)[:12]}…. Train the model again, or use the version that it was trained with."
-        )
-
-
-def _damaged(path: Path, why: str) -> BundleError:
-    return BundleError(f"{shown(path)} is damaged ({printable(why)}). {_MEND}")
-
-
-def _disagreement(info: BundleInfo) -> str:
-    """What contradicts itself in a description; empty if nothing does."""
-    settings, speakers = info.settings, info.speakers.values()
-    if not all(map(is_emotion, info.emotions)):
-        return "its emotions must have names of small letters, digits and _"
-    fits = info.features == settings.feature_names and info.emotions == in_order(info.emotions)
-    if settings.target_length is None or not fits:
-        return "its settings, features and emotions do not agree"
-    if len({settings.features == "encoder", settings.encoder is not None, info.encoder_sha256 is not None}) > 1:
-        return "its features, its encoder and the hash of that do not agree"
-    if settings.features == "mfcc" and settings.n_mfcc > settings.n_mels:
-        return "its settings must have at most as many coefficients as mel bands"
-    if settings.n_frames * max(len(info.features), settings.frame_length) > _MOST_VALUES:
-        return f"its settings must give a clip of at most {_MOST_VALUES:,} values"
-    sizes = {len(values) for one in speakers for values in (one.mean, one.std)}
-    positive = all(value > 0 for one in speakers for value in one.std)
-    novelty = info.novelty
-    if {len(novelty.mean), len(novelty.std)} != {summary_size(settings)} or min(novelty.std) <= 0:
-        return "what it calls typical does not fit its features"
-    if info.population and not _fits(info.population, len(info.features)):
-        return "what it says of speakers does not fit its features"
-    if bool(speakers) != settings.normalize_per_speaker or sizes - {len(info.features)} or not positive:
-        return "the statistics of its speakers do not fit its settings"
-    return ""
-
-
-def _fits(population: Population, n_features: int) -> bool:
-    sizes = {len(population.mean), len(population.within), len(population.between)}
-    return sizes == {n_features} and min(population.within) > 0 and min(population.between) > 0

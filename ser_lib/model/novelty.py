@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ser_lib.audio.normalize import Statistics
 from ser_lib.audio.settings import AudioSettings
+from ser_lib.core.packed import Numbers, to_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,9 +43,9 @@ class NoveltyModel(BaseModel):
     """Quietest."""
     bandwidth_hz: float = Field(ge=0)
     """Narrowest."""
-    mean: list[float]
+    mean: Numbers
     """Of each value of `summarize_features`, and its standard deviation."""
-    std: list[float] = Field(validation_alias="deviation", serialization_alias="deviation")
+    std: Numbers = Field(validation_alias="deviation", serialization_alias="deviation")
     distance: float = Field(ge=0)
     """Of the validation clips, the farthest."""
 
@@ -170,17 +171,12 @@ def fit_novelty_model(X: np.ndarray, clips: "pd.DataFrame", sets: np.ndarray, se
         seconds=tuple(np.percentile(learnt["trimmed_seconds"], [100 - _PERCENTILE, _PERCENTILE]).tolist()),
         peak_dbfs=float(np.percentile(learnt["peak_dbfs"], 100 - _PERCENTILE)),
         bandwidth_hz=float(np.percentile(learnt["bandwidth_hz"], 100 - _PERCENTILE)),
-        mean=_plain(summaries["train"].mean(axis=0), settings),
-        std=_plain(np.maximum(summaries["train"].std(axis=0), smallest), settings),
+        mean=to_numbers(summaries["train"].mean(axis=0)),
+        std=to_numbers(np.maximum(summaries["train"].std(axis=0), smallest)),
         distance=0.0,
     )
     farthest = np.percentile(model.distance_of(summaries["validation"]), _PERCENTILE)
     return model.model_copy(update={"distance": float(farthest)})
-
-
-def _plain(values: np.ndarray, settings: AudioSettings) -> list[float]:
-    """Numbers for `bundle.json`; of an embedding, which has thousands, to six digits."""
-    return values.tolist() if settings.encoder is None else [float(f"{value:.6g}") for value in values]
 
 
 def _smallest_std(summaries: np.ndarray, n_features: int) -> np.ndarray:
