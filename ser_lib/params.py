@@ -22,9 +22,9 @@ from ser_lib.core.labels import fault_of_targets
 from ser_lib.core.paths import locate, resolve
 from ser_lib.core.text import LONGEST_QUOTED, printable, quoted
 
-AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain")
+AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain", "noise", "echo")
 """What `AUGMENT` may name: hide bands and frames; scale and move the frequency axis; speed; place in time; slope of
-the spectrum; level."""
+the spectrum; level; noise of a room, and its echo."""
 _ENDINGS = {
     "X_TEST_FILE": ".npy",
     "Y_TEST_FILE": ".npy",
@@ -126,7 +126,7 @@ class Params(_Audio):
     WEIGHT_DECAY: Number = Field(0.0, ge=0, le=1, description="decay of the weights at each step (AdamW); 0: Adam")
     LABEL_SMOOTHING: Number = Field(0.0, ge=0, lt=1, description="fraction of a label that is spread over all emotions")
     AUGMENT: list[str] = Field(
-        [], description="variations of logmel in training: mask, warp, shift, stretch, position, tilt, gain"
+        [], description="how training varies logmel: mask, warp, shift, stretch, position, tilt, gain, noise, echo"
     )
     BALANCE: bool = Field(
         False, description="weight emotions equally within a corpus, and corpora by the square root of their size"
@@ -203,6 +203,8 @@ class Params(_Audio):
         is_encoder, is_linear = self.FEATURES == "encoder", self.MODEL == "linear"
         yield bool(wrong), f"`AUGMENT` must name some of {', '.join(AUGMENTATIONS)}. Got {wrong}."
         yield bool(self.AUGMENT) and is_mfcc, f"`AUGMENT` needs `FEATURES: logmel`. Got {self.FEATURES}."
+        rooms = not self.CMN and not {"noise", "echo"}.isdisjoint(self.AUGMENT)
+        yield rooms, "`AUGMENT` needs `CMN: true` for noise and echo. Got false."
         yield (
             is_cnn and (is_mfcc or self.N_MELS < _CNN_BANDS),
             f"`MODEL: cnn` needs `FEATURES: logmel` and `N_MELS` of at least {_CNN_BANDS}. "
@@ -219,6 +221,7 @@ class Params(_Audio):
         )
         yield is_encoder and self.DENOISE, "`FEATURES: encoder` needs `DENOISE: false`. Got true."
         yield is_encoder and self.CMN, "`FEATURES: encoder` needs `CMN: false`. Got true."
+        yield is_encoder and self.TILE, "`FEATURES: encoder` needs `TILE: false`. Got true."
         yield is_linear and not is_encoder, f"`MODEL: linear` needs `FEATURES: encoder`. Got {self.FEATURES}."
         adapt, per_speaker = self.ADAPT_TO_SPEAKER, self.NORMALIZE_PER_SPEAKER
         yield adapt and not is_encoder, f"`ADAPT_TO_SPEAKER` needs `FEATURES: encoder`. Got {self.FEATURES}."

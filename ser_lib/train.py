@@ -206,7 +206,7 @@ class Batches(keras.utils.PyDataset):
         self._weights, self._speakers, self._given = weights, speakers, X
         self._population = None if speakers is None else fit_population(X[:, 0], speakers)
         self._X, self._y, self._size, self._names = X, y, params.BATCH_SIZE, params.AUGMENT
-        self._decibel = decibel
+        self._how = {"decibel": decibel, "tiled": params.TILE}
         self._rng = np.random.default_rng(params.SEED)
         self.on_epoch_end()
 
@@ -219,7 +219,7 @@ class Batches(keras.utils.PyDataset):
         rows = self._order[number * self._size : (number + 1) * self._size]
         X = self._X[rows]
         if self._names:
-            X = augment(X, self._names, np.random.default_rng([self._epoch, number]), decibel=self._decibel)
+            X = augment(X, self._names, np.random.default_rng([self._epoch, number]), **self._how)
         return (X, self._y[rows]) if self._weights is None else (X, self._y[rows], self._weights[rows])
 
     def on_epoch_end(self) -> None:

@@ -110,6 +110,33 @@ def test_stretch_changes_the_speed_by_at_most_a_fifth():
     assert 1 / 1.2 - 1e-6 <= speeds.min() < 1 < speeds.max() <= 1.2 + 1e-6
 
 
+def test_tiled_clip_comes_in_where_it_goes_out():
+    X = ramp(1)
+    result = augment(X, ["position"], np.random.default_rng(0), tiled=True)[:, :, 0]
+    steps = np.diff(result, axis=1)
+    assert (np.isclose(steps, 1, atol=1e-4).sum(axis=1) >= 38).all()  # at one place of 39 it begins again
+    assert np.abs(result[:, 0] - X[:, 0, 0]).max() > 0.12 * 40
+
+
+def test_noise_adds_its_power_to_the_bands(monkeypatch):
+    for name, value in (("_NOISE", (0, 0)), ("_COLOUR", 0), ("_FLICKER", 0)):
+        monkeypatch.setattr(f"ser_lib.model.augment.{name}", value)
+    X = np.where(np.arange(40) % 2, 10, -10)[np.newaxis, :, np.newaxis] * np.ones(SHAPE, dtype=np.float32)
+    # to 10 dB and -10 dB comes noise of 0 dB: 10 + 1 and 0.1 + 1 in power, a ratio of 10, around a new mean
+    np.testing.assert_allclose(varied(X, "noise"), X / 2, atol=1e-4)
+
+
+def test_echo_dies_away_after_a_sound(monkeypatch):
+    for name, value in (("_ECHO", (0, 0)), ("_GOES_ON", (0.5, 0.5))):
+        monkeypatch.setattr(f"ser_lib.model.augment.{name}", value)
+    X = np.full(SHAPE, -200, dtype=np.float32)
+    X[:, 5] = 0
+    result = varied(X, "echo")
+    # half of the power goes on from frame to frame
+    np.testing.assert_allclose(np.diff(result[:, 5:20], axis=1), 10 * np.log10(0.5), atol=1e-3)
+    np.testing.assert_allclose(result[:, 0] - result[:, 5], -200, atol=1e-3)
+
+
 def test_a_single_frame_or_band_is_no_trouble():
     X = np.ones((2, 1, 1), dtype=np.float32)
     assert varied(X, *AUGMENTATIONS).shape == X.shape

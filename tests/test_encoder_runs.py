@@ -127,6 +127,7 @@ def test_settings_with_an_encoder_have_one_frame_and_survive_a_file():
         ({"ENCODER": "wav2vec"}, "`ENCODER` must be 'smart-turn' or 'whisper-base'. Got 'wav2vec'."),
         (ENCODER | {"DENOISE": True}, "`FEATURES: encoder` needs `DENOISE: false`. Got true."),
         (ENCODER | {"CMN": True}, "`FEATURES: encoder` needs `CMN: false`. Got true."),
+        (ENCODER | {"TILE": True}, "`FEATURES: encoder` needs `TILE: false`. Got true."),
         (ENCODER | {"MODEL": "bilstm"}, "`FEATURES: encoder` needs `MODEL: linear`. Got bilstm."),
         (ENCODER | {"MODEL": "linear", "AUGMENT": ["mask"]}, "`AUGMENT` needs `FEATURES: logmel`. Got encoder."),
         ({"MODEL": "linear"}, "`MODEL: linear` needs `FEATURES: encoder`. Got mfcc."),

@@ -215,6 +215,18 @@ def test_cmn_undoes_a_filter_that_does_not_change():
     np.testing.assert_allclose(one, two, rtol=0, atol=1e-4)
 
 
+def test_tile_fills_a_clip_with_repeats_of_it():
+    signal = np.pad(noisy_tone(0.5), (0, RATE))
+    long = LOGMEL | {"target_length": len(signal)}
+    padded, tiled = (extract_features(signal, settings(**long, tile=tile)) for tile in (False, True))
+    # frame 24 begins at sample 24 * 512 - 512 = 11,776 of 12,207, and frame 25 at 12,288
+    np.testing.assert_array_equal(tiled, padded[np.arange(len(padded)) % 25])
+
+
+def test_tiling_that_is_not_asked_for_changes_no_hash():
+    assert "tile" not in settings().model_dump() and settings(tile=True).model_dump()["tile"] is True
+
+
 def test_padding_does_not_change_the_log_mel_of_the_clip_with_cmn():
     signal = noisy_tone(0.5)
     short, long = (

@@ -32,7 +32,7 @@ WITHOUT_IT = {
     "FOLD": 0, "SPLIT_FILE": None, "MODEL": "bilstm", "POOLING": "last", "SCHEDULE": "plateau", "WEIGHT_DECAY": 0.0,
     "LABEL_SMOOTHING": 0.0, "AUGMENT": [], "BOOTSTRAP_SAMPLES": 2000, "BASELINES": False, "ROBUSTNESS": False,
     "TEST_CORPORA": [], "LABEL_MAP": {}, "CMN": False, "UNSURE_BELOW": 0.0, "ENCODER": None, "BALANCE": False,
-    "ADAPT_TO_SPEAKER": False, "CALIBRATE_ON": "validation",
+    "ADAPT_TO_SPEAKER": False, "CALIBRATE_ON": "validation", "TILE": False,
 }  # fmt: skip
 """What a run did before a parameter was there. A parameter that is new from now on comes to this table."""
 FROM_THE_BEGINNING = {

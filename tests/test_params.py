@@ -197,7 +197,8 @@ def test_hop_length_is_at_most_frame_length():
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"AUGMENT": ["mask", "echo"], "FEATURES": "logmel"}, "`AUGMENT` must name some of mask, warp, "),
+        ({"AUGMENT": ["mask", "hall"], "FEATURES": "logmel"}, "`AUGMENT` must name some of mask, warp, "),
+        ({"AUGMENT": ["echo"], "FEATURES": "logmel"}, "`AUGMENT` needs `CMN: true` for noise and echo. Got false."),
         ({"AUGMENT": ["mask"]}, "`AUGMENT` needs `FEATURES: logmel`. Got mfcc."),
         ({"MODEL": "cnn", "POOLING": "mean_max"}, "`MODEL: cnn` needs `FEATURES: logmel` and `N_MELS` of at least 16."),
         (

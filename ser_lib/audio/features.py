@@ -118,9 +118,11 @@ def to_features(analysis: np.ndarray, settings: AudioSettings) -> np.ndarray:
 
     Columns for `mfcc`: RMS (fraction of full scale), zero-crossing rate (fraction of the frame's samples), MFCC.
     For `logmel`: power in each mel band in dB above the clip's mean; with `cmn`, above the band's.
-    Missing frames are padding and repeat the last one.
+    Missing frames are padding and repeat the last one; with `tile`, the frames with sound come again from the first.
     """
     rows = np.minimum(np.arange(settings.n_frames), len(analysis) - 1)
+    if settings.tile:
+        rows = np.arange(settings.n_frames) % (1 + np.flatnonzero(analysis[:, 0] > 0)[-1])
     log_mel = _without_band_means(analysis) if settings.cmn else analysis[:, 2:]
     if settings.features == "logmel":
         return (log_mel if settings.cmn else _level_log_mel(analysis))[rows]

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
-_ADDED_LATER = {"cmn", "encoder"}
+_ADDED_LATER = {"cmn", "encoder", "tile"}
 """Settings that older models do not name; their defaults are what those models did."""
 EMBEDDING_SIZES = {"smart-turn": 3072, "whisper-base": 2048}
 """Encoder → numbers in its embedding; here, since settings are read where no audio is and no encoder is opened."""
@@ -64,6 +64,7 @@ class AudioSettings(BaseModel):
         False, description="standardise with each speaker's own statistics, of test speakers too"
     )
     cmn: bool = Field(False, description="take each mel band's mean over the clip out (cepstral mean normalisation)")
+    tile: bool = Field(False, description="fill what a clip is shorter than TARGET_LENGTH with repeats of it")
     target_length: int | None = Field(
         None, ge=64, le=10_000_000, description="samples per clip; null: the longest clip after trimming"
     )
@@ -101,8 +102,8 @@ class AudioSettings(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out an encoder that there is not: hashes of these values name what was made before there were any."""
-        return {name: value for name, value in dump(self).items() if name != "encoder" or value is not None}
+        """Leave out an encoder or a tiling that there is not: hashes of these values name what was made before."""
+        return {name: value for name, value in dump(self).items() if name not in ("encoder", "tile") or value}
 
 
 def _check_complete(settings: AudioSettings) -> AudioSettings:
