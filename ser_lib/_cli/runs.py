@@ -59,7 +59,7 @@ def slim(
 ) -> None:
     """Leave notebooks and models out of records, after asking; `ser reproduce RUN` makes them again.
 
-    The first run of each row of a study keeps its notebooks, the default and every other model that
+    The first run of each study keeps its notebooks, the default and every other model that
     reports/models.json names its model. Tables are compressed.
     """
     from ser_lib.records.light import plan_slimming

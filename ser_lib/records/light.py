@@ -1,8 +1,8 @@
 """Light records: what a record may do without, since `ser reproduce` makes it again.
 
-Every record keeps its parameters, results, tables and hashes. The first run of each row of a study, and a run that no
-study gathers, keep their notebooks, but for a 01_preprocess that shows the very features which that of another shows;
-the models that `reports/models.json` names keep their ONNX file.
+Every record keeps its parameters, results, tables and hashes. The first run of each study, and a run that no study
+gathers, keep their notebooks, but for a 01_preprocess that shows the very features which that of another shows; the
+models that `reports/models.json` names keep their ONNX file.
 """
 
 import gzip
@@ -48,9 +48,9 @@ def plan_slimming(runs: Iterable[str] | None = None) -> list[Slimming]:
         If one of them is not in `reports/`, or not done: what it has is all that tells why.
     """
     records = [one for one in list_records() if one.state == DONE] if runs is None else [_find(run) for run in runs]
-    rows = [names for folder in study_folders() for names in read_study(folder).study.rows.values()]
-    firsts = list(dict.fromkeys(names[0] for names in rows))
-    later = {name for names in rows for name in names}.difference(firsts)
+    studies = [[run for row in read_study(folder).study.rows.values() for run in row] for folder in study_folders()]
+    firsts = list(dict.fromkeys(names[0] for names in studies))
+    later = {name for names in studies for name in names}.difference(firsts)
     repeated, named = _repeated(firsts), {model.run for model in named_models()}
     planned = [
         _plan(one, [*one.manifest.stages] if one.name in later else repeated.get(one.name, []), one.name in named)
