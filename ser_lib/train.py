@@ -15,7 +15,7 @@ from ser_lib.core.errors import SerError, StageError
 from ser_lib.core.io import whole_file, write_json, write_text
 from ser_lib.core.progress import progress_bar
 from ser_lib.corpora.clips import check_known
-from ser_lib.model.adapt import FEWEST_VOICES, fit_population, vary_knowledge
+from ser_lib.model.adapt import FEWEST_VOICES, TrainingVoices
 from ser_lib.model.augment import augment
 from ser_lib.model.backends import load_onnx
 from ser_lib.model.bundle import save_bundle
@@ -82,9 +82,9 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     if params.ADAPT_TO_SPEAKER:
         check_known(learnt, ["speaker"], "`ADAPT_TO_SPEAKER`")
     _try_export(X_train, y_train.shape[1], params)
-    folder, decibel = params.output_dir, one_decibel(data.speakers)
+    folder, decibel, voices = params.output_dir, one_decibel(data.speakers), _voices(sets["train"], params)
     with whole_file(folder / params.MODEL_WEIGHTS_FILE) as best:
-        model, history = _fit(sets["train"], sets["validation"], params, best, decibel=decibel)
+        model, history = _fit(sets["train"], sets["validation"], params, best, decibel=decibel, voices=voices)
         best_model = load_model(best)
         save_model(best_model, best)
     with whole_file(folder / params.MODEL_ONNX_FILE) as partial:
@@ -92,8 +92,7 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
         difference = _difference(best_model, partial, sets["test"][0])
     print(f"ONNX Runtime and Keras agree on the features of {len(sets['test'][0])} test clips within {difference:.0e}.")
     temperature, left_out = _calibrate(best_model, sets, params, decibel)
-    speakers = _voices(learnt, params)
-    population = None if speakers is None else fit_population(X_train[:, 0], speakers)
+    population = voices.population if voices else None
     _save(model, history, data, params)
     split = load_split(params, data.clips)
     save_bundle(data, split, params, temperature=temperature, left_out=left_out, population=population)
@@ -109,19 +108,26 @@ def _make_variables(model: keras.Model, y: np.ndarray) -> None:
 
 
 def _fit(
-    train: Set, validation: Set, params: Params, best: Path, *, decibel: float, what: str = "Training"
+    train: Set,
+    validation: Set | None,
+    params: Params,
+    best: Path,
+    *,
+    decibel: float,
+    voices: TrainingVoices | None,
+    what: str = "Training",
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train a model, and write that of the best epoch to `best`; return that of the last one, and the history."""
     X, y, clips = train
     set_seed(params.SEED)
     weights = balance(clips) if params.BALANCE else None
-    batches = Batches(X, y, params, decibel=decibel, weights=weights, speakers=_voices(clips, params))
+    batches = Batches(X, y, params, decibel=decibel, weights=weights, voices=voices)
     model = build_model(X, y.shape[1], params, n_steps=params.EPOCHS * len(batches))
     _make_variables(model, y[:1])
     with _EpochBar(params.EPOCHS, what) as epoch_bar:
         fitted = model.fit(
             batches,
-            validation_data=validation[:2],
+            validation_data=validation and validation[:2],
             validation_batch_size=64,
             epochs=params.EPOCHS,
             callbacks=[*make_callbacks(best, params), epoch_bar],
@@ -130,10 +136,11 @@ def _fit(
     return model, {name: [float(value) for value in values] for name, values in fitted.history.items()}
 
 
-def _voices(clips: pd.DataFrame, params: Params) -> np.ndarray | None:
-    """Speakers that the model learns to be adapted to; None without `ADAPT_TO_SPEAKER`, or if they are too few."""
-    speakers = clips["speaker"].to_numpy(dtype=str)
-    return speakers if params.ADAPT_TO_SPEAKER and len(set(speakers)) >= FEWEST_VOICES else None
+def _voices(train: Set, params: Params) -> TrainingVoices | None:
+    """Voices that the model learns to be adapted to; None without `ADAPT_TO_SPEAKER`, or if they are too few."""
+    speakers = train[2]["speaker"].to_numpy(dtype=str)
+    few = len(set(speakers)) < FEWEST_VOICES
+    return TrainingVoices(train[0][:, 0], speakers) if params.ADAPT_TO_SPEAKER and not few else None
 
 
 def _calibrate(
@@ -156,8 +163,8 @@ def _calibrate(
         )
         with tempfile.TemporaryDirectory() as folder:
             best = Path(folder) / params.MODEL_WEIGHTS_FILE
-            watched = validation if len(validation[1]) else train
-            _fit(train, watched, params, best, decibel=decibel, what=f"Without {group}")
+            watched = None if params.SCHEDULE == "one_cycle" else validation if len(validation[1]) else train
+            _fit(train, watched, params, best, decibel=decibel, voices=_voices(train, params), what=f"Without {group}")
             probabilities[groups == group] = predict_probabilities(load_model(best), X[groups == group])
     names, sizes = np.unique(groups, return_counts=True)
     weights = (1 / sizes)[np.searchsorted(names, groups)]
@@ -188,8 +195,8 @@ def _left_out(name: str, labels: np.ndarray, probabilities: np.ndarray) -> LeftO
 class Batches(keras.utils.PyDataset):
     """Training clips in batches, in another order and varied anew by `AUGMENT` in each epoch.
 
-    With `weights` [shape=(n_clips,)], each batch has those of its clips, too. With `speakers` [shape=(n_clips,)], it is
-    drawn for each of them and each epoch what is known of the voice (`adapt.vary_knowledge`).
+    With `weights` [shape=(n_clips,)], each batch has those of its clips, too. With `voices`, those of `X`, it is drawn
+    for each of them and each epoch what is known of the voice.
     """
 
     def __init__(
@@ -200,11 +207,10 @@ class Batches(keras.utils.PyDataset):
         *,
         decibel: float = 1.0,
         weights: np.ndarray | None = None,
-        speakers: np.ndarray | None = None,
+        voices: TrainingVoices | None = None,
     ) -> None:
         super().__init__()
-        self._weights, self._speakers, self._given = weights, speakers, X
-        self._population = None if speakers is None else fit_population(X[:, 0], speakers)
+        self._weights, self._voices = weights, voices
         self._X, self._y, self._size, self._names = X, y, params.BATCH_SIZE, params.AUGMENT
         self._how = {"decibel": decibel, "tiled": params.TILE}
         self._rng = np.random.default_rng(params.SEED)
@@ -226,9 +232,8 @@ class Batches(keras.utils.PyDataset):
         """Shuffle the clips, and choose the variations of the next epoch."""
         self._order = self._rng.permutation(len(self._X))
         self._epoch = int(self._rng.integers(2**32))
-        if self._speakers is not None and self._population:
-            varied = vary_knowledge(self._given[:, 0], self._speakers, self._population, self._rng)
-            self._X = varied[:, np.newaxis]
+        if self._voices:
+            self._X = self._voices.vary_knowledge(self._rng)[:, np.newaxis]
 
 
 def balance(clips: pd.DataFrame) -> np.ndarray:
@@ -255,7 +260,7 @@ def make_callbacks(best: str | Path, params: Params) -> list[keras.callbacks.Cal
     the last epoch, since the rate is planned to its end; each epoch's rate is noted.
     """
     if params.SCHEDULE == "one_cycle":
-        return [keras.callbacks.ModelCheckpoint(str(best)), _NoteRate()]
+        return [_SaveLast(best), _NoteRate()]
     return [
         keras.callbacks.ModelCheckpoint(str(best), monitor="val_accuracy", mode="max", save_best_only=True),
         keras.callbacks.ReduceLROnPlateau(
@@ -265,6 +270,18 @@ def make_callbacks(best: str | Path, params: Params) -> list[keras.callbacks.Cal
             monitor="val_loss", patience=params.EARLY_STOPPING_PATIENCE, restore_best_weights=True
         ),
     ]
+
+
+class _SaveLast(keras.callbacks.Callback):
+    """Saves the model of the last epoch, and none before it."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Save the model."""
+        self.model.save(self._path)
 
 
 class _NoteRate(keras.callbacks.Callback):
@@ -345,6 +362,7 @@ class _EpochBar(keras.callbacks.Callback):
         self._bar.close()
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        """Show the epoch's validation accuracy."""
-        self._bar.set_postfix_str(f"validation accuracy {logs['val_accuracy']:.3f}", refresh=False)
+        """Show the epoch's validation accuracy, if it was validated."""
+        if "val_accuracy" in logs:
+            self._bar.set_postfix_str(f"validation accuracy {logs['val_accuracy']:.3f}", refresh=False)
         self._bar.update()

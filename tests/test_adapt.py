@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import ParameterError
-from ser_lib.model.adapt import Population, estimate_voice, fit_head, fit_population, to_population, vary_knowledge
+from ser_lib.model.adapt import Population, TrainingVoices, estimate_voice, fit_head, to_population
 from ser_lib.model.adapt import with_head as add_head
 from ser_lib.model.calibration import fit_temperature
 from ser_lib.params import make_params
@@ -28,7 +28,7 @@ def voices(n_voices=50, n_clips=80, n_features=4, between=2.0, seed=0):
 
 
 def test_population_finds_the_variances_that_voices_were_drawn_with():
-    population = fit_population(*voices(n_voices=400))
+    population = TrainingVoices(*voices(n_voices=400)).population
     assert population.mean == pytest.approx([3] * 4, abs=0.3)
     assert population.within == pytest.approx([0.5] * 4, rel=0.03)
     assert population.between == pytest.approx([2.0] * 4, rel=0.15)
@@ -36,7 +36,7 @@ def test_population_finds_the_variances_that_voices_were_drawn_with():
 
 def test_each_voice_counts_equally_however_many_clips_it_has():
     X = np.array([[0.0], [2.0], [10.0], [12.0], [10.0], [12.0]], dtype=np.float32)
-    population = fit_population(X, np.array(["a", "a", "b", "b", "b", "b"]))
+    population = TrainingVoices(X, np.array(["a", "a", "b", "b", "b", "b"])).population
     assert population.mean == [6.0]  # (1 + 11) / 2
     assert population.within == [1.0]
     assert population.between == pytest.approx([np.sqrt(50 - (1 / 2 + 1 / 4) / 2)], rel=1e-6)  # less what is by chance
@@ -69,13 +69,13 @@ def test_voice_comes_to_the_scale_of_the_training_speakers():
 
 def test_training_meets_voices_both_as_they_are_and_adapted():
     X, speakers = voices(n_voices=200, n_clips=30)
-    population = fit_population(X, speakers)
-    varied = vary_knowledge(X, speakers, population, np.random.default_rng(0))
+    training = TrainingVoices(X, speakers)
+    varied = training.vary_knowledge(np.random.default_rng(0))
     as_is = np.array([np.array_equal(varied[speakers == one], X[speakers == one]) for one in np.unique(speakers)])
     assert 0.3 < as_is.mean() < 0.5  # two of five
     means = np.array([varied[speakers == one].mean(axis=0) for one in np.unique(speakers)[~as_is]])
-    assert means.std(axis=0).max() < 0.2 * np.array(population.between).min()
-    np.testing.assert_array_equal(varied, vary_knowledge(X, speakers, population, np.random.default_rng(0)))
+    assert means.std(axis=0).max() < 0.2 * np.array(training.population.between).min()
+    np.testing.assert_array_equal(varied, training.vary_knowledge(np.random.default_rng(0)))
 
 
 def test_head_is_the_logistic_regression_of_scikit_learn():

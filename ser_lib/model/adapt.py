@@ -14,7 +14,7 @@ Transactions on Speech and Audio Processing 2(2), 1994 (speaker adaptation towar
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,6 +39,8 @@ _DIGITS = 6
 """Of a head's numbers, behind the point."""
 _LEAST_WITHIN = 1e-12
 """Least variance within voices."""
+Moments = tuple[np.ndarray, np.ndarray, int]
+"""Mean and variance of each feature over clips of a voice, both [shape=(n_features,)], and how many clips they are."""
 
 
 class Population(BaseModel):
@@ -59,14 +61,9 @@ class Population(BaseModel):
         return np.array(self.mean), np.array(self.within), np.array(self.between)
 
 
-def fit_population(X: np.ndarray, speakers: np.ndarray) -> Population:
-    """Mean and variances, within and between voices, of features [shape=(n_clips, n_features)].
-
-    Each voice counts equally. `speakers` [shape=(n_clips,)] names that of each clip.
-    """
-    names, n_clips = np.unique(speakers, return_counts=True)
-    means = np.array([X[speakers == name].mean(axis=0, dtype=np.float64) for name in names])
-    variances = np.array([X[speakers == name].var(axis=0, dtype=np.float64) for name in names])
+def _fit_population(moments: Sequence[Moments]) -> Population:
+    """What voices of these moments are like; each counts equally."""
+    means, variances, n_clips = (np.array(one) for one in zip(*moments, strict=True))
     within = np.maximum(variances.mean(axis=0), _LEAST_WITHIN)
     by_chance = (variances / n_clips[:, np.newaxis]).mean(axis=0)
     between = np.maximum(means.var(axis=0, ddof=1) - by_chance, _LEAST_BETWEEN * within)
@@ -81,17 +78,21 @@ def estimate_voice(X: np.ndarray, population: Population) -> Statistics:
     They are shrunk towards the population's: the mean by the ratio of the variance between voices to that of a mean of
     so many clips, the variance as if the population's had been seen in 20 clips more.
     """
-    mean, std = _estimate(X, population)
+    mean, std = _estimate(_measure(X), population)
     return Statistics(mean=to_numbers(mean), std=to_numbers(std))
 
 
-def _estimate(X: np.ndarray, population: Population) -> tuple[np.ndarray, np.ndarray]:
+def _measure(X: np.ndarray) -> Moments:
+    return X.mean(axis=0, dtype=np.float64), X.var(axis=0, dtype=np.float64), len(X)
+
+
+def _estimate(moments: Moments, population: Population) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of `estimate_voice`, both [shape=(n_features,)]."""
-    n_clips = len(X)
+    of_clips, variance, n_clips = moments
     mean, within, between = population.arrays
     trust = between**2 / (between**2 + within**2 / n_clips)
-    variance = (n_clips * X.var(axis=0, dtype=np.float64) + _PRIOR_CLIPS * within**2) / (n_clips + _PRIOR_CLIPS)
-    return mean + trust * (X.mean(axis=0, dtype=np.float64) - mean), np.sqrt(variance)
+    variance = (n_clips * variance + _PRIOR_CLIPS * within**2) / (n_clips + _PRIOR_CLIPS)
+    return mean + trust * (of_clips - mean), np.sqrt(variance)
 
 
 def to_population(X: np.ndarray, voice: Statistics, population: Population) -> np.ndarray:
@@ -106,20 +107,40 @@ def _rescale(X: np.ndarray, voice_mean: np.ndarray, voice_std: np.ndarray, popul
     return X * scale.astype(np.float32) + shift.astype(np.float32)
 
 
-def vary_knowledge(X: np.ndarray, speakers: np.ndarray, population: Population, rng: np.random.Generator) -> np.ndarray:
-    """Features [shape=(n_clips, n_features)] for training, as they would be with some clips of each voice known.
+class TrainingVoices:
+    """Training clips by voice.
 
-    For each voice it is drawn how many those are (none, 5, 20 or all), and which. A model that learns from this can be
-    asked with and without an adaptation.
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n_clips, n_features)]
+    speakers : np.ndarray [shape=(n_clips,)]
+
+    Attributes
+    ----------
+    population : Population
+        What the voices are like; each counts equally.
     """
-    varied = X.copy()
-    for speaker in np.unique(speakers):
-        rows = np.flatnonzero(speakers == speaker)
-        n_clips = _N_CLIPS[rng.integers(len(_N_CLIPS))]
-        if n_clips != 0:
-            known = rng.choice(rows, min(n_clips or len(rows), len(rows)), replace=False)
-            varied[rows] = _rescale(X[rows], *_estimate(X[known], population), population)
-    return varied
+
+    def __init__(self, X: np.ndarray, speakers: np.ndarray) -> None:
+        self._X = X
+        self._rows = [np.flatnonzero(speakers == speaker) for speaker in np.unique(speakers)]
+        self._moments = [_measure(X[rows]) for rows in self._rows]
+        self.population = _fit_population(self._moments)
+
+    def vary_knowledge(self, rng: np.random.Generator) -> np.ndarray:
+        """Features [shape=(n_clips, n_features)], as they would be with some clips of each voice known.
+
+        For each voice it is drawn how many those are (none, 5, 20 or all), and which. A model that learns from this can
+        be asked with and without an adaptation.
+        """
+        varied = self._X.copy()
+        for rows, all_clips in zip(self._rows, self._moments, strict=True):
+            n_clips = _N_CLIPS[rng.integers(len(_N_CLIPS))]
+            if n_clips != 0:
+                known = rng.choice(rows, min(n_clips or len(rows), len(rows)), replace=False)
+                moments = all_clips if len(known) == len(rows) else _measure(self._X[known])
+                varied[rows] = _rescale(self._X[rows], *_estimate(moments, self.population), self.population)
+        return varied
 
 
 class Head(BaseModel):
