@@ -1,4 +1,5 @@
 import itertools
+import warnings
 
 import librosa
 import noisereduce
@@ -11,6 +12,7 @@ from test_audio import settings
 
 from ser_lib.audio.features import analyse, analyse_trimmed, pool, process_audio_file, to_features
 from ser_lib.audio.signal import finish_steps
+from ser_lib.audio.spectrum import frame_levels, hann, mel_filters, stft
 from ser_lib.core.errors import AudioError, ParameterError
 
 RATE = 24414
@@ -278,3 +280,28 @@ def test_pooling_a_single_frame_shows_no_change():
 def test_bands_without_a_frequency_are_refused(changes, n_empty):
     with pytest.raises(ParameterError, match=rf"they come every 23\.8 Hz\. Got {n_empty} bands without one\."):
         extract_features(noisy_tone(), settings(**(LOGMEL | changes)))
+
+
+@pytest.mark.parametrize(("frame_length", "hop_length"), [(2048, 512), (400, 160), (64, 100)])
+@pytest.mark.parametrize("n_samples", [1, 400, 30_001])
+def test_spectra_and_levels_are_librosas_to_the_bit(n_samples, frame_length, hop_length):
+    signal = np.random.default_rng(n_samples).standard_normal(n_samples).astype(np.float32)
+    lengths = {"frame_length": frame_length, "hop_length": hop_length}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a signal that is shorter than a frame
+        spectra = librosa.stft(signal, n_fft=frame_length, hop_length=hop_length)
+    levels = librosa.amplitude_to_db(librosa.feature.rms(y=signal, **lengths)[0], ref=np.max, top_db=None)
+    assert np.array_equal(stft(signal, **lengths), spectra) and np.array_equal(frame_levels(signal, **lengths), levels)
+    assert stft(signal, **lengths).dtype == spectra.dtype and frame_levels(signal, **lengths).dtype == levels.dtype
+    assert np.array_equal(hann(frame_length), librosa.filters.get_window("hann", frame_length))
+
+
+@pytest.mark.parametrize("n_mels", [1, 80, 512])
+@pytest.mark.parametrize(("fmin", "fmax"), [(0.0, None), (1500.0, 4000.5), (50.0, 800.0)])
+@pytest.mark.parametrize(("rate", "frame_length"), [(16000, 400), (24414, 2048), (192000, 64)])
+def test_mel_filters_are_librosas_to_the_bit(rate, frame_length, n_mels, fmin, fmax):
+    filters = mel_filters(sampling_rate=rate, frame_length=frame_length, n_mels=n_mels, fmin=fmin, fmax=fmax)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of empty filters
+        expected = librosa.filters.mel(sr=rate, n_fft=frame_length, n_mels=n_mels, fmin=fmin, fmax=fmax)
+    assert np.array_equal(filters, expected) and filters.dtype == expected.dtype

@@ -3,7 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -202,11 +202,10 @@ def _answers(
     files: list[tuple[Path, str]], bundle: "Bundle", plot: Path | None, channel: str | None, **options: Any
 ) -> Iterator["Answer"]:
     """Answer for each file in turn, with a progress bar if there are many and no terminal shows a table."""
-    from ser_lib.core.progress import progress_bar
     from ser_lib.predict import answer_file
 
     many = len(files) >= MANY and not sys.stdout.isatty()
-    with progress_bar(len(files), "Predicting", "files", leave=False) if many else nullcontext() as bar:
+    with _progress(len(files)) if many else nullcontext() as bar:
         for file in files:
             for path, name, one in _channels([file], channel):
                 answer = answer_file(path, bundle, name=name, channel=one, **options)
@@ -215,3 +214,9 @@ def _answers(
                 yield answer
             if bar is not None:
                 bar.update()
+
+
+def _progress(n_files: int) -> AbstractContextManager:
+    from ser_lib.core.progress import progress_bar  # IPython, which a few files do not need
+
+    return progress_bar(n_files, "Predicting", "files", leave=False)

@@ -5,19 +5,19 @@ and the mel filters, which are nearly empty, are kept sparse; `docs/speed.md` ha
 """
 
 import functools
-import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import librosa
 import numpy as np
-import scipy.fft
-import scipy.sparse
 
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import bandwidth, finish_steps, load_audio, peak_level, trim_steps
+from ser_lib.audio.spectrum import hann, mel_filters
 from ser_lib.core.errors import ParameterError
 from ser_lib.core.paths import locate
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 _SMALLEST_POWER = 1e-10
 _DYNAMIC_RANGE = 80.0
@@ -54,6 +54,8 @@ def analyse(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
     >>> round(float(rms), 3), round(float(zcr), 3)  # 1 / sqrt(2) of full scale; two crossings in each of 1,000 periods
     (0.707, 0.082)
     """
+    import scipy.fft  # half a second, which an encoder's clip does not need
+
     frames = _frames(np.pad(signal, settings.frame_length // 2), settings)
     mean_power = np.einsum("ij,ij->i", frames, frames) / np.float32(settings.frame_length)
     spectrum = scipy.fft.rfft(frames * _window(settings.frame_length), axis=1)
@@ -85,10 +87,10 @@ def _zero_crossing_rate(signal: np.ndarray, settings: AudioSettings) -> np.ndarr
 
 @functools.lru_cache(maxsize=8)
 def _window(frame_length: int) -> np.ndarray:
-    return librosa.filters.get_window("hann", frame_length, fftbins=True).astype(np.float32)
+    return hann(frame_length).astype(np.float32)
 
 
-def _filters_of(settings: AudioSettings) -> scipy.sparse.csr_array:
+def _filters_of(settings: AudioSettings) -> "scipy.sparse.csr_array":
     """Mel filters for some settings; they do not depend on the target length, which differs between clips."""
     most_empty = 0 if settings.features == "logmel" else settings.n_mels - 1
     rate, frame_length, n_mels = settings.sampling_rate, settings.frame_length, settings.n_mels
@@ -98,11 +100,11 @@ def _filters_of(settings: AudioSettings) -> scipy.sparse.csr_array:
 @functools.lru_cache(maxsize=8)
 def _mel_filters(
     sampling_rate: int, frame_length: int, n_mels: int, fmin: float, fmax: float | None, most_empty: int
-) -> scipy.sparse.csr_array:
+) -> "scipy.sparse.csr_array":
     """Mel filters, of which at most `most_empty` may hold no frequency."""
-    with warnings.catch_warnings():  # of empty bands, which are refused where they harm
-        warnings.simplefilter("ignore", UserWarning)
-        filters = librosa.filters.mel(sr=sampling_rate, n_fft=frame_length, n_mels=n_mels, fmin=fmin, fmax=fmax)
+    import scipy.sparse
+
+    filters = mel_filters(sampling_rate=sampling_rate, frame_length=frame_length, n_mels=n_mels, fmin=fmin, fmax=fmax)
     n_empty = int((filters.max(axis=1) == 0).sum())
     if n_empty > most_empty:
         raise ParameterError(
@@ -126,6 +128,8 @@ def to_features(analysis: np.ndarray, settings: AudioSettings) -> np.ndarray:
     log_mel = _without_band_means(analysis) if settings.cmn else analysis[:, 2:]
     if settings.features == "logmel":
         return (log_mel if settings.cmn else _level_log_mel(analysis))[rows]
+    import scipy.fft
+
     cepstrum = scipy.fft.dct(log_mel, axis=1, type=2, norm="ortho")
     return np.column_stack([analysis[:, :2], cepstrum[:, : settings.n_mfcc]])[rows]
 

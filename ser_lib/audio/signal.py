@@ -7,14 +7,13 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import librosa
 import numpy as np
-import scipy.fft
 import soxr
 
 from ser_lib.audio.channels import ChannelLevels, pick
 from ser_lib.audio.decode import check_rate, despite_damage, read_blocks
 from ser_lib.audio.settings import AudioSettings
+from ser_lib.audio.spectrum import frame_levels, hann
 from ser_lib.core.errors import AudioError, DamagedAudio
 
 with warnings.catch_warnings():  # pydub warns of the ffmpeg program, which this project does without
@@ -151,7 +150,7 @@ def bandwidth(signal: np.ndarray, sampling_rate: int) -> float:
     """
     whole = fix_length(signal, target_length=max(len(signal), _BAND_FRAME))
     frames = np.lib.stride_tricks.sliding_window_view(whole, _BAND_FRAME)[:: _BAND_FRAME // 2]
-    spectra = scipy.fft.rfft(frames * librosa.filters.get_window("hann", _BAND_FRAME).astype(np.float32), axis=1)
+    spectra = np.fft.rfft(frames * hann(_BAND_FRAME).astype(np.float32), axis=1)
     power = np.square(np.abs(spectra)).mean(axis=0)
     return float(np.flatnonzero(power >= power.max() / 10 ** (_BAND_DB / 10))[-1] * sampling_rate / _BAND_FRAME)
 
@@ -171,18 +170,15 @@ def trim_silence(signal: np.ndarray, settings: AudioSettings) -> np.ndarray:
 
 
 def trim_bounds(signal: np.ndarray, settings: AudioSettings) -> tuple[int, int]:
-    """First sample that `trim_silence` keeps, and the one after the last: those of `librosa.effects.trim`.
-
-    The module `librosa.effects` would import scikit-learn and pandas, a quarter of a process's time to its first clip.
-    """
-    rms = librosa.feature.rms(y=signal, frame_length=settings.frame_length, hop_length=settings.hop_length)[0]
-    loud = np.flatnonzero(librosa.amplitude_to_db(rms, ref=np.max, top_db=None) > -settings.trim_top_db)
+    """First sample that `trim_silence` keeps, and the one after the last: those of `librosa.effects.trim`."""
+    levels = frame_levels(signal, frame_length=settings.frame_length, hop_length=settings.hop_length)
+    loud = np.flatnonzero(levels > -settings.trim_top_db)
     return int(loud[0]) * settings.hop_length, min(len(signal), (int(loud[-1]) + 1) * settings.hop_length)
 
 
 def fix_length(signal: np.ndarray, *, target_length: int) -> np.ndarray:
     """Pad with zeros, or cut, at the end to `target_length` samples."""
-    return librosa.util.fix_length(signal, size=target_length)
+    return np.pad(signal[:target_length], (0, max(0, target_length - len(signal))))
 
 
 def reduce_noise(signal: np.ndarray, sampling_rate: int, *, reference: bool) -> np.ndarray:

@@ -18,12 +18,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
 
 from ser_lib.audio.normalize import Statistics
 from ser_lib.core.packed import Numbers, to_numbers
-from ser_lib.model.calibration import log_probabilities
+from ser_lib.model.calibration import log_probabilities, softmax
 
 FEWEST_VOICES = 2
 """Training speakers that a population is made of, at least."""
@@ -167,6 +165,9 @@ def fit_head(probabilities: np.ndarray, X: np.ndarray, labels: np.ndarray, popul
     labels : np.ndarray [shape=(n_clips,)]
     population : Population
     """
+    from scipy.optimize import minimize  # a prediction needs neither, and they take half a second
+    from scipy.special import log_softmax
+
     Z = _standardize(X, population)
     before = log_probabilities(probabilities)
     targets = np.eye(before.shape[1])[labels]
@@ -175,7 +176,7 @@ def fit_head(probabilities: np.ndarray, X: np.ndarray, labels: np.ndarray, popul
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         shares, bias = np.split(values.reshape(-1, before.shape[1]), [len(Z)])
         logits = before + gram @ shares + bias
-        error = softmax(logits, axis=1) - targets
+        error = softmax(logits) - targets
         penalty = (shares * (gram @ shares)).sum() + (bias**2).sum()
         slope = np.concatenate([gram @ (error + _PENALTY * shares), error.sum(axis=0, keepdims=True) + _PENALTY * bias])
         return float(-(targets * log_softmax(logits, axis=1)).sum() + _PENALTY / 2 * penalty), slope.ravel()
@@ -193,7 +194,7 @@ def with_head(
 
     def adapted(X: np.ndarray) -> np.ndarray:
         before = log_probabilities(probabilities(X))
-        return softmax(before + _standardize(X[:, 0], population) @ weights + bias, axis=1).astype(np.float32)
+        return softmax(before + _standardize(X[:, 0], population) @ weights + bias).astype(np.float32)
 
     return adapted
 

@@ -81,7 +81,7 @@ class Bundle:
 
     def extract_unscaled(self, signal: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, "Measures"]:
         """What `extract_features` gives, without any normalisation by speaker."""
-        from ser_lib.audio.features import SignalChain  # librosa, which stored features do not need
+        from ser_lib.audio.features import SignalChain  # decoders, which stored features do not need
 
         try:
             chain = SignalChain(signal, sampling_rate, self.info.settings)
@@ -166,7 +166,7 @@ def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, **learnt_
 
     `learnt_values`: `temperature` and, of `BundleInfo`, `population` and `left_out`.
     """
-    from ser_lib.audio.encoders import weights_sha256  # librosa, which stored features do not need
+    from ser_lib.audio.encoders import weights_sha256  # decoders, which stored features do not need
 
     folder, learnt = params.output_dir, data.clips[sets == "train"]
     info = BundleInfo(

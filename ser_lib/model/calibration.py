@@ -9,8 +9,6 @@ Platt, "Probabilistic outputs for support vector machines and comparisons to reg
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.optimize import minimize_scalar
-from scipy.special import softmax
 
 _SMALLEST = 1e-12
 """Probability below which one counts as this much."""
@@ -37,9 +35,15 @@ def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, both [shape=(n, n_classes)]: `scipy.special.softmax`, which takes long to import."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
 def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities [shape=(n, n_classes)] at a temperature: above 1 they are less certain, below 1 more."""
-    return softmax(log_probabilities(probabilities) / temperature, axis=1).astype(probabilities.dtype)
+    return softmax(log_probabilities(probabilities) / temperature).astype(probabilities.dtype)
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -47,6 +51,8 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, weights: np.n
 
     `probabilities` have the shape (n, n_classes), `weights` of the clips (n,).
     """
+    from scipy.optimize import minimize_scalar
+
     n, n_classes = probabilities.shape
     per_clip = np.ones(n) if weights is None else weights
     targets = np.full((n, n_classes), 1 / (n + 2) / (n_classes - 1))

@@ -199,7 +199,7 @@ def feature_table(X: np.ndarray, settings: AudioSettings) -> pd.DataFrame:
     X : np.ndarray [shape=(n_clips, n_frames, n_features)]
     settings : AudioSettings
     """
-    from ser_lib.audio.encoders import layers_of  # librosa, which most tables do not need
+    from ser_lib.audio.encoders import layers_of  # decoders, which most tables do not need
 
     frames = X.reshape(-1, X.shape[-1])
     if settings.encoder is None:

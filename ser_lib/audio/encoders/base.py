@@ -3,8 +3,9 @@
 import functools
 from typing import NamedTuple
 
-import librosa
 import numpy as np
+
+from ser_lib.audio.spectrum import mel_filters, stft
 
 SAMPLING_RATE = 16_000
 """Hz that all encoders take."""
@@ -34,7 +35,7 @@ def log_mel(signal: np.ndarray) -> np.ndarray:
     Radford, Kim, Xu, Brockman, McLeavey and Sutskever, "Robust speech recognition via large-scale weak supervision",
     International Conference on Machine Learning, 2023.
     """
-    spectrum = librosa.stft(signal, n_fft=_WINDOW, hop_length=HOP, window="hann")[:, :-1]
+    spectrum = stft(signal, frame_length=_WINDOW, hop_length=HOP)[:, :-1]
     power = np.log10(np.maximum(_filters() @ (np.abs(spectrum) ** 2), _SMALLEST_POWER))
     power = np.maximum(power, power.max() - _DYNAMIC_RANGE)
     return ((power + 4) / 4).astype(np.float32)
@@ -42,7 +43,7 @@ def log_mel(signal: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _filters() -> np.ndarray:
-    return librosa.filters.mel(sr=SAMPLING_RATE, n_fft=_WINDOW, n_mels=N_BANDS)
+    return mel_filters(sampling_rate=SAMPLING_RATE, frame_length=_WINDOW, n_mels=N_BANDS, fmin=0.0, fmax=None)
 
 
 def layer_columns(n_features: int, n_layers: int) -> dict[str, slice]:
