@@ -48,8 +48,10 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
         `validation` and `test`, each with what `metrics.evaluate` gives, `intervals` of the headlines and
         `ece_uncalibrated`; `temperature`; `speakers` and `texts` of the test set, and how many of them are `known`
         from training, None where that is unknown; `unknown`: of how many clips of both sets it is, where there are
-        such; `bootstrap`: what was drawn; `emotions`: the model's classes, in the order of the confusion
-        matrices; `corpora`: clips, accuracy and UAR of each corpus in the test set.
+        such; `coverage`: accuracy by the fraction that is answered (`metrics.coverage`), of `test` and, where such
+        were, in the mean of the corpora `left out` of training; `bootstrap`: what was drawn; `emotions`: the model's
+        classes, in the order of the confusion matrices; `corpora`: clips, accuracy and UAR of each corpus in the test
+        set.
     predictions : pd.DataFrame
         One row per test clip: clip, corpus, speaker, text, true, predicted and a probability `p_<emotion>` for each
         of the model's emotions.
@@ -84,10 +86,18 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
     }
     predictions = prediction_table(clips, probabilities["test"], bundle.info.emotions)
     results |= {"emotions": bundle.info.emotions, "temperature": bundle.info.temperature}
+    results["coverage"] = _coverage(to_labels(clips["emotion"], bundle.info.emotions), probabilities["test"], bundle)
     results |= _describe(sets["train"][2], clips, params) | {"corpora": _by_corpus(predictions, bundle.info.emotions)}
     write_json(params.output_dir / METRICS_FILE, results)
     write_csv(params.output_dir / "test_predictions.csv", predictions)
     return results, predictions
+
+
+def _coverage(labels: np.ndarray, probabilities: np.ndarray, bundle: Bundle) -> dict[str, dict[str, list[float]]]:
+    """Curve of the test set and, if the bundle has it, that of what was left out of training, in the mean."""
+    left_out = [one.coverage for one in bundle.info.left_out or [] if one.coverage]
+    curves = {"test": metrics.coverage(labels, probabilities)}
+    return curves | ({"left out": metrics.mean_coverage(left_out)} if left_out else {})
 
 
 def _check_model(bundle: Bundle, data: ProcessedData, params: Params) -> None:

@@ -39,6 +39,8 @@ Set = tuple[np.ndarray, np.ndarray, pd.DataFrame]
 """Features [shape=(n, n_frames, n_features)], one-hot labels [shape=(n, n_classes)] and clips."""
 _N_FOLDS = 5
 """Folds of speakers that are left out in turn."""
+_DIGITS = 4
+"""Of coverage and accuracy of what was left out, behind the point."""
 _LARGEST_DIFFERENCE = 1e-4
 """Between probabilities by ONNX Runtime and by Keras."""
 
@@ -189,6 +191,10 @@ def _left_out(name: str, labels: np.ndarray, probabilities: np.ndarray) -> LeftO
         uar=metrics.uar(labels, probabilities.argmax(axis=1)),
         confidence=float(probabilities.max(axis=1).mean()),
         ece=metrics.ece(labels, probabilities),
+        coverage={
+            name: [round(value, _DIGITS) for value in values]
+            for name, values in metrics.coverage(labels, probabilities).items()
+        },
     )
 
 

@@ -47,6 +47,7 @@ def stage(project):
         temperature=2.0,
         speakers={},
         emotions=list(EMOTIONS),
+        left_out=None,
     )
     return SimpleNamespace(
         params=params, data=data, bundle=SimpleNamespace(probabilities=fixed_probabilities, info=info)
@@ -58,7 +59,7 @@ def test_metrics_file_is_as_promised(stage):
     stored = json.loads((stage.params.output_dir / "metrics.json").read_text())
     assert stored == returned
     names = {"test", "validation", "temperature", "speakers", "texts", "known", "bootstrap", "emotions", "corpora"}
-    assert set(stored) == names
+    assert set(stored) == names | {"coverage"}
     assert stored["emotions"] == list(EMOTIONS)
     figures = {name: pytest.approx(stored["test"][name]) for name in ("n_clips", "accuracy", "uar")}
     assert stored["corpora"] == {"DEMO": figures}
@@ -118,6 +119,7 @@ def test_sets_have_intervals_and_both_calibration_errors(stage):
     test = results["test"]
     assert test["ece"] == pytest.approx(metrics.ece(labels, after))
     assert test["ece_uncalibrated"] == pytest.approx(metrics.ece(labels, calibrate(after, 0.5)))
+    assert results["coverage"] == {"test": metrics.coverage(labels, after)}
     for name in ("test", "validation"):
         assert set(results[name]["intervals"]) == {"accuracy", "uar", "macro_f1"}
         for headline, (low, high) in results[name]["intervals"].items():
@@ -273,7 +275,7 @@ def recorded(root, make_corpus):
     split_sha256 = io.file_hash(params.output_dir / "split.csv")
     info = SimpleNamespace(
         data_fingerprint=data.fingerprint, split_sha256=split_sha256, temperature=1.0, speakers={}, corpora=["TESS"],
-        emotions=["sad", "angry"],
+        emotions=["sad", "angry"], left_out=None,
     )  # fmt: skip
     bundle = Bundle(info, lambda X: fixed_probabilities(X, 2))
     evaluate.evaluate_model(bundle, params)

@@ -120,6 +120,22 @@ def test_ece_by_hand():
     assert metrics.ece(y_true, probabilities) == pytest.approx((2 * abs(0.9 - 0.5) + abs(0.7 - 1) + 0.55) / 4)
 
 
+def test_coverage_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.4, 0.6]])
+    curve = metrics.coverage(np.array([0, 1, 0, 0]), probabilities)  # all right but the last
+    assert curve["threshold"] == pytest.approx(np.arange(19) / 20)  # nothing is answered at 0.95
+    places = [0, 10, 11, 13, 18]  # 0, 0.5, 0.55, 0.65, 0.9
+    assert [curve["answered"][one] for one in places] == [1, 1, 0.75, 0.5, 0.25]
+    assert [curve["accuracy"][one] for one in places] == pytest.approx([3 / 4, 3 / 4, 2 / 3, 1, 1])
+
+
+def test_in_the_mean_coverage_each_set_counts_equally():
+    small = {"threshold": [0.0, 0.05], "answered": [1.0, 0.5], "accuracy": [0.5, 1.0]}
+    large = {"threshold": [0.0], "answered": [1.0], "accuracy": [0.25]}
+    mean = metrics.mean_coverage([small, large])
+    assert mean == {"threshold": [0.0, 0.05], "answered": [1.0, 0.25], "accuracy": [0.375, 1.0]}
+
+
 def test_calibration_bins_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.12, 0.88], [0.7, 0.3], [0.0, 1.0]])
     bins = metrics.calibration_bins(np.array([0, 0, 0, 1]), probabilities)

@@ -172,6 +172,15 @@ def test_reliability_shows_the_bins_that_have_clips():
     assert (labels(ax), ax.get_title()) == (("confidence (probability)", "accuracy"), "after")
 
 
+COVERAGE = {"test": {"threshold": [0.0, 0.5], "answered": [1.0, 0.25], "accuracy": [0.5, 0.75]}}
+
+
+def test_coverage_marks_what_is_not_called_unsure():
+    ax = plots.plot_coverage(COVERAGE)
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[1, 0.5], [0.25, 0.75]], [[0.25, 0.75]]]
+    assert labels(ax) == ("fraction of clips answered", "accuracy of the answers")
+
+
 def test_robustness_as_bars_beside_a_guess():
     ax = plots.plot_robustness({"as recorded": 0.75, "telephone": 0.25}, chance=0.125)
     assert [bar.get_width() for bar in ax.patches] == [0.75, 0.25]
@@ -245,6 +254,7 @@ def test_timeline_is_drawn_under_the_waveform_and_silence_is_no_probability():
         lambda ax: plots.plot_accuracy_per_class({"sad": 1.0}, ax=ax),
         lambda ax: plots.plot_headlines(HEADLINES, ax=ax),
         lambda ax: plots.plot_reliability(BINS, ax=ax),
+        lambda ax: plots.plot_coverage(COVERAGE, ax=ax),
         lambda ax: plots.plot_robustness({"telephone": 0.5}, chance=0.1, ax=ax),
         lambda ax: plots.plot_probabilities({"sad": 1.0}, ax=ax),
     ],

@@ -110,6 +110,17 @@ def test_temperature_at_the_end_of_its_range_is_told(temperature, at_end):
     assert ("the end of the range that is searched (0.05 to 20)" in told) == at_end
 
 
+def test_coverage_is_told_for_each_curve():
+    test = {"threshold": [0.0, 0.5], "answered": [1.0, 0.25], "accuracy": [0.5, 0.75]}
+    modest = {"threshold": [0.0], "answered": [1.0], "accuracy": [0.25]}
+    first, second = summary.describe_coverage({"test": test, "left out": modest}).split("\n")
+    assert first == (
+        "Of the test set, 0.500 are right. With a confidence of 0.5 or more, 0.250 are answered, and 0.750 of those "
+        "are right; the others are called unsure."
+    )
+    assert second.endswith("in the mean, 0.250 are right. With a confidence of 0.5 or more, none is answered.")
+
+
 def test_corpora_are_a_table():
     table = summary.corpus_table({"TESS": {"n_clips": 3, "accuracy": 0.5, "uar": 0.25}})
     assert table.to_dict("records") == [{"corpus": "TESS", "clips": 3, "accuracy": 0.5, "UAR": 0.25}]

@@ -28,6 +28,8 @@ class LeftOut(BaseModel):
     confidence: float
     """Its mean, after calibration."""
     ece: float
+    coverage: dict[str, list[float]] | None = Field(None, repr=False)
+    """`scoring.metrics.coverage`; None in bundles from before there was one."""
 
 
 def log_probabilities(probabilities: np.ndarray) -> np.ndarray:

@@ -84,6 +84,14 @@ class _CorpusMetrics(BaseModel):
     uar: _Share
 
 
+class _Coverage(BaseModel):
+    """Accuracy by the fraction of clips that are answered."""
+
+    threshold: list[_Share]
+    answered: list[_Share]
+    accuracy: list[_Share]
+
+
 class _Bootstrap(BaseModel):
     cluster: Literal["speaker and text", "clip"]
     clusters: _Count
@@ -104,6 +112,7 @@ class _Metrics(BaseModel):
     corpora: dict[str, _CorpusMetrics] = Field(default_factory=dict)
     known: dict[Literal["speakers", "texts"], _Count | None] = _ABSENT
     unknown: dict[Literal["speakers", "texts"], _Count] = _ABSENT
+    coverage: dict[Literal["test", "left out"], _Coverage] = Field(default_factory=dict)
     bootstrap: _Bootstrap = _ABSENT
     baselines: dict[str, _BaselineMetrics] = Field(default_factory=dict)
     robustness: dict[str, _Condition] = Field(default_factory=dict)

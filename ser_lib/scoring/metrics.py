@@ -14,7 +14,7 @@ Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICM
 Efron and Tibshirani, "An introduction to the bootstrap", 1993 (percentile interval).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.metrics import log_loss
@@ -25,6 +25,8 @@ HEADLINES = ("accuracy", "uar", "macro_f1")
 """Metrics that come with an interval."""
 N_BINS = 15
 """Bins of equal width that confidences are sorted into."""
+THRESHOLDS = tuple(number / 20 for number in range(20))
+"""Confidences below which an answer is withheld, for `coverage`."""
 _TAILS = (2.5, 97.5)
 """Percentiles between which 95 % of the resamples lie."""
 _CHUNK = 2**22
@@ -157,6 +159,47 @@ def ece(y_true: np.ndarray, probabilities: np.ndarray) -> float:
     """
     bins = calibration_bins(y_true, probabilities)
     return float((bins["clips"] * np.abs(bins["confidence"] - bins["accuracy"])).sum() / len(y_true))
+
+
+def coverage(y_true: np.ndarray, probabilities: np.ndarray) -> dict[str, list[float]]:
+    """How many clips are answered, and how many of those rightly, if answers below a confidence are withheld.
+
+    Returns
+    -------
+    dict
+        `threshold`: 0, 0.05 and so on, as far as any clip is answered; `answered`: the fraction of clips whose
+        confidence, the probability of the predicted emotion, is not below it; `accuracy` on those.
+
+    References
+    ----------
+    El-Yaniv and Wiener, "On the foundations of noise-free selective classification", Journal of Machine Learning
+    Research 11, 2010 (the risk-coverage curve; here accuracy, which is 1 - risk).
+
+    Examples
+    --------
+    >>> curve = coverage(np.array([0, 1]), np.array([[0.75, 0.25], [0.55, 0.45]]))
+    >>> [curve[name][12] for name in ("threshold", "answered", "accuracy")]
+    [0.6, 0.5, 1.0]
+    """
+    confidence, right = probabilities.max(axis=1), y_true == probabilities.argmax(axis=1)
+    answered = [(threshold, confidence >= threshold) for threshold in THRESHOLDS]
+    answered = [(threshold, rows) for threshold, rows in answered if rows.any()]
+    return {
+        "threshold": [threshold for threshold, _ in answered],
+        "answered": [float(rows.mean()) for _, rows in answered],
+        "accuracy": [float(right[rows].mean()) for _, rows in answered],
+    }
+
+
+def mean_coverage(curves: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:
+    """Curve of several sets (`coverage`) together, each counting equally whatever its number of clips."""
+    answered, right = np.zeros((2, max(len(one["answered"]) for one in curves)))
+    for one in curves:
+        n = len(one["answered"])
+        answered[:n] += np.array(one["answered"]) / len(curves)
+        right[:n] += np.array(one["answered"]) * one["accuracy"] / len(curves)
+    accuracy = (right / answered).tolist()
+    return {"threshold": list(THRESHOLDS[: len(answered)]), "answered": answered.tolist(), "accuracy": accuracy}
 
 
 def choose_clusters(speakers: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, str]:

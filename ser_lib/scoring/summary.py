@@ -11,6 +11,7 @@ import pandas as pd
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.labels import EMOTIONS, in_order, shown_as
 from ser_lib.model.calibration import RANGE, LeftOut
+from ser_lib.model.prediction import UNSURE_BELOW
 from ser_lib.store import SETS, UNUSED
 
 UNKNOWN = "unknown"
@@ -95,6 +96,23 @@ def describe_calibration(results: Mapping, *, left_out: bool = False) -> str:
     )
 
 
+def describe_coverage(coverage: Mapping[str, Mapping[str, list[float]]], *, unsure_below: float = UNSURE_BELOW) -> str:
+    """Say how many answers are not called unsure, and how many of those are right; a line for each curve."""
+    what = {"test": "of the test set", "left out": "of corpora or speakers left out of training, in the mean"}
+    return "\n".join(_describe_curve(what[name], curve, unsure_below) for name, curve in coverage.items())
+
+
+def _describe_curve(what: str, curve: Mapping[str, list[float]], unsure_below: float) -> str:
+    overall = f"{what[0].upper()}{what[1:]}, {curve['accuracy'][0]:.3f} are right"
+    if unsure_below not in curve["threshold"]:
+        return f"{overall}. With a confidence of {unsure_below:g} or more, none is answered."
+    place = curve["threshold"].index(unsure_below)
+    return (
+        f"{overall}. With a confidence of {unsure_below:g} or more, {curve['answered'][place]:.3f} are answered, and "
+        f"{curve['accuracy'][place]:.3f} of those are right; the others are called unsure."
+    )
+
+
 def adaptation_table(rows: Sequence[Mapping]) -> pd.DataFrame:
     """What adapting to each test speaker brings (`adaptation.evaluate`), a row for each way."""
     table = pd.DataFrame(rows, columns=["clips", "each", "labelled", "n_clips", "uar", "without"])
@@ -105,7 +123,7 @@ def adaptation_table(rows: Sequence[Mapping]) -> pd.DataFrame:
 
 def left_out_table(left_out: Sequence[LeftOut]) -> pd.DataFrame:
     """How right and how sure a model was about what was left out of its training, and the mean."""
-    table = pd.DataFrame([one.model_dump() for one in left_out])
+    table = pd.DataFrame([one.model_dump(exclude={"coverage"}) for one in left_out])
     mean = table.mean(numeric_only=True).to_dict() | {"name": "mean", "n_clips": table["n_clips"].sum()}
     names = {"name": "left out", "n_clips": "clips", "uar": "UAR", "ece": "calibration error"}
     return pd.concat([table, pd.DataFrame([mean])], ignore_index=True).rename(columns=names)
