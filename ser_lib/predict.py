@@ -1,20 +1,32 @@
 """Audio file → emotion, with a confidence for each class. The work behind 05_predict."""
 
-from dataclasses import replace
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ser_lib.audio.channels import EACH, channel_names
+from ser_lib.audio.decode import read_blocks
 from ser_lib.audio.signal import load_recording
 from ser_lib.core.errors import AudioError
 from ser_lib.core.io import write_csv
 from ser_lib.core.paths import locate
 from ser_lib.core.text import printable
-from ser_lib.model.bundle import Bundle
+from ser_lib.core.workers import serve
+from ser_lib.model.backends import Backend
+from ser_lib.model.bundle import Bundle, load_bundle
 from ser_lib.model.prediction import UNSURE_BELOW, Answer, Prediction, answer_columns, answer_row
 from ser_lib.params import Params
 
 if TYPE_CHECKING:
     import pandas as pd
+
+BATCH = 16
+"""Files that a worker process takes together."""
+FEW = 64
+"""Files from which on worker processes are worth their start."""
 
 
 def predict_emotion_from_file(
@@ -47,15 +59,18 @@ def predict_emotion_from_file(
     >>> prediction.confidence == prediction.probabilities[prediction.emotion]
     True
     """
-    path = Path(path)
+    return _predict(Path(path), bundle, str(path), channel, speaker=speaker, unsure_below=unsure_below)
+
+
+def _predict(path: Path, bundle: Bundle, called: str, channel: str | None, **options: Any) -> Prediction:
     try:
         clip = load_recording(locate(path), channel=channel)
-        answer = bundle.answer(path.name, clip.signal, clip.sampling_rate, speaker=speaker, unsure_below=unsure_below)
+        answer = bundle.answer(path.name, clip.signal, clip.sampling_rate, **options)
         return replace(answer, damaged_after=clip.damaged_after, channels_differ=clip.channels_differ)
     except AudioError as error:
-        raise AudioError(f"{path.name} cannot be used: {error}.") from None
+        raise AudioError(f"{called} cannot be used: {error}.") from None
     except OSError as error:
-        raise AudioError(f"{path.name} cannot be used: {error.strerror or error}.") from None
+        raise AudioError(f"{called} cannot be used: {error.strerror or error}.") from None
 
 
 def answer_file(
@@ -70,11 +85,102 @@ def answer_file(
     BundleError
         If the model does not know the speaker.
     """
+    name = name or str(path)
     try:
-        prediction = predict_emotion_from_file(path, bundle, channel=channel, **options)
+        prediction = _predict(path, bundle, name, channel, **options)
     except AudioError as error:
-        return Answer(name or str(path), None, printable(str(error)), channel or "")
-    return Answer(name or str(path), prediction, channel=channel or "")
+        return Answer(name, None, printable(str(error)), channel or "")
+    return Answer(name, prediction, channel=channel or "")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of files, and the model that answers; a worker process opens it once.
+
+    Attributes
+    ----------
+    model : Path
+        For `load_bundle`, with `backend`.
+    voice : str, optional
+        Enrolled speaker to whose voice the model is adapted.
+    speaker, unsure_below
+        See `predict_emotion_from_file`.
+    channel : str, optional
+        As there; or `EACH`, for an answer on each channel of a file.
+    """
+
+    model: Path
+    backend: Backend = "onnx"
+    voice: str | None = None
+    speaker: str | None = None
+    unsure_below: float = UNSURE_BELOW
+    channel: str | None = None
+
+
+def answers(
+    files: Sequence[tuple[Path, str]], request: Request, *, bundle: Bundle | None = None, jobs: int = -1
+) -> Iterator[Answer]:
+    """Answers for files, in their order: one for each, or for each of its channels.
+
+    Nothing is kept: memory does not grow with the number of files.
+
+    Parameters
+    ----------
+    files : sequence of (Path, str)
+        Each with what it is called.
+    request : Request
+    bundle : Bundle, optional
+        The request's, if it is open already; it serves where no worker processes are needed.
+    jobs : int
+        Processes; -1 for as many as there are cores. Fewer than `FEW` files are answered in this one.
+    """
+    if jobs == 1 or len(files) < FEW:
+        bundle = bundle or _open(request.model, request.backend, request.voice)
+        for path, name in files:
+            yield from _answer_channels(path, name, bundle, request)
+        return
+    from joblib import Parallel, delayed  # a few files need no workers
+
+    batches = (files[first : first + BATCH] for first in range(0, len(files), BATCH))
+    workers = Parallel(jobs, batch_size=1, return_as="generator", initializer=serve, initargs=(os.getpid(),))
+    for answered in workers(delayed(answer_batch)(batch, request) for batch in batches):
+        yield from answered
+
+
+def answer_batch(files: Sequence[tuple[Path, str]], request: Request) -> list[Answer]:
+    """Answers for some files, in any process."""
+    bundle = _open(request.model, request.backend, request.voice)
+    return [answer for path, name in files for answer in _answer_channels(path, name, bundle, request)]
+
+
+@functools.lru_cache(maxsize=1)
+def _open(model: Path, backend: Backend, voice: str | None) -> Bundle:
+    bundle = load_bundle(model, backend=backend)
+    if voice is None:
+        return bundle
+    from ser_lib.model.voices import with_voice
+
+    return with_voice(bundle, voice)
+
+
+def _answer_channels(path: Path, name: str, bundle: Bundle, request: Request) -> Iterator[Answer]:
+    options: dict[str, Any] = {"speaker": request.speaker, "unsure_below": request.unsure_below}
+    for channel in channels_of(path, request.channel):
+        yield answer_file(path, bundle, name=name, channel=channel, **options)
+
+
+def channels_of(path: Path, channel: str | None) -> list[str | None]:
+    """Channels that are asked for: `channel`, which is None for the mean of all, or of `EACH` those of the file.
+
+    It is None alone where a file has one, or cannot be read.
+    """
+    if channel != EACH:
+        return [channel]
+    try:
+        channels, _ = next(read_blocks(path))
+    except (StopIteration, AudioError, OSError):  # reported when it is predicted
+        return [None]
+    return [*channel_names(channels.shape[1])] if channels.shape[1] > 1 else [None]
 
 
 def save_predictions(predictions: list[Prediction], params: Params) -> "pd.DataFrame":

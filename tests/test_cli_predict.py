@@ -79,8 +79,8 @@ def test_one_bad_file_does_not_stop_the_rest(voices, predicted):
     assert done.status == 1
     assert done.err.splitlines() == [
         "1 file left out: 1 .txt",
-        "error: x.wav cannot be used: the file cannot be decoded as audio.",
-        "error: nowhere.wav cannot be used: there is no such file.",
+        f"error: {voices / 'in' / 'x.wav'} cannot be used: the file cannot be decoded as audio.",
+        f"error: {voices / 'nowhere.wav'} cannot be used: there is no such file.",
     ]
     table = pd.read_csv(voices / "t.csv")
     assert len(table) == 5 and table["error"].notna().sum() == 2
@@ -174,7 +174,9 @@ def test_standard_input_is_read_once(predicted):
 
 
 def test_many_files_have_a_bar_on_standard_error(voices, predicted):
-    files = [voices / "in" / "a.wav"] * cli_predict.MANY
+    files = [voices / f"{number}.wav" for number in range(cli_predict.MANY)]
+    for file in files:
+        shutil.copy(voices / "in" / "a.wav", file)
     done = predicted(*files, "--run", "people", "--csv", "-")
     assert len(done.out.splitlines()) == 1 + len(files)
 
@@ -366,9 +368,9 @@ def test_ordinary_stereo_is_one_sound(tess, tmp_path, voices):
 def test_channel_that_is_not_there_is_told(voices, predicted):
     done = predicted(voices / "in" / "a.wav", "--run", "people", "--channel", "right")
     assert done.status == 1
-    assert (
-        done.err
-        == "error: a.wav cannot be used: it has a single channel, so none is right; ask for it without a channel.\n"
+    assert done.err == (
+        f"error: {voices / 'in' / 'a.wav'} cannot be used: it has a single channel, so none is right; ask for it "
+        "without a channel.\n"
     )
     done = predicted(voices / "in" / "a.wav", "--run", "people", "--channel", "each")
     assert done.status == 0 and len(done.out.split("\n\n")[0].splitlines()) == 2  # one row: there is one sound
@@ -389,7 +391,8 @@ def test_silent_channel_is_named(conversation, predicted, write_wav):
     tone = 0.3 * np.sin(np.arange(rate) / 9) * np.hanning(rate)
     write_wav(conversation.parent / "half.wav", np.stack([tone, 0 * tone], axis=1), rate)
     done = predicted(conversation.parent / "half.wav", "--run", "people", "--channel", "each")
-    assert done.status == 1 and done.err == "error: half.wav cannot be used: its right channel is silent.\n"
+    named = conversation.parent / "half.wav"
+    assert done.status == 1 and done.err == f"error: {named} cannot be used: its right channel is silent.\n"
 
 
 @pytest.mark.parametrize("shape", [(2, RATE), (6, 100)])
@@ -443,6 +446,78 @@ cli.main()
     assert len(done.stdout.splitlines()) == 3
     if number == signal.SIGTERM:
         assert "The predictions so far are in " in done.stderr
+
+
+def stopped_after(n_files, monkeypatch):
+    """Let the command be interrupted when it opens the file after so many."""
+    original, asked = predict_module.answer_file, []
+
+    def answer(path, *arguments, **options):
+        asked.append(Path(path).name)
+        if len(asked) > n_files:
+            raise KeyboardInterrupt
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(predict_module, "answer_file", answer)
+    return asked
+
+
+def test_stopped_command_goes_on(voices, predicted, monkeypatch):
+    (voices / "in" / "c.wav").write_bytes(b"RIFF")
+    words = (voices / "in", "--run", "people", "--out")
+    assert predicted(*words, voices / "whole.csv").status == 1
+    with monkeypatch.context() as patched:
+        stopped_after(3, patched)
+        assert predicted(*words, voices / "t.csv").status == 130
+    part = voices / "t.csv.part"
+    with part.open("a") as file:
+        file.write(f"{voices / 'in'}/deep")
+    other = predicted(*words, voices / "t.csv", "--resume", "--unsure-below", "0.3")
+    assert other.status == 1 and other.err.splitlines()[-1].startswith(
+        "error: --resume goes on with the same model and"
+    )
+    with monkeypatch.context() as patched:
+        asked = stopped_after(9, patched)
+        done = predicted(*words, voices / "t.csv", "--resume")
+    assert (done.status, asked) == (1, ["ä😀.flac"])  # 1: one of those before had failed
+    assert (voices / "t.csv").read_bytes() == (voices / "whole.csv").read_bytes()
+    assert not [*voices.glob("t.csv.*")]
+    again = predicted(*words, voices / "t.csv", "--resume")
+    assert again.status == 1 and "error: --resume goes on with a table that is not complete. t.csv is. " in again.err
+    assert predicted(voices / "in", "--resume").status == 2
+
+
+def test_file_of_which_a_channel_is_missing_is_redone(conversation, predicted, monkeypatch):
+    words = (conversation, "--run", "people", "--channel", "each", "--csv")
+    assert predicted(*words, conversation.parent / "whole.csv").status == 0
+    with monkeypatch.context() as patched:
+        stopped_after(1, patched)
+        assert predicted(*words, conversation.parent / "t.csv").status == 130
+    assert predicted(*words, conversation.parent / "t.csv", "--resume").status == 0
+    assert (conversation.parent / "t.csv").read_bytes() == (conversation.parent / "whole.csv").read_bytes()
+
+
+def test_file_given_twice_is_answered_once(voices, predicted):
+    paths = (voices / "in" / "a.wav", voices / "in", voices / "in" / "deeper" / ".." / "a.wav")
+    done = predicted(*paths, "--run", "people", "--csv", "-")
+    assert [Path(name).name for name in pd.read_csv(io.StringIO(done.out))["file"]] == ["a.wav", "b c.wav", "ä😀.flac"]
+
+
+def test_workers_give_what_one_process_gives_in_order(voices, predicted, monkeypatch):
+    for name, value in (("FEW", 2), ("BATCH", 1)):
+        monkeypatch.setattr(predict_module, name, value)
+    (voices / "in" / "b.wav").write_bytes(b"RIFF")
+    words = (voices / "in", "--run", "people", "--out")
+    assert predicted(*words, voices / "one.csv", "--jobs", 1).status == 1
+    monkeypatch.setattr(predict_module, "answer_file", None)  # this process answers nothing
+    assert predicted(*words, voices / "two.csv", "--jobs", 2).status == 1
+    assert (voices / "one.csv").read_bytes() == (voices / "two.csv").read_bytes()
+    assert (voices / "two.csv").read_text().count("\n") == 5
+
+
+@pytest.mark.parametrize("words", [("--out", "t.txt"), ("--out", "t.csv", "--csv", "u.csv"), ("--jobs", "0")])
+def test_outputs_and_jobs_that_cannot_be_are_told(voices, predicted, words):
+    assert predicted(voices / "in", "--run", "people", *words).status == 2
 
 
 def test_bundle_is_shown_in_a_line_without_its_statistics():

@@ -1,8 +1,13 @@
+import shutil
+import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
+import pytest
+from test_project import REPO
 
 SLOW_WORK = """
 import os, time
@@ -44,3 +49,24 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         parent.kill()
         parent.wait()
         wait_until_gone(family)  # joblib alone would let them wait for 300 s
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_predict_leaves_no_worker(tmp_path, write_wav, number):
+    first = write_wav(tmp_path / "in" / "0.wav", np.sin(np.arange(16000) / 9) / 3, 16000)
+    for copy in range(1, 400):
+        shutil.copy(first, tmp_path / "in" / f"{copy}.wav")
+    words = [tmp_path / "in", "--run", REPO / "reports" / "demo", "--jobs", "2", "--out", tmp_path / "t.csv"]
+    command = [sys.executable, "-c", "from ser_lib._cli.app import main; main()", "predict", *map(str, words)]
+    part = tmp_path / "t.csv.part"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
+        while not part.exists() or part.read_text().count("\n") < 2:
+            assert parent.poll() is None
+            time.sleep(0.05)
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert family
+        parent.send_signal(number)
+        parent.stdout.read()
+        assert parent.wait() == 128 + number
+        wait_until_gone(family, tries=50)

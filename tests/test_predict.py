@@ -223,7 +223,7 @@ def test_bad_audio_is_one_line_that_names_the_file(trained, tmp_path, content, r
         soundfile.write(path, content, 16000, subtype="FLOAT")
     with pytest.raises(AudioError) as error:
         predict_emotion_from_file(path, trained.bundle)
-    assert str(error.value) == f"mine.wav cannot be used: {reason}."
+    assert str(error.value) == f"{path} cannot be used: {reason}."
 
 
 def test_predictions_are_saved_as_a_table(trained, tmp_path, monkeypatch):

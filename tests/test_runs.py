@@ -322,7 +322,7 @@ def test_predict_command_gives_the_same_answer_and_names_bad_files(full):
     assert row.startswith(str(file)) and f"{headline(predicted)}  " in row and f"{predicted['confidence']:.1%}" in row
     warning, error = done.stderr.splitlines()
     assert warning.startswith("warning: this model has learnt from synthetic voices alone")
-    assert error == "error: empty.wav cannot be used: the file is empty."
+    assert error == f"error: {full.root / 'empty.wav'} cannot be used: the file is empty."
 
 
 def test_name_that_is_taken_is_refused(full):

@@ -146,7 +146,7 @@ def test_command_prints_a_timeline_and_writes_it(root, write_wav, monkeypatch, c
     assert list(table)[:6] == ["file", "start", "end", "state", "emotion", "confidence"]
     assert len(table) == 7 and set(table["model"]) == {str(RUN)}
     status, out, err = call(monkeypatch, capsys, *words, str(root / "gone.wav"), "--csv", "-")
-    assert (status, err) == (1, "error: gone.wav cannot be used: there is no such file.\n")
+    assert (status, err) == (1, f"error: {root / 'gone.wav'} cannot be used: there is no such file.\n")
     assert out.startswith("file,start,end,state,")
 
 

@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from ser_lib._cli.common import STDIN
 from ser_lib._cli.tables import column_widths, format_row
@@ -20,31 +22,41 @@ from ser_lib.model.prediction import Answer, Prediction, answer_columns, answer_
 
 UNFINISHED = ".part"
 """What is added to the name of an output that is being written."""
+_MOST_NOTED = 1000
+"""Files that are named at the end for a warning, at most; a table has it for each."""
 
 
 @contextmanager
-def open_output(where: str) -> Iterator[io.TextIOBase]:
+def open_output(where: str, *, keep: int = 0, options: dict[str, Any] | None = None) -> Iterator[io.TextIOBase]:
     """Give a file to write to, which has its own name once all is written; or standard output.
 
-    Until then it is called NAME.part. That stays where the command is killed, or stopped by an error.
+    Until then it is called NAME.part. That stays where the command is killed, or stopped by an error. Of what is there
+    already, `keep` bytes stay, behind which is written. `options` are noted beside it, for `begun.begin_table`.
     """
     if where == STDIN:
         yield _StandardOutput()
         return
-    from ser_lib.core.io import write_text
+    from ser_lib.core.io import whole_file
 
     path = from_here(where)
-    part = unfinished_path(path)
+    part, note = unfinished_path(path), note_path(path)
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
+        if options is not None:
+            note.write_text(json.dumps(options) + "\n", encoding="utf-8")
+        with part.open("r+" if keep else "w", encoding="utf-8", newline="") as file:
+            file.seek(keep)
+            file.truncate()
             yield file
-        write_text(path, part.read_text(encoding="utf-8"))
+        with whole_file(path) as whole:
+            shutil.copyfile(part, whole)
         part.unlink()
+        note.unlink(missing_ok=True)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None and not isinstance(error, BrokenPipeError):
             error.filename = str(part)  # of a full disk the system names none
-        print(f"The predictions so far are in {printable(str(part))}.", file=sys.stderr)
+        again = "; the same command with --resume goes on" if options is not None else ""
+        print(f"The predictions so far are in {printable(str(part))}{again}.", file=sys.stderr)
         raise
 
 
@@ -69,21 +81,32 @@ def unfinished_path(path: str | Path) -> Path:
     return path.with_name(path.name + UNFINISHED)
 
 
+def note_path(path: str | Path) -> Path:
+    """Where it is noted what the answers in an unfinished table depend on."""
+    part = unfinished_path(path)
+    return part.with_name(part.name + ".json")
+
+
 def last_values(run: str, speaker: str | None) -> dict[str, str]:
     """What stands last in each row and in each answer of JSON: the speaker, if one was asked for, and the model."""
     return ({} if speaker is None else {"speaker": printable(speaker)}) | {"model": printable(run)}
+
+
+def table_columns(run: str, emotions: list[str], *, speaker: str | None, channel: bool) -> list[str]:
+    """Columns of a table of answers."""
+    return [*answer_columns(emotions, channel=channel), *last_values(run, speaker)]
 
 
 class Csv:
     """A row for each answer."""
 
     def __init__(
-        self, file: io.TextIOBase, run: str, emotions: list[str], *, channel: bool, speaker: str | None = None
+        self, file: io.TextIOBase, run: str, columns: list[str], *, speaker: str | None = None, head: bool = True
     ) -> None:
         self._file, self._last = file, last_values(run, speaker)
-        columns = [*answer_columns(emotions, channel=channel), *self._last]
         self._rows = csv.DictWriter(file, columns, lineterminator="\n")
-        self._rows.writeheader()
+        if head:
+            self._rows.writeheader()
         file.flush()
 
     def add(self, answer: Answer) -> None:
@@ -129,14 +152,14 @@ class Lines:
         columns += [[title, "100.0%"] for title in ("confidence", *emotions)]
         self._head = [column[0] for column in columns]
         self._widths = column_widths(zip_longest(*columns, fillvalue=""))
-        self._noted: list[tuple[Answer, Prediction]] = []
+        self._unlike, self._notes, self._too_long = _Few(), _Few(), False
 
     def add(self, answer: Answer) -> None:
         """Print an answer; failures are printed as errors elsewhere."""
         one = answer.prediction
         if one is None:
             return
-        self._noted += [(answer, one)] if one.novelty or one.notes else []
+        self._remember(answer, one)
         if not self._several:
             print(one, flush=True)
             return
@@ -151,21 +174,38 @@ class Lines:
     def _print(self, cells: list[str]) -> None:
         print(format_row(cells, self._widths, n_left=3 if self._channel else 2), flush=True)
 
+    def _remember(self, answer: Answer, one: Prediction) -> None:
+        self._too_long = self._too_long or _too_long(one)
+        if one.novelty:
+            self._unlike.add(f"  {_named(answer)}: {'; '.join(one.novelty)}")
+        for note in one.notes:
+            self._notes.add(f"  {_named(answer)}: {note}")
+
     def end(self) -> None:
         """Of several files, name those with a warning or a note; a single answer includes its own."""
         if self._several:
-            unlike = [(answer, one) for answer, one in self._noted if one.novelty]
-            if unlike:
-                print("\nUnlike what the model has learnt from, so their answers mean little:")
-            for answer, one in unlike:
-                print(f"  {_named(answer)}: {'; '.join(one.novelty)}")
-            noted = [(_named(answer), note) for answer, one in self._noted for note in one.notes]
-            if noted:
-                print("\nNotes on the recordings:")
-            for name, note in noted:
-                print(f"  {name}: {note}")
-        if any(_too_long(one) for _, one in self._noted):
+            self._unlike.show("Unlike what the model has learnt from, so their answers mean little:")
+            self._notes.show("Notes on the recordings:")
+        if self._too_long:
             print("For recordings longer than a phrase, use --window.")
+
+
+class _Few:
+    """The first of lines that may be many, and how many there were."""
+
+    def __init__(self) -> None:
+        self._first: list[str] = []
+        self._n = 0
+
+    def add(self, line: str) -> None:
+        self._n += 1
+        if self._n <= _MOST_NOTED:
+            self._first.append(line)
+
+    def show(self, title: str) -> None:
+        if self._n:
+            more = [f"  and {self._n - len(self._first):,} more"] if self._n > len(self._first) else []
+            print("", title, *self._first, *more, sep="\n")
 
 
 def _named(answer: Answer) -> str:

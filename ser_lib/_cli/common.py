@@ -124,8 +124,10 @@ def load_speaker(bundle: "Bundle", speaker: str | None) -> tuple["Bundle", str |
     told : str
         Sentence on the adaptation, with a line break; empty without one.
     """
-    if speaker is None or speaker in bundle.info.speakers:
-        return bundle, speaker, ""
+    if speaker is None:
+        return bundle, None, ""
+    if speaker in bundle.info.speakers:
+        return bundle, speaker, f"Normalised as {printable(speaker)}, whose voice the model has learnt from.\n"
     from ser_lib.model.voices import adapt_bundle, read_voice
 
     voice = read_voice(speaker, bundle)

@@ -1,18 +1,21 @@
 """The command `ser predict`."""
 
+import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ser_lib._cli.answers import Csv, Json, Lines, open_output, unfinished_path
+from ser_lib._cli.answers import Csv, Json, Lines, open_output, table_columns, unfinished_path
+from ser_lib._cli.begun import Before, begin_table
 from ser_lib._cli.common import (
     STDIN,
     RunOption,
+    bundle_folder,
     check_outputs,
     check_plot,
     check_windows,
@@ -20,7 +23,8 @@ from ser_lib._cli.common import (
     load_speaker,
     open_model,
 )
-from ser_lib.core.errors import AudioError
+from ser_lib.audio.channels import EACH
+from ser_lib.core.io import as_text
 from ser_lib.core.labels import shown_as
 from ser_lib.core.paths import from_here
 from ser_lib.core.text import printable
@@ -28,15 +32,16 @@ from ser_lib.model.backends import Backend
 from ser_lib.model.prediction import UNSURE_BELOW
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from ser_lib.model.bundle import Bundle
     from ser_lib.model.prediction import Answer
+    from ser_lib.predict import Request
 
 MANY = 10
 """Files from which on a bar shows how far it is."""
 SPOOLED = "standard input"
 """What a file that came through standard input is called."""
-EACH = "each"
-"""What stands for all channels of a file, one by one."""
 
 
 def predict(
@@ -67,6 +72,15 @@ def predict(
         Literal["left", "right", "each"] | None,
         typer.Option(help="Channel that is heard, or each of a file's by itself.  [default: the mean of all]"),
     ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="As --csv or --json, by the name: FILE.csv, FILE.json.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a table after the last file that a stopped command wrote.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes for many files.  [default: one for each core]")
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help="Picture of one file: what its answer rests on; of a timeline, itself."),
@@ -76,14 +90,18 @@ def predict(
 
     A file that cannot be used does not stop the others; it is named with the reason, and the exit status is 1.
     """
+    csv, as_json = _by_name(out, csv, as_json)
     _check_usage(paths, csv, as_json, plot, channel)
-    run, bundle = open_model(run, backend)
-    named = speaker
-    bundle, speaker, told = load_speaker(bundle, speaker)
     over_time = window is not None or hop is not None
+    if resume and (over_time or csv in (None, STDIN) or as_json is not None):
+        raise typer.BadParameter("--resume goes on with a table of answers, and with that alone: --csv FILE.")
+    from ser_lib.predict import FEW, Request, channels_of
+
+    run, bundle = open_model(run, backend)
+    bundle, own, told = load_speaker(bundle, speaker)
     if over_time and as_json is not None:
         raise typer.BadParameter("a timeline is a table: --json does not go with --window and --hop.")
-    if over_time and speaker is not None:
+    if over_time and own is not None:
         raise typer.BadParameter("a --speaker of the model's own does not go with --window and --hop.")
     with tempfile.TemporaryDirectory() as folder:
         files = _files(paths, Path(folder))
@@ -96,27 +114,33 @@ def predict(
             check_windows(bundle, window, hop)
             lengths = {"window_seconds": window, "hop_seconds": hop}
             targets: dict[str, Any] = {"csv": csv, "plot": plot, "run": printable(run), "channel": channel is not None}
-            targets["speaker"] = named
-            counts = predict_timelines(_channels(files, channel), bundle, lengths, unsure_below, **targets)
+            targets["speaker"] = speaker
+            heard = ((file, name, one) for file, name in files for one in channels_of(file, channel))
+            counts = predict_timelines(heard, bundle, lengths, unsure_below, **targets)
         else:
-            answers = _answers(files, bundle, plot, channel, speaker=speaker, unsure_below=unsure_below)
-            with ExitStack() as stack:
-                emotions = [shown_as(emotion) for emotion in bundle.info.emotions]
-                options = {"channel": channel is not None}
-                outputs: list[Csv | Json | Lines] = []
-                if csv is not None:
-                    outputs.append(Csv(stack.enter_context(open_output(csv)), run, emotions, speaker=named, **options))
-                if as_json is not None:
-                    outputs.append(Json(stack.enter_context(open_output(as_json)), run, speaker=named))
-                if STDIN not in (csv, as_json):
-                    several = len(files) > 1 or channel == EACH
-                    names = [name for _, name in files]
-                    outputs.append(Lines(names, emotions, several=several, unsure=unsure_below > 0, **options))
-                counts = _write_answers(answers, outputs)
+            processes = (jobs or -1) if len(files) >= FEW else 1
+            model = Path(run) if processes == 1 else bundle_folder(run, backend)  # which is open already
+            voice = None if own else speaker
+            asked = Request(model, backend, voice, speaker=own, unsure_below=unsure_below, channel=channel)
+            counts = _predict_files(files, asked, bundle, run, processes, (csv, as_json), resume=resume)
+            if plot is not None and counts[0]:
+                _plot_reasons(files[0][0], bundle, plot, channel, own)
     n_answered, n_failed = counts
-    if STDIN not in (csv, as_json) and n_answered:
+    if n_answered and STDIN in (csv, as_json):
+        print(told, end="", file=sys.stderr)
+    elif n_answered:
         print(("" if over_time else "\n") + told + limits(run, bundle))
     raise SystemExit(1 if n_failed else 0)
+
+
+def _by_name(out: str | None, csv: str | None, as_json: str | None) -> tuple[str | None, str | None]:
+    """Outputs of --csv and --json, one of which may be that of --out."""
+    if out is None:
+        return csv, as_json
+    suffix = Path(out).suffix.lower()
+    if suffix not in (".csv", ".json") or (csv if suffix == ".csv" else as_json) is not None:
+        raise typer.BadParameter(f"--out must be a FILE.csv or a FILE.json that no other option names. Got {out}.")
+    return (out, as_json) if suffix == ".csv" else (csv, out)
 
 
 def _check_usage(
@@ -133,18 +157,62 @@ def _check_usage(
         raise typer.BadParameter("--plot makes a picture of one channel: name it with --channel left or right.")
 
 
-def _write_answers(answers: Iterable["Answer"], outputs: list[Csv | Json | Lines]) -> tuple[int, int]:
-    """Write each answer to all outputs before the next file is opened; count the predictions and the failures."""
+def _predict_files(
+    files: list[tuple[Path, str]],
+    asked: "Request",
+    bundle: "Bundle",
+    run: str,
+    jobs: int,
+    to: tuple[str | None, str | None],
+    *,
+    resume: bool,
+) -> tuple[int, int]:
+    """Write the answers for files to all outputs, a table and JSON; count the predictions and the failures."""
+    from ser_lib.predict import answers
+
+    csv, as_json = to
+    emotions = [shown_as(emotion) for emotion in bundle.info.emotions]
+    speaker, channel = asked.voice or asked.speaker, asked.channel is not None
+    outputs: list[Csv | Json | Lines] = []
     counts = [0, 0]
-    for answer in answers:
+    with ExitStack() as stack:
+        if csv is not None:
+            columns = table_columns(run, emotions, speaker=speaker, channel=channel)
+            options: dict[str, Any] = {"model": bundle.info.onnx_sha256, "backend": asked.backend, "speaker": speaker}
+            options |= {"channel": asked.channel, "unsure_below": asked.unsure_below}
+            before = begin_table(csv, columns, options, whole=asked.channel != EACH) if resume else Before()
+            counts[1] = before.n_failed
+            files = [(file, name) for file, name in files if as_text(printable(name)) not in before.files]
+            table = stack.enter_context(open_output(csv, keep=before.size, options=options))
+            outputs.append(Csv(table, run, columns, speaker=speaker, head=before.size == 0))
+        if as_json is not None:
+            outputs.append(Json(stack.enter_context(open_output(as_json)), run, speaker=speaker))
+        if STDIN not in to:
+            several = len(files) > 1 or asked.channel == EACH
+            names = [name for _, name in files]
+            outputs.append(Lines(names, emotions, several=several, unsure=asked.unsure_below > 0, channel=channel))
+        many = len(files) >= MANY and not sys.stdout.isatty()
+        with _progress(len(files)) if many else nullcontext() as bar:
+            _write_answers(answers(files, asked, bundle=bundle, jobs=jobs), outputs, counts, bar)
+    return counts[0], counts[1]
+
+
+def _write_answers(
+    given: Iterable["Answer"], outputs: list[Csv | Json | Lines], counts: list[int], bar: "tqdm | None"
+) -> None:
+    """Write each answer to all outputs as it comes; count the predictions and the failures."""
+    last = None
+    for answer in given:
         for output in outputs:
             output.add(answer)
         counts[answer.prediction is None] += 1
         if answer.prediction is None:
             print(f"error: {answer.reason}", file=sys.stderr, flush=True)
+        if bar is not None and answer.file != last:
+            bar.update()
+        last = answer.file
     for output in outputs:
         output.end()
-    return counts[0], counts[1]
 
 
 def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, channel: str | None, speaker: str | None) -> None:
@@ -177,43 +245,7 @@ def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
             left_out += others
     if left_out:
         print(printable(format_left_out(left_out)), file=sys.stderr)
-    return files
-
-
-def _channels(files: Iterable[tuple[Path, str]], channel: str | None) -> Iterator[tuple[Path, str, str | None]]:
-    """Files, their names, and the channel of each to predict; None for the mean of all."""
-    for file, name in files:
-        yield from ((file, name, one) for one in (_channel_names(file) if channel == EACH else [channel]))
-
-
-def _channel_names(file: Path) -> list[str | None]:
-    """What the channels of a file are called; None alone where there is one, or where the file cannot be read."""
-    from ser_lib.audio.channels import channel_names
-    from ser_lib.audio.decode import read_blocks
-
-    try:
-        channels, _ = next(read_blocks(file))
-    except (StopIteration, AudioError, OSError):  # reported when it is predicted
-        return [None]
-    return [*channel_names(channels.shape[1])] if channels.shape[1] > 1 else [None]
-
-
-def _answers(
-    files: list[tuple[Path, str]], bundle: "Bundle", plot: Path | None, channel: str | None, **options: Any
-) -> Iterator["Answer"]:
-    """Answer for each file in turn, with a progress bar if there are many and no terminal shows a table."""
-    from ser_lib.predict import answer_file
-
-    many = len(files) >= MANY and not sys.stdout.isatty()
-    with _progress(len(files)) if many else nullcontext() as bar:
-        for file in files:
-            for path, name, one in _channels([file], channel):
-                answer = answer_file(path, bundle, name=name, channel=one, **options)
-                if plot is not None and answer.prediction is not None:
-                    _plot_reasons(path, bundle, plot, one, options["speaker"])
-                yield answer
-            if bar is not None:
-                bar.update()
+    return list({os.path.abspath(file): (file, name) for file, name in files}.values())  # noqa: PTH100 - links may differ
 
 
 def _progress(n_files: int) -> AbstractContextManager:

@@ -45,7 +45,7 @@ def predict_timelines(
                     _plot_timeline(file, name, table, plot)
             except (AudioError, OSError) as error:
                 n_failed += 1
-                shown = f"{printable(Path(name).name)}{_of(one)}"
+                shown = f"{printable(name)}{_of(one)}"
                 print(f"error: {shown} cannot be used: {error}.", file=sys.stderr, flush=True)
                 continue
             if csv is not None:

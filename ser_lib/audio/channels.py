@@ -20,6 +20,8 @@ import numpy as np
 
 from ser_lib.core.errors import AudioError
 
+EACH = "each"
+"""What stands for all channels of a file, one by one."""
 _FRAMES_PER_SECOND = 10
 _ABOVE_DB = 6.0
 """A channel owns a frame in which its level is this far above all others'."""

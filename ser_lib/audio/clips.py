@@ -8,8 +8,6 @@ import contextlib
 import ctypes
 import functools
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +23,7 @@ from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import load_audio
 from ser_lib.core.cache import Cache, key_of
 from ser_lib.core.errors import AudioError
+from ser_lib.core.workers import end_with
 
 PIPELINE_VERSION = 4
 """Raised whenever the same file and settings would give other features or measures."""
@@ -183,7 +182,7 @@ def each(
     missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
     n_workers = n_jobs if len(missing) > _BATCH else 1
     workers = Parallel(
-        n_workers, batch_size=_BATCH, return_as="generator", initializer=_end_with, initargs=(os.getpid(),)
+        n_workers, batch_size=_BATCH, return_as="generator", initializer=end_with, initargs=(os.getpid(),)
     )
     computed = workers(missing)
     with progress_bar(len(tasks), what, "clips") as bar:
@@ -192,14 +191,3 @@ def each(
             bar.update(1)
             if number % _SHRINK_EVERY == 0:
                 cache.shrink()
-
-
-def _end_with(parent: int) -> None:
-    """Let a worker end soon after its parent, even a killed one; joblib's would wait for minutes."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

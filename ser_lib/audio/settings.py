@@ -92,12 +92,19 @@ class AudioSettings(BaseModel):
         return [self.sound_frames(round(seconds * self.sampling_rate)) for seconds in trimmed_seconds]
 
     @property
+    def n_features(self) -> int:
+        """How many `feature_names` there are."""
+        if self.encoder is not None:
+            return EMBEDDING_SIZES[self.encoder]
+        return self.n_mels if self.features == "logmel" else 2 + self.n_mfcc
+
+    @property
     def feature_names(self) -> list[str]:
         """Names of the features, in the order of their columns."""
         if self.encoder is not None:
-            return [f"{self.encoder}_{i + 1}" for i in range(EMBEDDING_SIZES[self.encoder])]
+            return [f"{self.encoder}_{i + 1}" for i in range(self.n_features)]
         if self.features == "logmel":
-            return [f"logmel_{i + 1}" for i in range(self.n_mels)]
+            return [f"logmel_{i + 1}" for i in range(self.n_features)]
         return ["rms", "zcr", *(f"mfcc_{i + 1}" for i in range(self.n_mfcc))]
 
     @model_serializer(mode="wrap")

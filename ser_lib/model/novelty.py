@@ -145,7 +145,7 @@ def _summary(features: np.ndarray, n_frames: int, settings: AudioSettings) -> np
 
 def summary_size(settings: AudioSettings) -> int:
     """Numbers that a clip is summarised in."""
-    return len(settings.feature_names) * (3 if settings.encoder is None else 1)
+    return settings.n_features * (3 if settings.encoder is None else 1)
 
 
 def fit_novelty_model(X: np.ndarray, clips: "pd.DataFrame", sets: np.ndarray, settings: AudioSettings) -> NoveltyModel:
