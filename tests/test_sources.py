@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from ser_lib.core import identity
 from ser_lib.core.errors import RunError
 from ser_lib.records import run as runs
 from ser_lib.records import sources
@@ -31,6 +32,7 @@ def clone(project, monkeypatch):
     for name in ("__init__.py", "train.py"):
         (library / name).write_text("x = 1\n")
     monkeypatch.setattr(sources, "_LIBRARY", library)
+    monkeypatch.setattr(identity, "_LIBRARY", library)
     git(project, "init", "-q")
     git(project, "add", "-A")
     git(project, "commit", "-qm", "x")
@@ -89,12 +91,12 @@ def test_other_code_of_a_notebook_is_told(clone, old, new):
 
 
 def test_modules_that_no_commit_has_are_told(clone):
-    given = sources.library_hash()
+    given = identity.library_hash()
     (clone / "ser_lib" / "train.py").write_text("x = 2\n")
     (clone / "ser_lib" / "new.py").write_text("x = 3\n")
     (clone / "ser_lib" / "notes.txt").write_text("no code")
     assert sources.edited("01_preprocess") == ["ser_lib/train.py", "ser_lib/new.py"]
-    assert sources.library_hash() != given
+    assert identity.library_hash() != given
 
 
 def test_looking_writes_nothing_into_the_users_repository(clone):

@@ -20,11 +20,11 @@ from pydantic import BaseModel, Field, ValidationError
 from ser_lib import __version__
 from ser_lib.core.errors import RunError
 from ser_lib.core.foreign import ForeignError, Format, Line, fault_place, read_json
+from ser_lib.core.identity import git, library_hash
 from ser_lib.core.io import read_csv, write_text
 from ser_lib.core.paths import project_root, resolve, shown
 from ser_lib.core.text import printable
 from ser_lib.params import Params
-from ser_lib.records.sources import git, library_hash
 from ser_lib.store import MANIFEST_FILE
 
 DONE = "done"

@@ -3,10 +3,10 @@
 import ast
 import hashlib
 import json
-import subprocess
 from pathlib import Path
 
 from ser_lib.core.errors import RunError
+from ser_lib.core.identity import git
 from ser_lib.core.paths import project_root, shown
 from ser_lib.core.text import printable
 from ser_lib.params import Params
@@ -57,24 +57,6 @@ def notebook_hash(stage: str) -> str:
     cells = [source for source, is_parameters in _read_cells(notebook_path(stage)) if not is_parameters]
     lines = [line.rstrip() for source in cells for line in source.splitlines() if line.strip()]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def library_hash() -> str:
-    """SHA-256 over the names and contents of the library's modules."""
-    digest = hashlib.sha256()
-    for path in sorted(_LIBRARY.rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(_LIBRARY).as_posix()} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
-
-
-def git(folder: Path, *call: str) -> str | None:
-    """What git prints; None where it fails, or is not installed."""
-    try:
-        command = ["git", "--no-optional-locks", "-C", str(folder), *call]  # killed, it leaves no lock behind
-        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
-    except (OSError, UnicodeDecodeError, subprocess.CalledProcessError):
-        return None
 
 
 def _read_cells(path: Path) -> list[tuple[str, bool]]:
