@@ -54,7 +54,8 @@ def project_table():
 
 def dependencies(*, development=False):
     table = project_table()
-    wanted = table["dependencies"] + (table["optional-dependencies"]["dev"] if development else [])
+    extras = table["optional-dependencies"]
+    wanted = table["dependencies"] + (extras["dev"] + extras["cluster"] if development else [])
     return [re.match(r"[A-Za-z0-9._-]+", line).group() for line in wanted]
 
 
@@ -202,10 +203,10 @@ def test_everything_public_has_a_docstring(path):
     ("module", "absent"),
     [
         ("ser_lib", ["tensorflow", "keras", "librosa", "pandas"]),
-        ("ser_lib.preprocess", ["tensorflow", "keras"]),
+        ("ser_lib.preprocess", ["tensorflow", "keras", "dask", "distributed"]),
         ("ser_lib.split", ["tensorflow", "keras", "librosa"]),
-        ("ser_lib._cli.app", ["tensorflow", "keras", "papermill"]),
         ("ser_lib.predict, ser_lib.audio.encoders", ["tensorflow", "keras", "librosa", "scipy", "numba", "pandas"]),
+        ("ser_lib._cli.app", ["tensorflow", "keras", "papermill", "dask", "distributed"]),
         ("ser_lib.core.colab", ["rfc3987_syntax"]),
         ("ser_lib.records.run", ["tensorflow", "keras", "rfc3987_syntax"]),
         ("ser_lib.records.site", ["tensorflow", "keras", "rfc3987_syntax"]),
@@ -286,7 +287,8 @@ def test_every_import_is_a_dependency():
             elif isinstance(node, ast.ImportFrom):
                 imported.add(node.module.split(".")[0])
     imported -= set(sys.stdlib_module_names) | {"ser_lib", "google"}  # google.colab is Colab's
-    imported -= {line.split(">=")[0] for line in project_table()["optional-dependencies"]["mic"]}
+    extras = project_table()["optional-dependencies"]
+    imported -= {line.split(">=")[0] for line in extras["mic"] + extras["cluster"]}
     missing = {pip_name(names.get(name, name)) for name in imported} - {pip_name(name) for name in dependencies()}
     assert not missing
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ser_lib._cli.cluster import SchedulerOption, execute_all, use_scheduler
+from ser_lib._cli.common import summarize
 from ser_lib._cli.data import data_app
 from ser_lib._cli.encoder import encoder_app
 from ser_lib._cli.enrol import enrol
@@ -28,6 +30,8 @@ from ser_lib.params import Params, parameter_table, read_values
 from ser_lib.records.manifest import DONE
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from ser_lib.records.plan import Plan
     from ser_lib.records.run import Run
 
@@ -90,6 +94,7 @@ def run(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on after the last stage that succeeded.")
     ] = None,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Execute the five notebooks and leave a record in reports/.
 
@@ -100,15 +105,17 @@ def run(
 
     if resume is not None:
         if params or override or more or name or seeds or folds:
-            raise typer.BadParameter("--resume takes the run's own parameters: give it alone.")
+            raise typer.BadParameter("--resume takes the run's own parameters: give it alone, or with --scheduler.")
+        use_scheduler(scheduler)
         _execute(runs.resume_run(resume))
         return
     files = params or [Path("params/demo.yaml")]
     asked = plan.plan_files(files, more or [], override or [], name=name, seeds=seeds, folds=folds)
     if len(asked.runs) == 1 and not asked.study:
+        use_scheduler(scheduler)
         _execute(runs.start_run(asked.runs[0].values, name=asked.runs[0].name))
     else:
-        _execute_all(asked, can_repeat=bool(name or asked.study))
+        _execute_all(asked, can_repeat=bool(name or asked.study), scheduler=scheduler)
 
 
 @app.command()
@@ -120,6 +127,7 @@ def protocol(
         str | None, typer.Option(help="What the names of the runs begin with.  [default: the file's name]")
     ] = None,
     seeds: Annotated[str, typer.Option(metavar="0,1,2", help="Seeds of each split.")] = "0,1,2",
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Measure a model by how little training and test set share: at random, by text, by speaker.
 
@@ -131,7 +139,8 @@ def protocol(
     file = Path(params)
     if not locate(file).is_file():
         file = Path("params") / f"{params}.yaml"
-    _execute_all(plan.plan_protocol(file, more or [], override or [], name=name, seeds=seeds), can_repeat=True)
+    asked = plan.plan_protocol(file, more or [], override or [], name=name, seeds=seeds)
+    _execute_all(asked, can_repeat=True, scheduler=scheduler)
 
 
 def _execute(run: "Run") -> None:
@@ -162,10 +171,10 @@ def _execute_one(run: "Run", position: str = "") -> None:
     if run.params.CORPORA == ["DEMO"] and not run.params.dataset_path.exists():
         print("There is nothing yet: the demo corpus is made there first.", flush=True)
     runs.execute_run(run)
-    print(_summary(run.name), flush=True)
+    print(summarize(run.name), flush=True)
 
 
-def _execute_all(asked: "Plan", *, can_repeat: bool) -> None:
+def _execute_all(asked: "Plan", *, can_repeat: bool, scheduler: str | None = None) -> None:
     """Execute several runs, each whatever became of the others, and show their study.
 
     `can_repeat`: the same command names the same runs, so that it goes on where it stopped.
@@ -176,26 +185,11 @@ def _execute_all(asked: "Plan", *, can_repeat: bool) -> None:
     from ser_lib.records.record import record_folder
 
     states = plan.check(asked.runs)  # what is refused, is refused before anything starts
+    client = use_scheduler(scheduler)
     if asked.study:
         plan.check_study(asked)
         studies.write_study(asked.study, asked.title, asked.rows)
-    failed = []
-    for number, planned in enumerate(asked.runs):
-        try:
-            if states[planned.name] == DONE:
-                print(f"Run {planned.name} is done already.", flush=True)
-            else:
-                _execute_one(plan.begin(planned, states[planned.name]), f", {number + 1} of {len(asked.runs)}")
-        except KeyboardInterrupt:
-            rest = ", ".join(later.name for later in asked.runs[number + 1 :])
-            again = f": ser run --resume {planned.name}" + (f"; not begun: {rest}" if rest else "")
-            if can_repeat:
-                again = f", give the same command again: {shlex.join(['ser', *sys.argv[1:]])}"
-            print(f"Interrupted. To go on{again}", file=sys.stderr)
-            raise
-        except (SerError, OSError) as error:
-            failed.append(planned.name)
-            print(f"error: {_one_line(error)}", file=sys.stderr, flush=True)
+    failed = _execute_each(asked, states, can_repeat) if client is None else _execute_away(client, asked, states)
     if asked.study:
         print(f"\n{asked.title}\n\n{studies.write_table(asked.study)}")
         print(f"The study is in {shown(record_folder(asked.study))}.")
@@ -206,16 +200,42 @@ def _execute_all(asked: "Plan", *, can_repeat: bool) -> None:
         raise SystemExit(1)
 
 
-def _summary(run: str) -> str:
-    from ser_lib.records.record import find_record, format_value
+def _execute_each(asked: "Plan", states: dict[str, str], can_repeat: bool) -> list[str]:
+    """Execute runs one after the other; the names of those that failed."""
+    from ser_lib.records import plan
 
-    record = find_record(run)
-    names = ("validation", "test")
-    accuracies = ", ".join(f"{name} accuracy {format_value(record.metric_value('accuracy', name))}" for name in names)
-    return (
-        f"Done: {accuracies}, test UAR {format_value(record.metric_value('uar'))}.\n"
-        f"The executed notebooks are in {shown(record.folder)}."
-    )
+    failed = []
+    for number, planned in enumerate(asked.runs):
+        try:
+            if states[planned.name] == DONE:
+                print(f"Run {planned.name} is done already.", flush=True)
+            else:
+                _execute_one(plan.begin(planned, states[planned.name]), f", {number + 1} of {len(asked.runs)}")
+        except KeyboardInterrupt:
+            rest = ", ".join(later.name for later in asked.runs[number + 1 :])
+            again = f": ser run --resume {planned.name}" + (f"; not begun: {rest}" if rest else "")
+            print(f"Interrupted. To go on{_again() if can_repeat else again}", file=sys.stderr)
+            raise
+        except (SerError, OSError) as error:
+            failed.append(planned.name)
+            print(f"error: {_one_line(error)}", file=sys.stderr, flush=True)
+    return failed
+
+
+def _again() -> str:
+    return f", give the same command again: {shlex.join(['ser', *sys.argv[1:]])}"
+
+
+def _execute_away(client: "Client", asked: "Plan", states: dict[str, str]) -> list[str]:
+    """Execute on workers those runs that are not done; the names of those that failed."""
+    for planned in asked.runs:
+        if states[planned.name] == DONE:
+            print(f"Run {planned.name} is done already.", flush=True)
+    try:
+        return execute_all(client, [planned for planned in asked.runs if states[planned.name] != DONE])
+    except KeyboardInterrupt:
+        print(f"Interrupted. To go on{_again()}", file=sys.stderr)
+        raise
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.core.errors import RunError
-from ser_lib.core.paths import from_here, locate, resolve
+from ser_lib.core.paths import from_here, locate, resolve, shown
 from ser_lib.core.text import printable
 from ser_lib.model.backends import Backend
 from ser_lib.store import BUNDLE_FILE, MANIFEST_FILE
@@ -205,3 +205,16 @@ def check_windows(bundle: "Bundle", window: float | None, hop: float | None) -> 
         window_and_hop(bundle, bundle.info.settings.sampling_rate, window, hop)
     except AudioError as error:
         raise typer.BadParameter(f"{error}.") from None
+
+
+def summarize(run: str) -> str:
+    """Say in two lines what a run that is done achieved, and where its record is."""
+    from ser_lib.records.record import find_record, format_value
+
+    record = find_record(run)
+    names = ("validation", "test")
+    accuracies = ", ".join(f"{name} accuracy {format_value(record.metric_value('accuracy', name))}" for name in names)
+    return (
+        f"Done: {accuracies}, test UAR {format_value(record.metric_value('uar'))}.\n"
+        f"The executed notebooks are in {shown(record.folder)}."
+    )

@@ -8,7 +8,7 @@ import contextlib
 import ctypes
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from ser_lib.audio.features import Measures, SignalChain, pool, stands_alone, to
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import load_audio
 from ser_lib.core.cache import Cache, key_of
+from ser_lib.core.cluster import scheduler_address
 from ser_lib.core.errors import AudioError
 from ser_lib.core.workers import end_with
 
@@ -174,20 +175,30 @@ def each(
 ) -> Iterator[Result]:
     """Results of `function(*task)` for every task, in order; an `AudioError` is a result as well.
 
-    What is cached under the task's key, or all of its keys, is read here, the rest is computed in parallel.
+    What is cached under the task's key, or all of its keys, is read here, the rest is computed in parallel: on all
+    cores or, if there is a Dask scheduler (`core/cluster.py`), on its workers.
     """
     from ser_lib.core.progress import progress_bar  # IPython, which workers do not need
 
     known = [all(one in cache for one in ([key] if isinstance(key, str) else key)) for key in keys]
-    missing = [delayed(function)(*task) for task, is_known in zip(tasks, known, strict=True) if not is_known]
-    n_workers = n_jobs if len(missing) > _BATCH else 1
-    workers = Parallel(
-        n_workers, batch_size=_BATCH, return_as="generator", initializer=end_with, initargs=(os.getpid(),)
-    )
-    computed = workers(missing)
+    missing = [task for task, is_known in zip(tasks, known, strict=True) if not is_known]
+    computed = iter(_compute(function, missing, cache, n_jobs))
     with progress_bar(len(tasks), what, "clips") as bar:
         for number, (task, is_known) in enumerate(zip(tasks, known, strict=True), start=1):
             yield function(*task) if is_known else next(computed)
             bar.update(1)
             if number % _SHRINK_EVERY == 0:
                 cache.shrink()
+
+
+def _compute(function: Callable[..., Result], tasks: Sequence[tuple], cache: Cache, n_jobs: int) -> Iterable[Result]:
+    """Results on the cores of this machine or, where there is a scheduler, on its workers; few tasks are done here."""
+    if len(tasks) > _BATCH and scheduler_address() is not None:
+        from ser_lib.core.away import compute
+
+        return compute(function, tasks, cache, _BATCH)
+    n_workers = n_jobs if len(tasks) > _BATCH else 1
+    workers = Parallel(
+        n_workers, batch_size=_BATCH, return_as="generator", initializer=end_with, initargs=(os.getpid(),)
+    )
+    return workers(delayed(function)(*task) for task in tasks)

@@ -58,3 +58,7 @@ class BundleError(SerError):
 
 class RunError(SerError):
     """A run cannot start, or stopped in one of its notebooks."""
+
+
+class ClusterError(SerError):
+    """The scheduler cannot be reached, or its workers cannot be used."""

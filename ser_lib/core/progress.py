@@ -69,10 +69,10 @@ def progress_bar(total: int, description: str, unit: str, *, leave: bool = True)
     )
 
 
-def write_line(text: str) -> None:
-    """Write a line to standard error, above the bars."""
+def write_line(text: str, *, out: bool = False) -> None:
+    """Write a line to standard error, or to standard output, above the bars."""
     with tqdm.external_write_mode(file=below(sys.stderr)):
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=sys.stdout if out else sys.stderr, flush=True)
 
 
 @contextmanager

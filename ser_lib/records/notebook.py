@@ -191,10 +191,10 @@ def shrink_pictures(notebook: dict) -> None:
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
-    """Give a folder of its own in the temporary folder, which nobody else may read; remove it at the end."""
-    remove_leftovers()
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name:
+def private_folder(parent: Path | None = None, prefix: str = _PREFIX) -> Iterator[Path]:
+    """Give a folder in `parent`, or the temporary folder, which nobody else may read; remove it at the end."""
+    remove_leftovers(parent, prefix)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name:
         new = Path(name) / "new"
         with new.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -202,9 +202,9 @@ def private_folder() -> Iterator[Path]:
             yield Path(name)
 
 
-def remove_leftovers() -> None:
+def remove_leftovers(parent: Path | None = None, prefix: str = _PREFIX) -> None:
     """Remove the folders of processes of this user that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{prefix}*"):
         if _is_left(folder):
             shutil.rmtree(folder, ignore_errors=True)
 

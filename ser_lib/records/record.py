@@ -46,14 +46,14 @@ def reports_folder() -> Path:
     return project_root() / "reports"
 
 
-def record_folder(run: str) -> Path:
-    """Folder of a run's record."""
-    return reports_folder() / run
+def record_folder(run: str, home: str = "") -> Path:
+    """Folder of a run's record; `home`: the folder that `reports/` is in, from the project's root."""
+    return project_root() / home / "reports" / run
 
 
-def scratch_folder(run: str) -> Path:
+def scratch_folder(run: str, home: str = "") -> Path:
     """Folder of what a run does not record: its parameters with their real paths, and by default its files."""
-    return project_root() / "artifacts" / run
+    return project_root() / home / "artifacts" / run
 
 
 @dataclass(frozen=True)

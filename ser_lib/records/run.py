@@ -56,20 +56,29 @@ _RECORDED = {
 
 @dataclass(frozen=True)
 class Run:
-    """A run's name and parameters, and the folders that belong to it."""
+    """A run's name and parameters, and the folders that belong to it.
+
+    Attributes
+    ----------
+    name : str
+    params : Params
+    home : str
+        Folder that its `reports/` and `artifacts/` are in, from the project's root; empty: the root itself.
+    """
 
     name: str
     params: Params
+    home: str = ""
 
     @property
     def record(self) -> Path:
         """Folder of the record."""
-        return record_folder(self.name)
+        return record_folder(self.name, self.home)
 
     @property
     def scratch(self) -> Path:
         """Folder of what is not recorded."""
-        return scratch_folder(self.name)
+        return scratch_folder(self.name, self.home)
 
     def recorded(self, stage: str) -> list[Path]:
         """Those outputs of `stage` that the record keeps a copy of: the results and the bundle."""
@@ -99,7 +108,7 @@ class Run:
         }[stage]
 
 
-def make_run(values: Mapping[str, Any], *, name: str) -> Run:
+def make_run(values: Mapping[str, Any], *, name: str, home: str = "") -> Run:
     """Name and parameters of a run, validated; nothing is made yet.
 
     Parameters
@@ -108,6 +117,8 @@ def make_run(values: Mapping[str, Any], *, name: str) -> Run:
         Parameters that differ from the defaults. `OUTPUT_DIR` becomes `artifacts/<name>` unless it is named.
     name : str
         Letters, digits, `_`, `-` and `.`.
+    home : str
+        Folder that its `reports/` and `artifacts/` are in, from the project's root.
 
     Raises
     ------
@@ -120,7 +131,8 @@ def make_run(values: Mapping[str, Any], *, name: str) -> Run:
         raise RunError(
             f"A run's name must be of letters, digits, `_`, `-` and `.`, starting with a letter or digit. Got {name!r}."
         )
-    run = Run(name, make_params({"OUTPUT_DIR": f"artifacts/{name}"} | dict(values)))
+    folder = (Path(home) / "artifacts" / name).as_posix()
+    run = Run(name, make_params({"OUTPUT_DIR": folder} | dict(values)), home)
     run.params.check_test_corpora()
     run.params.check_model()
     check_label_map(run.params.all_corpora, run.params.LABEL_MAP)
@@ -133,7 +145,7 @@ def make_run(values: Mapping[str, Any], *, name: str) -> Run:
     return run
 
 
-def start_run(values: Mapping[str, Any], *, name: str) -> Run:
+def start_run(values: Mapping[str, Any], *, name: str, home: str = "") -> Run:
     """Begin a new run: validate everything, as `make_run` does, then make its folders.
 
     Raises
@@ -141,7 +153,7 @@ def start_run(values: Mapping[str, Any], *, name: str) -> Run:
     RunError
         If the name is taken, too.
     """
-    run = make_run(values, name=name)
+    run = make_run(values, name=name, home=home)
     _make_folders(run)
     return run
 
@@ -154,7 +166,7 @@ def _make_folders(run: Run) -> None:
             folder.mkdir(parents=True)
             made.append(folder)
         run.params.output_dir.mkdir(parents=True, exist_ok=True)
-        write_text(run.scratch / "params.yaml", _to_yaml(run.params.model_dump()))
+        keep_values(run)
     except (OSError, StageError) as error:
         for folder in made:
             shutil.rmtree(folder, ignore_errors=True)
@@ -167,6 +179,12 @@ def _make_folders(run: Run) -> None:
                 f"Choose another --name, {resume}or remove it."
             ) from None
         raise RunError(f"The folder {shown(error.filename)} cannot be made: {error.strerror}.") from None
+
+
+def keep_values(run: Run) -> None:
+    """Keep a run's parameters, with their real paths, where a command that takes it up looks for them."""
+    run.scratch.mkdir(parents=True, exist_ok=True)
+    write_text(run.scratch / "params.yaml", _to_yaml(run.params.model_dump()))
 
 
 def resume_run(name: str) -> Run:

@@ -1,0 +1,115 @@
+"""`--scheduler`: what a command does before and while workers of Dask work for it."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ser_lib._cli.common import summarize
+from ser_lib.core import cluster
+from ser_lib.core.errors import ClusterError, SerError
+from ser_lib.core.paths import project_root
+from ser_lib.core.text import printable
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from ser_lib.records.plan import Planned
+    from ser_lib.records.run import Run
+
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        envvar=cluster.VARIABLE,
+        help="Let the workers of a Dask scheduler help, as tcp://host:8786; see docs/cluster.md.",
+    ),
+]
+
+
+def use_scheduler(address: str | None) -> "Client | None":
+    """Let this process and its kernels give work to a scheduler, whose workers are checked first; None without one."""
+    if not address:
+        return None
+    from ser_lib.records.cluster import describe
+
+    if not cluster.is_safe(address):
+        print(
+            f"warning: {address} is neither on this machine nor encrypted (tls://): whoever reaches it can run code on "
+            "its workers and change results. docs/cluster.md shows how to protect it.",
+            file=sys.stderr,
+        )
+    os.environ[cluster.VARIABLE] = address
+    client = cluster.connect(address)
+    cluster.check_workers(client, describe)
+    cores = client.nthreads()
+    watch = f" Watch them: {client.dashboard_link}" if client.dashboard_link else ""
+    print(f"{len(cores)} workers help, {sum(cores.values())} tasks at a time.{watch}", file=sys.stderr, flush=True)
+    return client
+
+
+def make_features(planned: Sequence["Run"], folder: Path) -> Mapping[str, Path | None]:
+    """Make the features that the runs need, each once, with all workers: name of a run → file in `folder`.
+
+    Where that fails there is no file, and the run itself tells why.
+    """
+    from ser_lib.params import make_params
+    from ser_lib.preprocess import preprocess_data
+
+    files: dict[str, Path | None] = {}
+    for run in planned:
+        need = _need(run)
+        if need in files:
+            continue
+        output = folder / f"{len(files)}"
+        values = run.params.model_dump(exclude={"OUTPUT_DIR", "PROCESSED_DATA_FILE"})
+        params = make_params(values | {"OUTPUT_DIR": output.relative_to(project_root()).as_posix()})
+        try:
+            preprocess_data(params)
+            files[need] = params.processed_data_file
+        except ClusterError:
+            raise
+        except (SerError, OSError):
+            files[need] = None
+    return {run.name: files[_need(run)] for run in planned}
+
+
+def _need(run: "Run") -> str:
+    """All that features depend on, as one text."""
+    params = run.params
+    named = (params.all_corpora, str(params.dataset_path), params.LABEL_MAP, params.audio_settings.model_dump())
+    return json.dumps(named, sort_keys=True)
+
+
+def execute_all(client: "Client", planned: Sequence["Planned"]) -> list[str]:
+    """Execute planned runs on workers, saying of each how it went as it comes back; the names of those that failed.
+
+    Raises
+    ------
+    ClusterError
+        If the scheduler is lost, or no worker sees the corpora.
+    """
+    from ser_lib.core.progress import progress_bar, write_line
+    from ser_lib.records.cluster import execute_away, staging
+    from ser_lib.records.run import keep_values, make_run
+
+    runs = [make_run(one.values, name=one.name) for one in planned]
+    for run in runs:
+        keep_values(run)
+    failed = []
+    with staging() as folder:
+        features = make_features(runs, folder)
+        with progress_bar(len(runs), "Running", "runs") as bar:
+            for number, (run, error) in enumerate(execute_away(client, runs, features), start=1):
+                bar.update(1)
+                if error:
+                    failed.append(run.name)
+                    write_line(printable(f"error: {error}"))
+                else:
+                    write_line(f"Run {run.name}, {number} of {len(runs)}\n{summarize(run.name)}", out=True)
+    return failed

@@ -1,0 +1,239 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ser_lib._cli.app import main
+from ser_lib.audio.clips import each
+from ser_lib.core import cluster
+from ser_lib.core.cache import open_cache
+from ser_lib.core.errors import AudioError, ClusterError
+from ser_lib.core.io import file_hash
+from ser_lib.params import make_params
+from ser_lib.preprocess import preprocess_data
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Dask restarts killed workers, and must not fail in that
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
+
+REPO = Path(__file__).resolve().parent.parent
+DASK = [sys.executable, "-m", "dask"]
+SMALL = {
+    "LSTM_UNITS": 8,
+    "DENSE_UNITS": 8,
+    "EPOCHS": 1,
+    "ROBUSTNESS": False,
+    "BASELINES": False,
+    "BOOTSTRAP_SAMPLES": 100,
+}
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    """The project on another machine."""
+    root = tmp_path_factory.mktemp("there")
+    for name in ("notebooks", "params"):
+        shutil.copytree(REPO / name, root / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def local(there):
+    """Two workers in processes of their own, with another project folder and another cache."""
+    with pytest.MonkeyPatch.context() as patch, dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        patch.setenv("SER_CACHE", str(there / "cache"))
+        patch.setenv("SER_ROOT", str(there))
+        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+        with distributed.LocalCluster(**options) as started:
+            yield started
+
+
+@pytest.fixture
+def scheduler(local, monkeypatch, tmp_path):
+    monkeypatch.setenv("SER_CACHE", str(tmp_path / "cache_here"))
+    monkeypatch.setenv(cluster.VARIABLE, local.scheduler_address)
+    yield local.scheduler_address
+    cluster.connect(local.scheduler_address).close()
+
+
+def sleep_and_square(number, path, cache):
+    time.sleep(0.01)
+    cache.write(f"key {number}", np.array([number]))
+    return number**2, os.getpid()
+
+
+def kill_at(number, path):
+    if number == path:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def plain(number):
+    time.sleep(0.01)
+    return number
+
+
+def with_pid():
+    return {"commit": "one", "lock": f"{os.getpid()}"}
+
+
+# Clips
+
+
+def test_work_goes_to_workers_and_what_they_keep_comes_back(scheduler, tmp_path):
+    cache = open_cache()
+    tasks = [(number, tmp_path, cache) for number in range(60)]
+    found = list(each(sleep_and_square, tasks, [f"key {number}" for number in range(60)], cache, 1, "x"))
+    assert [square for square, _ in found] == [number**2 for number in range(60)]
+    workers = {pid for _, pid in found}
+    assert len(workers) == 2 and os.getpid() not in workers
+    assert [cache.read(f"key {number}")[0] for number in range(60)] == list(range(60))
+
+
+def test_few_clips_are_done_here(scheduler, tmp_path):
+    cache = open_cache()
+    found = each(sleep_and_square, [(1, tmp_path, cache)], ["key 1"], cache, 1, "x")
+    assert list(found) == [(1, os.getpid())]
+
+
+def test_scheduler_that_is_killed_is_one_line(tmp_path, monkeypatch):
+    quiet = {"stderr": subprocess.DEVNULL, "env": os.environ | {"PYTHONPATH": str(REPO / "tests")}}
+    file = tmp_path / "scheduler.json"
+    scheduler = subprocess.Popen([*DASK, "scheduler", "--port", "0", "--scheduler-file", file], **quiet)
+    worker = subprocess.Popen([*DASK, "worker", "--scheduler-file", file, "--no-nanny"], **quiet)
+    try:
+        while not file.exists():
+            time.sleep(0.1)
+        monkeypatch.setenv(cluster.VARIABLE, json.loads(file.read_text())["address"])
+        results = each(plain, [(number,) for number in range(100_000)], ["x"] * 100_000, {}, 1, "x")
+        assert [next(results) for _ in range(100)] == list(range(100))
+        scheduler.kill()
+        with pytest.raises(ClusterError, match=r"The Dask scheduler at tcp.* is gone"):
+            list(results)
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+
+
+# Runs
+
+
+def run_here(values, folder):
+    """The stages in this process, one after the other: files that a run must write as well, and its metrics."""
+    from ser_lib.evaluate import evaluate_model
+    from ser_lib.model.bundle import load_bundle
+    from ser_lib.split import split_data
+    from ser_lib.train import train_model
+
+    params = make_params(values | {"OUTPUT_DIR": str(folder)})
+    split_data(preprocess_data(params), params)
+    train_model(params)
+    return evaluate_model(load_bundle(folder), params)[0]
+
+
+def test_run_comes_back_whole_and_the_same(scheduler, there, project, demo_folder, monkeypatch, capsys, tmp_path):
+    values = SMALL | {"CORPORA": ["DEMO"], "DATASET_PATH": str(demo_folder)}
+    (project / "params" / "small.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setattr(sys, "argv", ["ser", "run", "params/small.yaml", "--seeds", "1", "--scheduler", scheduler])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    shown = capsys.readouterr()
+    assert "Run small_s1, 1 of 1\nDone: " in shown.out
+    assert "2 workers help" in shown.err and "warning" not in shown.err
+    record = project / "reports" / "small_s1"
+    manifest = json.loads((record / "manifest.json").read_text())
+    assert manifest["state"] == "done"
+    assert yaml.safe_load((record / "params.yaml").read_text())["OUTPUT_DIR"] == "artifacts/small_s1"
+    assert "Loaded again" in (record / "01_preprocess.ipynb").read_text()  # made by all workers before the run
+    texts = [path.read_text() for path in record.iterdir() if path.suffix in (".ipynb", ".json", ".yaml", ".md")]
+    assert not any(".away-" in text or str(there) in text for text in texts)
+    assert not [*there.glob("artifacts/.away-*"), *project.glob("artifacts/.away-*"), *there.glob("reports/*")]
+
+    monkeypatch.delenv(cluster.VARIABLE)
+    here = run_here(values | {"SEED": 1}, tmp_path / "here")
+    hashes = {name: digest for stage in manifest["stages"].values() for name, digest in stage["artifacts"].items()}
+    for name in ("processed_data.npz", "split.csv", "x_test.npy", "model.onnx"):
+        assert hashes[name] == file_hash(tmp_path / "here" / name), name
+    recorded = json.loads((record / "metrics.json").read_text())
+    for name in ("test", "validation"):
+        assert recorded[name] == json.loads(json.dumps(here[name]))
+
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert "Run small_s1 is done already." in capsys.readouterr().out
+
+
+# Workers that will not do
+
+
+def test_workers_of_other_code_are_refused_by_name(local, scheduler):
+    client = cluster.connect(scheduler)
+    cluster.check_workers(client)
+    with pytest.raises(ClusterError, match="has lock") as refused:
+        cluster.check_workers(client, with_pid)
+    for worker in local.workers.values():
+        assert worker.worker_address in str(refused.value)
+
+
+def test_corpus_that_no_worker_sees(scheduler, tmp_path, capsys):
+    missing = tmp_path / "nowhere" / "clip.wav"
+    with pytest.raises(ClusterError, match=r"must see the same corpora.*nowhere"):
+        list(each(sleep_and_square, [(number, missing, {}) for number in range(40)], ["x"] * 40, {}, 1, "x"))
+    assert capsys.readouterr().err.count("does not see") == 2
+
+
+def test_nothing_answers():
+    cluster.PATIENCE, before = 0.5, cluster.PATIENCE
+    try:
+        with pytest.raises(ClusterError, match=r"must answer at tcp://127\.0\.0\.1:9"):
+            cluster.connect("tcp://127.0.0.1:9")
+    finally:
+        cluster.PATIENCE = before
+
+
+@pytest.mark.parametrize(
+    ("address", "safe"),
+    [
+        ("tcp://127.0.0.1:8786", True),
+        ("localhost:8786", True),
+        ("tcp://[::1]:8786", True),
+        ("tls://10.0.0.2:8786", True),
+        ("tcp://10.0.0.2:8786", False),
+        ("host:8786", False),
+        ("ws://10.0.0.2:8786", False),
+    ],
+)
+def test_address_is_safe(address, safe):
+    assert cluster.is_safe(address) == safe
+
+
+# Workers that die; these tests come last
+
+
+def test_clip_that_kills_its_worker_is_named_and_others_are_done(scheduler):
+    found = list(each(kill_at, [(number, 21) for number in range(40)], ["x"] * 40, {}, 1, "x"))
+    assert isinstance(found[21], AudioError) and "killed" in str(found[21])
+    assert [number for number in found if not isinstance(number, AudioError)] == [*range(21), *range(22, 40)]
+
+
+def test_worker_that_is_killed_loses_nothing(local, scheduler, tmp_path):
+    local.scheduler.allowed_failures = 3
+    cache = open_cache()
+    tasks = [(number, tmp_path, cache) for number in range(200)]
+    results = each(sleep_and_square, tasks, [f"{number}" for number in range(200)], cache, 1, "x")
+    squares = []
+    for square, pid in results:
+        squares.append(square)
+        if len(squares) == 20:
+            os.kill(pid, signal.SIGKILL)
+    local.scheduler.allowed_failures = 0
+    assert squares == [number**2 for number in range(200)]
