@@ -253,7 +253,8 @@ def test_speaker_is_told_in_every_output(enrolling, monkeypatch, capsys):
     assert status == 0 and out.startswith("400.wav: happy") and told in out.splitlines()
     _, out, _ = call(monkeypatch, capsys, "predict", file, *asked, "--json", "-")
     assert json.loads(out)[0]["speaker"] == "me" and json.loads(out)[0]["emotion"] == "happy"
-    _, out, _ = call(monkeypatch, capsys, "predict", file, *asked, "--csv", "-")
+    _, out, err = call(monkeypatch, capsys, "predict", file, *asked, "--csv", "-")
+    assert err == f"{told}\n"  # not among what another program reads
     assert [row["speaker"] for row in csv.DictReader(io.StringIO(out))] == ["me"]
     for words in (["predict", file, "--hop", "0.2"], ["listen", "--file", file]):
         _, out, _ = call(monkeypatch, capsys, *words, *asked)

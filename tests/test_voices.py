@@ -9,6 +9,7 @@ import pytest
 from test_project import REPO
 from test_records import call
 
+from ser_lib._cli.common import load_speaker
 from ser_lib.audio.normalize import Statistics
 from ser_lib.audio.signal import load_audio
 from ser_lib.core.errors import BundleError, ParameterError
@@ -78,6 +79,8 @@ def test_model_that_takes_speakers_out_takes_out_an_enrolled_one(bundle, clips):
     frames = frames_of(replace(normalising, voice=measure_voice(clips, normalising)), clips)
     np.testing.assert_allclose(frames.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(frames.std(axis=0), 1, rtol=1e-4)
+    told = load_speaker(normalising, "ESA")[1:]
+    assert told == ("ESA", "Normalised as ESA, whose voice the model has learnt from.\n")
 
 
 @pytest.fixture
