@@ -515,6 +515,23 @@ def test_workers_give_what_one_process_gives_in_order(voices, predicted, monkeyp
     assert (voices / "two.csv").read_text().count("\n") == 5
 
 
+def test_table_is_parquet_by_its_name(voices, predicted):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (voices / "in" / "=x.wav").write_bytes(b"RIFF")
+    words = (voices / "in", "--run", "people", "--out")
+    assert predicted(*words, voices / "t.csv").status == predicted(*words, voices / "t.parquet").status == 1
+    rows, expected = parquet.read_table(voices / "t.parquet").to_pylist(), pd.read_csv(voices / "t.csv")
+    assert [row["confidence"] or 0 for row in rows] == expected["confidence"].fillna(0).tolist()
+    assert {type(row["unsure"]) for row in rows} == {bool, type(None)} and not [*voices.glob("t.parquet.*")]
+    assert sorted(Path(row["file"]).name for row in rows if row["error"]) == ["=x.wav"]
+
+
+def test_parquet_without_pyarrow_is_told_first(voices, predicted, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    done = predicted(voices / "in", "--run", "none", "--out", voices / "t.parquet")
+    assert done.status == 2 and "needs the package pyarrow, which is not installed" in done.err
+
+
 @pytest.mark.parametrize("words", [("--out", "t.txt"), ("--out", "t.csv", "--csv", "u.csv"), ("--jobs", "0")])
 def test_outputs_and_jobs_that_cannot_be_are_told(voices, predicted, words):
     assert predicted(voices / "in", "--run", "people", *words).status == 2

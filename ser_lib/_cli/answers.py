@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
@@ -27,11 +27,18 @@ _MOST_NOTED = 1000
 
 
 @contextmanager
-def open_output(where: str, *, keep: int = 0, options: dict[str, Any] | None = None) -> Iterator[io.TextIOBase]:
+def open_output(
+    where: str,
+    *,
+    keep: int = 0,
+    options: dict[str, Any] | None = None,
+    finish: Callable[[Path, Path], object] = shutil.copyfile,
+) -> Iterator[io.TextIOBase]:
     """Give a file to write to, which has its own name once all is written; or standard output.
 
     Until then it is called NAME.part. That stays where the command is killed, or stopped by an error. Of what is there
     already, `keep` bytes stay, behind which is written. `options` are noted beside it, for `begun.begin_table`.
+    `finish` makes the whole file of the other.
     """
     if where == STDIN:
         yield _StandardOutput()
@@ -49,7 +56,7 @@ def open_output(where: str, *, keep: int = 0, options: dict[str, Any] | None = N
             file.truncate()
             yield file
         with whole_file(path) as whole:
-            shutil.copyfile(part, whole)
+            finish(part, whole)
         part.unlink()
         note.unlink(missing_ok=True)
     except BaseException as error:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from shutil import copyfile
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -23,6 +24,7 @@ from ser_lib._cli.common import (
     load_speaker,
     open_model,
 )
+from ser_lib._cli.parquet import SUFFIX, check_parquet, write_parquet
 from ser_lib.audio.channels import EACH
 from ser_lib.core.io import as_text
 from ser_lib.core.labels import shown_as
@@ -73,7 +75,8 @@ def predict(
         typer.Option(help="Channel that is heard, or each of a file's by itself.  [default: the mean of all]"),
     ] = None,
     out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="As --csv or --json, by the name: FILE.csv, FILE.json.")
+        str | None,
+        typer.Option(metavar="FILE", help="A table or JSON, by the name: FILE.csv, FILE.parquet, FILE.json."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a table after the last file that a stopped command wrote.")
@@ -91,10 +94,15 @@ def predict(
     A file that cannot be used does not stop the others; it is named with the reason, and the exit status is 1.
     """
     csv, as_json = _by_name(out, csv, as_json)
+    is_parquet = out is not None and out == csv and out.lower().endswith(SUFFIX)
     _check_usage(paths, csv, as_json, plot, channel)
     over_time = window is not None or hop is not None
     if resume and (over_time or csv in (None, STDIN) or as_json is not None):
         raise typer.BadParameter("--resume goes on with a table of answers, and with that alone: --csv FILE.")
+    if is_parquet:
+        check_parquet()
+    if over_time and is_parquet:
+        raise typer.BadParameter("a timeline is written as .csv, not as .parquet.")
     from ser_lib.predict import FEW, Request, channels_of
 
     run, bundle = open_model(run, backend)
@@ -122,7 +130,9 @@ def predict(
             model = Path(run) if processes == 1 else bundle_folder(run, backend)  # which is open already
             voice = None if own else speaker
             asked = Request(model, backend, voice, speaker=own, unsure_below=unsure_below, channel=channel)
-            counts = _predict_files(files, asked, bundle, run, processes, (csv, as_json), resume=resume)
+            counts = _predict_files(
+                files, asked, bundle, run, processes, (csv, as_json), resume=resume, is_parquet=is_parquet
+            )
             if plot is not None and counts[0]:
                 _plot_reasons(files[0][0], bundle, plot, channel, own)
     n_answered, n_failed = counts
@@ -138,9 +148,11 @@ def _by_name(out: str | None, csv: str | None, as_json: str | None) -> tuple[str
     if out is None:
         return csv, as_json
     suffix = Path(out).suffix.lower()
-    if suffix not in (".csv", ".json") or (csv if suffix == ".csv" else as_json) is not None:
-        raise typer.BadParameter(f"--out must be a FILE.csv or a FILE.json that no other option names. Got {out}.")
-    return (out, as_json) if suffix == ".csv" else (csv, out)
+    if suffix not in (".csv", SUFFIX, ".json") or (as_json if suffix == ".json" else csv) is not None:
+        raise typer.BadParameter(
+            f"--out must be a FILE.csv, FILE.parquet or FILE.json beside no other of its kind. Got {out}."
+        )
+    return (csv, out) if suffix == ".json" else (out, as_json)
 
 
 def _check_usage(
@@ -166,6 +178,7 @@ def _predict_files(
     to: tuple[str | None, str | None],
     *,
     resume: bool,
+    is_parquet: bool,
 ) -> tuple[int, int]:
     """Write the answers for files to all outputs, a table and JSON; count the predictions and the failures."""
     from ser_lib.predict import answers
@@ -177,13 +190,14 @@ def _predict_files(
     counts = [0, 0]
     with ExitStack() as stack:
         if csv is not None:
+            finish = write_parquet if is_parquet else copyfile
             columns = table_columns(run, emotions, speaker=speaker, channel=channel)
             options: dict[str, Any] = {"model": bundle.info.onnx_sha256, "backend": asked.backend, "speaker": speaker}
             options |= {"channel": asked.channel, "unsure_below": asked.unsure_below}
             before = begin_table(csv, columns, options, whole=asked.channel != EACH) if resume else Before()
             counts[1] = before.n_failed
             files = [(file, name) for file, name in files if as_text(printable(name)) not in before.files]
-            table = stack.enter_context(open_output(csv, keep=before.size, options=options))
+            table = stack.enter_context(open_output(csv, keep=before.size, options=options, finish=finish))
             outputs.append(Csv(table, run, columns, speaker=speaker, head=before.size == 0))
         if as_json is not None:
             outputs.append(Json(stack.enter_context(open_output(as_json)), run, speaker=speaker))

@@ -110,10 +110,11 @@ def read_csv(path: Path | BinaryIO, **options: str) -> "pd.DataFrame":
     import pandas as pd
 
     table = pd.read_csv(path, dtype=str, keep_default_na=False, **options)
-    return table.map(_as_it_was, na_action="ignore")  # a row may be short
+    return table.map(as_it_was, na_action="ignore")  # a row may be short
 
 
-def _as_it_was(text: str) -> str:
+def as_it_was(text: str) -> str:
+    """Text of a cell without the apostrophe of `as_text`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
