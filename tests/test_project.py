@@ -288,7 +288,7 @@ def test_every_import_is_a_dependency():
                 imported.add(node.module.split(".")[0])
     imported -= set(sys.stdlib_module_names) | {"ser_lib", "google"}  # google.colab is Colab's
     extras = project_table()["optional-dependencies"]
-    imported -= {line.split(">=")[0] for line in extras["mic"] + extras["cluster"]}
+    imported -= {line.split(">=")[0] for line in extras["mic"] + extras["cluster"] + extras["parquet"]}
     missing = {pip_name(names.get(name, name)) for name in imported} - {pip_name(name) for name in dependencies()}
     assert not missing
 
