@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ser_lib.audio.channels import EACH, channel_names
 from ser_lib.audio.decode import read_blocks
 from ser_lib.audio.signal import load_recording
+from ser_lib.core.cluster import scheduler_address
 from ser_lib.core.errors import AudioError
 from ser_lib.core.io import write_csv
 from ser_lib.core.paths import locate
@@ -132,12 +133,16 @@ def answers(
     bundle : Bundle, optional
         The request's, if it is open already; it serves where no worker processes are needed.
     jobs : int
-        Processes; -1 for as many as there are cores. Fewer than `FEW` files are answered in this one.
+        Processes; -1 for as many as there are cores or, where there is a Dask scheduler (`core/cluster.py`), for its
+        workers. Fewer than `FEW` files are answered in this one.
     """
     if jobs == 1 or len(files) < FEW:
         bundle = bundle or _open(request.model, request.backend, request.voice)
         for path, name in files:
             yield from _answer_channels(path, name, bundle, request)
+        return
+    if jobs == -1 and scheduler_address() is not None:
+        yield from _answers_away(files, request)
         return
     from joblib import Parallel, delayed  # a few files need no workers
 
@@ -145,6 +150,23 @@ def answers(
     workers = Parallel(jobs, batch_size=1, return_as="generator", initializer=serve, initargs=(os.getpid(),))
     for answered in workers(delayed(answer_batch)(batch, request) for batch in batches):
         yield from answered
+
+
+def _answers_away(files: Sequence[tuple[Path, str]], request: Request) -> Iterator[Answer]:
+    """Answers from the workers of a scheduler; a file that kills them is one that cannot be used."""
+    from ser_lib.core.away import compute
+
+    tasks = [(Path(os.path.abspath(path)), request.model, name, request) for path, name in files]  # noqa: PTH100 - links
+    for (_, name), answered in zip(files, compute(_answer_there, tasks, BATCH), strict=True):
+        if isinstance(answered, AudioError):
+            yield Answer(name, None, printable(f"{name} cannot be used: {answered}."), request.channel or "")
+        else:
+            yield from answered
+
+
+def _answer_there(path: Path, model: Path, name: str, request: Request) -> list[Answer]:
+    """Answers for a file on a worker, which has the model elsewhere."""
+    return answer_batch([(path, name)], replace(request, model=model))
 
 
 def answer_batch(files: Sequence[tuple[Path, str]], request: Request) -> list[Answer]:

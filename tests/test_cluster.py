@@ -18,6 +18,7 @@ from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import AudioError, ClusterError
 from ser_lib.core.io import file_hash
 from ser_lib.params import make_params
+from ser_lib.predict import FEW, Request, answers
 from ser_lib.preprocess import preprocess_data
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask restarts killed workers, and must not fail in that
@@ -42,6 +43,7 @@ def there(tmp_path_factory):
     root = tmp_path_factory.mktemp("there")
     for name in ("notebooks", "params"):
         shutil.copytree(REPO / name, root / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(REPO / "reports" / "demo", root / "reports" / "demo")
     return root
 
 
@@ -124,6 +126,14 @@ def test_scheduler_that_is_killed_is_one_line(tmp_path, monkeypatch):
             process.wait()
 
 
+def test_predictions_are_the_same(scheduler, demo_folder, monkeypatch):
+    files = [(path, path.name) for path in sorted(demo_folder.rglob("*.wav"))]
+    asked = Request(REPO / "reports" / "demo")
+    there = list(answers(files, asked))
+    monkeypatch.delenv(cluster.VARIABLE)
+    assert len(files) >= FEW and there == list(answers(files, asked, jobs=1))
+
+
 # Runs
 
 
@@ -156,7 +166,7 @@ def test_run_comes_back_whole_and_the_same(scheduler, there, project, demo_folde
     assert "Loaded again" in (record / "01_preprocess.ipynb").read_text()  # made by all workers before the run
     texts = [path.read_text() for path in record.iterdir() if path.suffix in (".ipynb", ".json", ".yaml", ".md")]
     assert not any(".away-" in text or str(there) in text for text in texts)
-    assert not [*there.glob("artifacts/.away-*"), *project.glob("artifacts/.away-*"), *there.glob("reports/*")]
+    assert not [*there.glob("artifacts/.away-*"), *project.glob("artifacts/.away-*"), *there.glob("reports/small*")]
 
     monkeypatch.delenv(cluster.VARIABLE)
     here = run_here(values | {"SEED": 1}, tmp_path / "here")

@@ -13,6 +13,7 @@ import typer
 
 from ser_lib._cli.answers import Csv, Json, Lines, open_output, table_columns, unfinished_path
 from ser_lib._cli.begun import Before, begin_table
+from ser_lib._cli.cluster import SchedulerOption, use_scheduler
 from ser_lib._cli.common import (
     STDIN,
     RunOption,
@@ -84,6 +85,7 @@ def predict(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes for many files.  [default: one for each core]")
     ] = None,
+    scheduler: SchedulerOption = None,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help="Picture of one file: what its answer rests on; of a timeline, itself."),
@@ -127,6 +129,8 @@ def predict(
             counts = predict_timelines(heard, bundle, lengths, unsure_below, **targets)
         else:
             processes = (jobs or -1) if len(files) >= FEW else 1
+            if processes == -1:
+                _use_workers(scheduler, speaker if own is None else None)
             model = Path(run) if processes == 1 else bundle_folder(run, backend)  # which is open already
             voice = None if own else speaker
             asked = Request(model, backend, voice, speaker=own, unsure_below=unsure_below, channel=channel)
@@ -141,6 +145,14 @@ def predict(
     elif n_answered:
         print(("" if over_time else "\n") + told + limits(run, bundle))
     raise SystemExit(1 if n_failed else 0)
+
+
+def _use_workers(scheduler: str | None, voice: str | None) -> None:
+    """Let the workers of a scheduler answer, if one is asked for."""
+    if scheduler and voice is not None:
+        raise typer.BadParameter(f"--scheduler does not go with --speaker {voice}, whom this machine alone knows.")
+    if scheduler:
+        use_scheduler(scheduler)
 
 
 def _by_name(out: str | None, csv: str | None, as_json: str | None) -> tuple[str | None, str | None]:

@@ -196,7 +196,7 @@ def _compute(function: Callable[..., Result], tasks: Sequence[tuple], cache: Cac
     if len(tasks) > _BATCH and scheduler_address() is not None:
         from ser_lib.core.away import compute
 
-        return compute(function, tasks, cache, _BATCH)
+        return compute(function, tasks, _BATCH, cache)
     n_workers = n_jobs if len(tasks) > _BATCH else 1
     workers = Parallel(
         n_workers, batch_size=_BATCH, return_as="generator", initializer=end_with, initargs=(os.getpid(),)

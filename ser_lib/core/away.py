@@ -29,9 +29,10 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class Unanswered:
-    """Stands for a result: of a task that killed its workers or, with the name of one, that does not see its file."""
+    """Stands for a result: of a task that killed its workers or, with the name of one, that does not see a file."""
 
     blind: str = ""
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,18 @@ class _Backend(DaskDistributedBackend):
     def retrieve_result_callback(self, out: Any) -> Any:
         if isinstance(out, CancelledError):
             raise cluster.lost(cluster.scheduler_address() or "")
+        if isinstance(out, SerError):
+            raise out
         if isinstance(out, BaseException):
             raise ClusterError(f"A worker cannot do its work: {type(out).__name__}: {out}")
         return super().retrieve_result_callback(out)
 
 
-def compute(function: Callable, tasks: Sequence[tuple], cache: Cache, batch: int) -> Iterator[Any]:
-    """Results of `function(*task)` for every task, in order, computed by workers.
+def compute(function: Callable, tasks: Sequence[tuple], batch: int, cache: Cache | None = None) -> Iterator[Any]:
+    """Results of `function(*task)` for every task, in order, computed by workers in batches of so many.
 
-    A path in a task is looked for on the worker, and a cache is that of its machine. A task that kills its workers
-    gives an `AudioError`, as one whose file cannot be read.
+    A path in a task is looked for on the worker, and a cache is that of its machine; what is kept there is kept in
+    `cache`, too. A task that kills its workers gives an `AudioError`, as one whose file cannot be read.
 
     Raises
     ------
@@ -98,7 +101,8 @@ def compute(function: Callable, tasks: Sequence[tuple], cache: Cache, batch: int
         else:
             result, entries = answer
             for key, array in entries.items():
-                cache.write(key, array)
+                if cache is not None:
+                    cache.write(key, array)
             yield result
 
 
@@ -119,7 +123,7 @@ def _answer_alone(run: Callable[[], Iterator[Any]], answer: Any) -> Any:
             return answer
         if not answer.blind and was_alone_to_kill:
             return AudioError("the process that reads it is killed, each time")
-    raise ClusterError(f"Workers must see the same corpora as this command. {answer.blind} does not.")
+    raise ClusterError(f"Workers must see what this command sees. {answer.blind} does not see {answer.missing}.")
 
 
 def _answer(function: Callable, code: str, task: tuple) -> Any:
@@ -130,13 +134,17 @@ def _answer(function: Callable, code: str, task: tuple) -> Any:
             f"Workers must have the commit, lock and Python of this command. {name} has others: bring it to the same "
             "commit, `make setup` there, and start it again."
         )
-    paths = [resolve(one) for one in task if isinstance(one, Path)]
-    if not all(path.exists() for path in paths):
-        return Unanswered(blind=name)
-    cache = _Carrying(*vars(open_cache()).values())
-    values = [resolve(one) if isinstance(one, Path) else cache if isinstance(one, Cache) else one for one in task]
+    values = [resolve(one) if isinstance(one, Path) else one for one in task]
+    missing = [one for one in values if isinstance(one, Path) and not one.exists()]
+    if missing:
+        return Unanswered(name, str(cluster.to_send(missing[0])))
+    entries: dict[str, np.ndarray] = {}
+    if any(isinstance(one, Cache) for one in values):
+        here = open_cache()
+        cache = _Carrying(here.folder, here.limit, entries)
+        values = [cache if isinstance(one, Cache) else one for one in values]
     try:
         result = function(*values)
     except SerError as error:
         raise type(error)(f"Worker {name}: {error}") from None
-    return result, cache.entries
+    return result, entries

@@ -59,6 +59,7 @@ def _packages() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def fingerprint() -> str:
     """One line for `identity`."""
     return hashlib.sha256(repr(sorted(identity().items())).encode()).hexdigest()
