@@ -12,10 +12,13 @@ from pathlib import Path
 
 from ser_lib.core.errors import RunError
 from ser_lib.core.io import file_hash, whole_file
-from ser_lib.records.manifest import DONE, write_manifest
+from ser_lib.records.manifest import DONE, TRAINED, write_manifest
 from ser_lib.records.models import named_models
 from ser_lib.records.record import COMPRESSED, Record, find_record, list_records, manifest_or_state, record_folder
 from ser_lib.records.study import read_study, study_folders
+
+_ENDED = (DONE, TRAINED)
+"""States of runs that came to the end they were to come to."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,14 @@ class Slimming:
 
 
 def plan_slimming(runs: Iterable[str] | None = None) -> list[Slimming]:
-    """What can go from the records of `runs`, or of all that are done; those that are light already are not in it.
+    """What can go from the records of `runs`, or of all that have ended; those that are light already are not in it.
 
     Raises
     ------
     RunError
         If one of them is not in `reports/`, or not done: what it has is all that tells why.
     """
-    records = [one for one in list_records() if one.state == DONE] if runs is None else [_find(run) for run in runs]
+    records = [one for one in list_records() if one.state in _ENDED] if runs is None else [_find(run) for run in runs]
     studies = [[run for row in read_study(folder).study.rows.values() for run in row] for folder in study_folders()]
     firsts = list(dict.fromkeys(names[0] for names in studies))
     later = {name for names in studies for name in names}.difference(firsts)
@@ -74,7 +77,7 @@ def _repeated(runs: Iterable[str]) -> dict[str, list[str]]:
 
 def _find(run: str) -> Record:
     record = find_record(run)
-    if record.folder != record_folder(record.name) or record.state != DONE:
+    if record.folder != record_folder(record.name) or record.state not in _ENDED:
         raise RunError(f"Only a run in reports/ that is done can be made light. {run} is {record.state}.")
     return record
 

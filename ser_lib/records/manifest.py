@@ -29,6 +29,8 @@ from ser_lib.store import MANIFEST_FILE
 
 DONE = "done"
 """State of a run whose five notebooks all succeeded."""
+TRAINED = "trained"
+"""State of a run that was to end with its model, before anything is measured on the test set: a trial of a sweep."""
 FORMAT = Format(5, RunError, {4: lambda stored: {**stored, "format": 5, "left_out": []}}, unnumbered=4)
 """Format of today's records: 5 compresses tables and may leave files out; up to 4, none said its number."""
 PATH_PARAMETERS = ("DATASET_PATH", "OUTPUT_DIR", "PROCESSED_DATA_FILE", "SPLIT_FILE", "EXAMPLE_AUDIO_FILE")

@@ -30,6 +30,7 @@ from ser_lib.records.manifest import (
     DONE,
     MANIFEST_FILE,
     PATH_PARAMETERS,
+    TRAINED,
     Manifest,
     Stage,
     check_plain,
@@ -48,6 +49,8 @@ from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, LICENCE_FILE, MODEL_CARD_FI
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 """The notebooks, in the order in which they run."""
+TRAINING = STAGES[:3]
+"""Those that end with a model; none of them measures anything on the test set."""
 _RECORDED = {
     "skipped.csv", SPLIT_FILE, LEAKAGE_FILE, "history.json", BUNDLE_FILE, LICENCE_FILE, "metrics.json",
     PREDICTIONS_FILE, "predictions.csv",
@@ -202,8 +205,14 @@ def resume_run(name: str) -> Run:
     return Run(name, make_params(complete(read_values([private]))))
 
 
-def execute_run(run: Run) -> None:
+def execute_run(run: Run, stages: Sequence[str] = STAGES) -> None:
     """Execute the stages that have not succeeded yet, stopping at the first that fails.
+
+    Parameters
+    ----------
+    run : Run
+    stages : sequence of str
+        The first so many of `STAGES`; with `TRAINING`, the run is not done but trained, and `resume_run` goes on.
 
     Raises
     ------
@@ -220,18 +229,20 @@ def execute_run(run: Run) -> None:
         done = list(itertools.takewhile(lambda stage: _is_done(run, stage, manifest), STAGES))
         for stage in done:
             _keep_results(run, stage, manifest.left_out)
-        if manifest.state == DONE and len(done) == len(STAGES):
+        state = DONE if len(stages) == len(STAGES) else TRAINED
+        if manifest.state in (DONE, state) and len(done) >= len(stages):
             return
         manifest.stages = {stage: manifest.stages[stage] for stage in done}
         manifest.left_out = _remove_results(run, STAGES[len(done) :], manifest.left_out)
         manifest.environment = describe_environment()
-        _warn_of_edits(STAGES[len(done) :])
+        _warn_of_edits(stages[len(done) :])
         if problem := open_cache().problem():
             print(f"warning: {problem}", file=sys.stderr, flush=True)
-        for stage in STAGES[len(done) :]:
+        for stage in stages[len(done) :]:
             _execute_stage(run, stage, manifest)
-        _end(run, manifest, DONE)
-        write_model_card(run.record)
+        _end(run, manifest, state)
+        if state == DONE:
+            write_model_card(run.record)
 
 
 def _warn_of_edits(stages: Iterable[str]) -> None:
@@ -326,17 +337,21 @@ def hold(run: Run) -> Iterator[None]:
         If another process holds it.
     """
     folder = run.params.output_dir
-    folder.mkdir(parents=True, exist_ok=True)
     run.scratch.mkdir(parents=True, exist_ok=True)
+    with hold_folder(folder, f"execute the run {run.name}, or use {shown(folder)}"):
+        for place in {folder, run.scratch, run.record}:
+            for left in place.glob(".partial-*"):  # of a process that was killed
+                left.unlink()
+        yield
+
+
+@contextmanager
+def hold_folder(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder for this process, which alone may do `what` then; RunError if another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(
-                f"Only one process at a time may execute the run {run.name}, or use {shown(folder)}. "
-                "Wait for the other to end."
-            ) from None
-        for place in {folder, run.scratch, run.record}:
-            for left in place.glob(".partial-*"):  # of a process that was killed
-                left.unlink()
+            raise RunError(f"Only one process at a time may {what}. Wait for the other to end.") from None
         yield

@@ -24,7 +24,7 @@ from ser_lib.core.errors import RunError, SerError
 from ser_lib.core.foreign import fault_place, read_json
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
-from ser_lib.records.manifest import DONE, MANIFEST_FILE, check_plain, now, reading
+from ser_lib.records.manifest import DONE, MANIFEST_FILE, TRAINED, check_plain, now, reading
 from ser_lib.records.record import (
     RUN_NAME,
     STUDY_FILE,
@@ -84,8 +84,8 @@ class StudyRecord:
 
     @property
     def n_done(self) -> int:
-        """How many of the runs are done."""
-        return sum(record.state == DONE for record in self.runs)
+        """How many of the runs are done; of a sweep's trials, trained."""
+        return sum(record.state in (DONE, TRAINED) for record in self.runs)
 
     @property
     def lines(self) -> list[tuple[str, ...]]:
