@@ -37,7 +37,7 @@ _OTHER_OUTPUTS = ("bundle.json", "history.json", "leakage.json", "metrics.json")
 _CNN_BANDS = 16
 """Bands that four poolings by two leave one of."""
 _UNFIT = "`FEATURES: encoder` needs `MODEL: linear`. Got {}."
-_GROUPS = {
+GROUPS = {
     "CORPORA": "Data",
     "SAMPLING_RATE": "Audio and features",
     "SPLIT": "Split",
@@ -345,7 +345,7 @@ def parameter_table() -> str:
     """Markdown table of every parameter with its default and meaning."""
     lines = ["| parameter | default | meaning |", "| --- | --- | --- |"]
     for name, field in Params.model_fields.items():
-        lines += [f"| **{_GROUPS[name]}** | | |"] if name in _GROUPS else []
+        lines += [f"| **{GROUPS[name]}** | | |"] if name in GROUPS else []
         lines.append(f"| `{name}` | `{json.dumps(field.default)}` | {field.description} |")
     return "\n".join(lines)
 

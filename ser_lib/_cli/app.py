@@ -21,6 +21,7 @@ from ser_lib._cli.export import export
 from ser_lib._cli.listen import listen
 from ser_lib._cli.predict import predict
 from ser_lib._cli.runs import runs_app
+from ser_lib._cli.sweep import sweep
 from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import RunError, SerError
 from ser_lib.core.paths import locate, shown
@@ -290,6 +291,7 @@ def reproduce(
     raise SystemExit(0 if outcome.same else 1)
 
 
+app.command()(sweep)
 app.add_typer(runs_app, name="runs")
 app.command()(predict)
 app.command()(listen)

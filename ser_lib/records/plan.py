@@ -102,7 +102,7 @@ def plan_files(
         All of `more`, and then all `overrides` (NAME=VALUE), are laid over each of `files`.
     name : str, optional
         Name of the one run; of several, what their names begin with. None: the file's name or, where other data are
-        laid over, theirs (`_begin_name`); with the time of day unless there are seeds or folds, so that these find
+        laid over, theirs (`begin_name`); with the time of day unless there are seeds or folds, so that these find
         their runs again.
     seeds : str, optional
         Such as `0,1,2`.
@@ -118,8 +118,8 @@ def plan_files(
     _refuse_varied(overrides, options)
     numbers = [] if seeds is None else read_seeds(seeds)
     planned, begins, names = [], [], []
-    for file, values in zip(files, _read_files(files, more, overrides), strict=True):
-        begins.append(_begin_name(file, values, is_study=bool(options), alone=len(files) == 1))
+    for file, values in zip(files, read_files(files, more, overrides), strict=True):
+        begins.append(begin_name(file, values, is_study=bool(options), alone=len(files) == 1))
         plain = run_name(file.stem) if name is not None else run_name(begins[-1], timed=not options)
         names.append(plain if name is None else name if len(files) == 1 else f"{name}_{plain}")
         values, each_fold = in_folds(values) if folds else (values, [])
@@ -141,7 +141,7 @@ def _seeds_of(study: str) -> list[int]:
     return [int(found[1]) for name in names if (found := re.search(r"_s(\d{1,10})$", name))]
 
 
-def _begin_name(file: Path, values: Mapping[str, Any], *, is_study: bool, alone: bool = True) -> str:
+def begin_name(file: Path, values: Mapping[str, Any], *, is_study: bool, alone: bool = True) -> str:
     """What a run's name begins with: the file's name, unless other data than the file's are laid over it.
 
     Then `own-my_voices` or `tess-to-emodb`: the corpora, and the folder if it is not called like one of them; and the
@@ -166,7 +166,7 @@ def _row(begin: str, values: Mapping[str, Any]) -> str:
     return f"{', '.join(make_params(values).CORPORA)} → {', '.join(tested)}" if tested else run_name(begin)
 
 
-def _read_files(files: Sequence[Path], more: Sequence[Path], overrides: Sequence[str]) -> list[dict[str, Any]]:
+def read_files(files: Sequence[Path], more: Sequence[Path], overrides: Sequence[str]) -> list[dict[str, Any]]:
     """Values of each of `files`, with those of all in `more` and all overrides laid over."""
     return [read_values([file, *more], overrides) for file in files]
 
@@ -233,13 +233,13 @@ def plan_protocol(
     """
     _refuse_varied(overrides, ("--seeds", "ser protocol"))
     numbers = read_seeds(seeds)
-    (values,) = _read_files([file], more, overrides)
+    (values,) = read_files([file], more, overrides)
     n_folds = values.get("N_FOLDS")
     values |= {"SPLIT": "random", "SPLIT_FILE": None, "TEST_SPEAKERS": [], "TEST_CORPORA": [], "FOLD": 0}
     values["N_FOLDS"] = None
     several = len(values.get("CORPORA", ())) > 1
     speakers = find_speakers(make_params(values), ("speaker",) if several else ("speaker", "text"), "`ser protocol`")
-    name = name or run_name(_begin_name(file, values, is_study=True))
+    name = name or run_name(begin_name(file, values, is_study=True))
     planned = vary(f"{name}_random", values, "random", seeds=numbers)
     if not several:
         planned += vary(f"{name}_text", values | {"SPLIT": "text"}, "text-disjoint", seeds=numbers)

@@ -36,6 +36,7 @@ from ser_lib.core.quick import without_grammar
 from ser_lib.records.pages import shared_with_training, templates
 from ser_lib.records.record import STUDY_FILE, Record, list_records, reports_folder
 from ser_lib.records.study import HEADINGS, StudyRecord, read_study, study_folders
+from ser_lib.records.sweeps.storage import RUN, TRIALS_FILE
 from ser_lib.store import MODEL_CARD_FILE
 
 with without_grammar():
@@ -160,11 +161,29 @@ def _write_study_page(folder: Path, desk: _Desk, studies: list[StudyRecord]) -> 
     linked = {record.name for record in study.runs if (record.folder / "index.html").is_file()}
 
     def render() -> str:
+        if (folder / TRIALS_FILE).is_file():
+            return _sweep_page(study, linked, desk.templating)
         return desk.templating.get_template("study.html").render(study=study, headings=HEADINGS, linked=linked)
 
     runs = [(record.name, record.name in linked, _looks(record)) for record in study.runs]
-    desk.write(folder / "index.html", looks_of([folder / STUDY_FILE], *runs), render)
+    desk.write(folder / "index.html", looks_of([folder / STUDY_FILE, folder / TRIALS_FILE], *runs), render)
     studies.append(study)
+
+
+def _sweep_page(study: StudyRecord, linked: set[str], templating: jinja2.Environment) -> str:
+    from ser_lib.records.sweeps.pictures import pictures
+    from ser_lib.records.sweeps.results import next_step, read_sweep
+
+    sweep = read_sweep(study.folder)
+    names = [trial.user_attrs[RUN] for trial in sweep.trials]
+    return templating.get_template("sweep.html").render(
+        study=study,
+        sweep=sweep,
+        linked=linked,
+        rows=list(zip(names, sweep.lines(), strict=True)),
+        pictures=[(heading, _picture(ax)) for heading, ax in pictures(sweep)],
+        next_step=next_step(sweep),
+    )
 
 
 def _looks(record: Record) -> str:

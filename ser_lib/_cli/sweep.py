@@ -1,0 +1,57 @@
+"""The command `ser sweep`."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ser_lib.core.paths import locate, shown
+
+
+def sweep(
+    params: Annotated[Path, typer.Argument(help="Parameter file: what all trials have in common.")],
+    space: Annotated[
+        Path, typer.Option("--space", metavar="FILE", help="What to vary, as params/sweeps/lstm.yaml says it.")
+    ],
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Trials in all, those that are there included.")] = 30,
+    objective: Annotated[
+        str, typer.Option(help="Figure of the validation set to choose by: uar, accuracy, macro_f1 or loss.")
+    ] = "uar",
+    override: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Override a parameter, of all trials.")
+    ] = None,
+    more: Annotated[
+        list[Path] | None, typer.Option("--with", metavar="FILE", help="Lay another parameter file over the first.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the names of the trials begin with.  [default: the names of the files]")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the notebooks, model and files of every trial.")] = False,
+) -> None:
+    """Try other parameters, chosen by Optuna, and say which were best on the validation set.
+
+    Each trial is a run that ends with its model (NAME_t0, NAME_t1 and so on); none is measured on the test set.
+    reports/NAME_sweep gathers them. The same command again goes on where it stopped.
+    """
+    from ser_lib.records import site as report
+    from ser_lib.records.sweeps import trials as work
+    from ser_lib.records.sweeps.results import read_sweep, to_text
+
+    file = params if locate(params).is_file() else Path("params") / f"{params}.yaml"
+    asked = work.plan_sweep(file, more or [], override or [], space, objective=objective, name=name)
+    print(f"Sweep {asked.study}: {asked.title}", flush=True)
+    try:
+        work.run_sweep(asked, trials, keep=keep, show=_show)
+    except KeyboardInterrupt:
+        print(
+            f"Interrupted. To go on, give the same command again: {shlex.join(['ser', *sys.argv[1:]])}", file=sys.stderr
+        )
+        raise
+    print(f"\n{to_text(read_sweep(asked.folder))}\n\nThe sweep is in {shown(asked.folder)}.")
+    print(report.build_site(), flush=True)
+
+
+def _show(line: str) -> None:
+    print(line, flush=True)

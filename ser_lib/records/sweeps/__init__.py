@@ -1,0 +1,1 @@
+"""Sweeps: trials of one experiment with other parameters, which Optuna chooses by the validation set."""

@@ -1,0 +1,249 @@
+"""The trials of a sweep, one after the other: Optuna says what to try, a run tries it, Optuna hears what came of it.
+
+A trial is a run of 01_preprocess to 03_train with a light record, `NAME_t0`, `NAME_t1` and so on. It never comes to
+04_evaluate, so a sweep measures nothing on the test set; `ser run --resume` of a trial does. Each trial's sampler has
+a seed of its own, made of `SEED` and the trial's number: a sweep that stopped and went on tries what one that did not
+stop would have tried.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ser_lib.core.errors import ParameterError, RunError, SerError
+from ser_lib.params import make_params
+from ser_lib.records import plan
+from ser_lib.records import run as runs
+from ser_lib.records.light import plan_slimming, slim
+from ser_lib.records.manifest import TRAINED
+from ser_lib.records.record import find_record, record_folder, scratch_folder
+from ser_lib.records.study import find_study, write_study
+from ser_lib.records.sweeps.objective import DIRECTIONS, SHOWN, check_objective, validation_figures
+from ser_lib.records.sweeps.space import Space, read_space
+from ser_lib.records.sweeps.storage import ERROR, FIGURES, RUN, load_optuna, note_about, open_study
+
+if TYPE_CHECKING:
+    import optuna
+
+ROW = "trials"
+"""Row of the study that the trials are in."""
+GIVE_UP = 5
+"""So many trials that fail in a row fail for a reason that those after them would share."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is to be tried, and what decides which trial was best."""
+
+    name: str
+    """What the names of the trials begin with."""
+    title: str
+    values: Mapping[str, Any]
+    space: Space
+    objective: str
+
+    @property
+    def study(self) -> str:
+        """Name of the study that gathers the trials."""
+        return f"{self.name}_sweep"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of that study."""
+        return record_folder(self.study)
+
+    def trial_name(self, number: int) -> str:
+        """Name of a trial's run."""
+        return f"{self.name}_t{number}"
+
+    def trial_values(self, keys: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of a trial, of what Optuna chose."""
+        return {**self.values, **{name: self.space[name].to_value(key) for name, key in keys.items()}}
+
+
+def plan_sweep(
+    file: Path,
+    more: Sequence[Path],
+    overrides: Sequence[str],
+    space: Path,
+    *,
+    objective: str = "uar",
+    name: str | None = None,
+) -> Sweep:
+    """Read what a sweep is about, and check all of it; nothing is made yet.
+
+    Parameters
+    ----------
+    file, more, overrides
+        Parameters that all trials have, as `plan.plan_files` reads them.
+    space : Path
+        What is varied.
+    objective : str
+        Figure of the validation set that decides.
+    name : str, optional
+        What the names of the trials begin with. None: the names of both files.
+
+    Raises
+    ------
+    ParameterError
+        If a file, an override or the objective is refused.
+    RunError
+        If the name is, or there is a run called like the study.
+    """
+    figure = check_objective(objective)
+    (values,) = plan.read_files([file], more, overrides)
+    read = read_space(space, values)
+    for override in overrides:
+        if (given := override.partition("=")[0]) in read:
+            raise ParameterError(f"The space gives each trial a `{given}` of its own. Leave out -p {given}.")
+    if "OUTPUT_DIR" in values:
+        raise ParameterError("`OUTPUT_DIR` must be left out of a sweep: each trial has artifacts/<trial>.")
+    begin = plan.begin_name(file, values, is_study=True)
+    name = name or plan.run_name(f"{begin}_{space.stem}")
+    title = f"{begin}: {len(read)} parameters of {plan.run_name(space.stem)}, chosen by validation {SHOWN[figure]}"
+    sweep = Sweep(name, title, values, read, figure)
+    runs.make_run(values, name=sweep.trial_name(0))
+    find_study(sweep.study)
+    return sweep
+
+
+def run_sweep(
+    sweep: Sweep, n_trials: int, *, keep: bool = False, show: Callable[[str], None] = lambda line: None
+) -> "optuna.Study":
+    """Go on with a sweep until it has had `n_trials` trials, whether they succeeded or not.
+
+    Trial 0 is the experiment as it is, if the space holds it. One that fails is told, and counts.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    n_trials : int
+        Trials in all, those that were there before included.
+    keep : bool
+        Keep each trial's notebooks, model and files; by default the record of the first has its notebooks, the others
+        have none, and `artifacts/` has the files of the best.
+    show : callable
+        Is called with a line for each thing to tell.
+
+    Raises
+    ------
+    RunError
+        If the sweep is about something else than the one of that name, another process is at it, or `GIVE_UP` trials
+        in a row fail.
+    """
+    load_optuna()
+    with runs.hold_folder(scratch_folder(sweep.study), f"work at the sweep {sweep.study}"):
+        study = open_study(sweep.folder, DIRECTIONS[sweep.objective])
+        note_about(study, sweep.values, sweep.space, sweep.objective)
+        _enqueue_as_it_is(study, sweep)
+        failed = 0
+        while (trial := _next_trial(study, sweep, n_trials)) is not None:
+            failed = 0 if _try(study, sweep, trial, n_trials, keep=keep, show=show) else failed + 1
+            if failed >= GIVE_UP:
+                raise RunError(
+                    f"{failed} trials in a row failed, as those after them would; the sweep {sweep.study} was stopped. "
+                    "Mend what the last one names, and give the same command again."
+                )
+    return study
+
+
+def _enqueue_as_it_is(study: "optuna.Study", sweep: Sweep) -> None:
+    """Let trial 0 be the experiment as its file has it, so that the others have something to be better than."""
+    if study.trials:
+        return
+    own = make_params(sweep.values).model_dump()
+    study.enqueue_trial({name: one.to_key(own[name]) for name, one in sweep.space.items() if one.holds(own[name])})
+
+
+def _next_trial(study: "optuna.Study", sweep: Sweep, n_trials: int) -> "optuna.Trial | None":
+    """The trial that a process which stopped was at, or a new one; None when there were enough."""
+    optuna = load_optuna()
+    state = optuna.trial.TrialState
+    for stopped in study.get_trials(deepcopy=False, states=(state.RUNNING,)):
+        if stopped.params.keys() == sweep.space.keys():
+            return optuna.trial.Trial(study, stopped._trial_id)
+        study.tell(stopped.number, state=state.FAIL)
+    if sum(one.state.is_finished() for one in study.get_trials(deepcopy=False)) >= n_trials:
+        return None
+    return _ask(study, sweep)
+
+
+def _ask(study: "optuna.Study", sweep: Sweep) -> "optuna.Trial":
+    number = len([one for one in study.get_trials(deepcopy=False) if one.state.name != "WAITING"])
+    seed = np.random.SeedSequence([make_params(sweep.values).SEED, number]).generate_state(1)[0]
+    study.sampler = load_optuna().samplers.TPESampler(seed=int(seed))
+    return study.ask({name: one.distribution() for name, one in sweep.space.items()})
+
+
+def _try(
+    study: "optuna.Study",
+    sweep: Sweep,
+    trial: "optuna.Trial",
+    n_trials: int,
+    *,
+    keep: bool,
+    show: Callable[[str], None],
+) -> bool:
+    """Execute a trial and tell Optuna what came of it; say whether it succeeded."""
+    name = sweep.trial_name(trial.number)
+    show(f"Trial {name}, {trial.number + 1} of {n_trials}: {describe(trial.params)}")
+    trial.set_user_attr(RUN, name)
+    write_study(sweep.study, sweep.title, {ROW: [name]})
+    try:
+        figures = execute_trial(plan.Planned(name, sweep.trial_values(trial.params), ROW))
+    except (SerError, OSError) as error:
+        trial.set_user_attr(ERROR, str(error))
+        study.tell(trial, state=load_optuna().trial.TrialState.FAIL)
+        show(f"  failed: {error}")
+        return False
+    trial.set_user_attr(FIGURES, figures)
+    study.tell(trial, figures[sweep.objective])
+    best = study.best_trial
+    told = f"validation {SHOWN[sweep.objective]} {figures[sweep.objective]:.4f}"
+    show(f"  {told}; the best so far: {best.value:.4f}, trial {best.number}")
+    if not keep:
+        _make_light(study, name)
+    return True
+
+
+def describe(params: Mapping[str, Any]) -> str:
+    """Parameters of a trial in a line; numbers with four digits that count."""
+    return ", ".join(f"{name} {show_value(value)}" for name, value in params.items())
+
+
+def show_value(value: Any) -> str:
+    """A parameter's value, a broken number with four digits that count."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _completed(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
+    return study.get_trials(deepcopy=False, states=(load_optuna().trial.TrialState.COMPLETE,))
+
+
+def execute_trial(planned: plan.Planned) -> dict[str, float]:
+    """Execute a trial's notebooks up to its model, or take them up, and measure it on the validation set."""
+    run = plan.begin(planned, plan.check([planned])[planned.name])
+    runs.execute_run(run, runs.TRAINING)
+    return validation_figures(run.params)
+
+
+def _make_light(study: "optuna.Study", name: str) -> None:
+    """Make a trial's record light, and remove the files of every trial that is not the best."""
+    for one in plan_slimming([name]):
+        slim(one)
+    for trial in _completed(study):
+        if trial.number != study.best_trial.number:
+            _remove_files(trial.user_attrs[RUN])
+
+
+def _remove_files(name: str) -> None:
+    """Remove what a trial wrote into its own `OUTPUT_DIR`; one that was measured meanwhile is a run like any other."""
+    if not (scratch_folder(name) / "params.yaml").is_file() or find_record(name).state != TRAINED:
+        return
+    run = runs.resume_run(name)
+    for path in (path for stage in runs.TRAINING for path in run.outputs(stage)):
+        if path.parent == run.params.output_dir:
+            path.unlink(missing_ok=True)
