@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import matplotlib.pyplot as plt
@@ -181,7 +182,7 @@ def _sweep_page(study: StudyRecord, linked: set[str], templating: jinja2.Environ
         sweep=sweep,
         linked=linked,
         rows=list(zip(names, sweep.lines(), strict=True)),
-        pictures=[(heading, _picture(ax)) for heading, ax in pictures(sweep)],
+        pictures=[(heading, _picture(ax, bbox_inches="tight")) for heading, ax in pictures(sweep)],
         next_step=next_step(sweep),
     )
 
@@ -256,11 +257,11 @@ def _matrix_picture(values: dict, name: str, emotions: list[str]) -> Markup:
     return _picture(plots.plot_confusion_matrix(values["confusion_matrix"], emotions=emotions, title=f"{name} set"))
 
 
-def _picture(ax: Axes) -> Markup:
-    """Inline SVG of the figure that `ax` belongs to."""
+def _picture(ax: Axes, **options: Any) -> Markup:
+    """Inline SVG of the figure that `ax` belongs to; `options` of matplotlib's `savefig`."""
     buffer = io.StringIO()
     with plt.rc_context({"svg.hashsalt": "ser_lib"}):
-        plots.figure_of(ax).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        plots.figure_of(ax).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, **options)
     plt.close(plots.figure_of(ax))
     text = buffer.getvalue()
     return Markup(text[text.index("<svg") :])

@@ -4,8 +4,12 @@ import warnings
 
 from matplotlib.axes import Axes
 
+from ser_lib.plots import figure_of
 from ser_lib.records.sweeps.results import EVALUATOR, SweepRecord
 from ser_lib.records.sweeps.storage import load_optuna
+
+_SIZE = (10, 4.5)
+"""Inches, wide enough for the names of several parameters side by side."""
 
 
 def pictures(sweep: SweepRecord) -> list[tuple[str, Axes]]:
@@ -24,4 +28,6 @@ def pictures(sweep: SweepRecord) -> list[tuple[str, Axes]]:
         if len(sweep.trials) > 1 and len(sweep.space) > 1:
             axes = plots.plot_parallel_coordinate(sweep.study, target_name=name)
             drawn.append(("The parameters of all trials", axes))
+    for _, ax in drawn:
+        figure_of(ax).set_size_inches(*_SIZE)
     return drawn
