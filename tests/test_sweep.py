@@ -7,6 +7,7 @@ from test_records import call, write_record
 
 from ser_lib.core.errors import ParameterError, RunError
 from ser_lib.records import run as runs
+from ser_lib.records.light import plan_slimming, slim
 from ser_lib.records.record import find_record
 from ser_lib.records.site import build_site
 from ser_lib.records.sweeps import trials as work
@@ -265,6 +266,30 @@ def test_missing_optuna_is_named(asked, root, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(RunError, match=r"pip install 'ser_lib\[sweep\]'"):
         work.run_sweep(asked, 1)
+
+
+def test_run_ends_with_its_model_is_made_light_and_goes_on(project, monkeypatch):
+    executed = []
+
+    def execute(stage, params, *, scratch, record):
+        executed.append(stage)
+        (record / f"{stage}.ipynb").write_text("{}")
+        for path in runs.Run("x", params).outputs(stage):
+            path.write_text("clip,sha256\na,b\n")
+
+    monkeypatch.setattr(runs, "execute_notebook", execute)
+    monkeypatch.setattr(runs, "write_model_card", lambda folder: None)
+    run = runs.start_run({}, name="x")
+    runs.execute_run(run, runs.TRAINING)
+    assert (executed, find_record("x").state) == (list(runs.STAGES[:3]), "trained")
+    for one in plan_slimming(["x"]):
+        slim(one)
+    runs.execute_run(runs.resume_run("x"), runs.TRAINING)
+    assert len(executed) == 3 and not (run.record / "model.onnx").exists()
+    runs.execute_run(runs.resume_run("x"))
+    assert (executed, find_record("x").state) == (list(runs.STAGES), "done")
+    runs.execute_run(runs.resume_run("x"), runs.TRAINING)
+    assert (len(executed), find_record("x").state) == (5, "done")
 
 
 @pytest.mark.slow
