@@ -30,7 +30,7 @@ $(STAMP): requirements.lock pyproject.toml
 all: setup  ## run the five notebooks (PARAMS=params/demo.yaml)
 	@$(BIN)/ser run $(PARAMS)
 
-test: setup  ## run the tests (under 10 minutes on two cores)
+test: setup  ## run the tests (ten minutes on two cores)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: setup  ## run the tests, the slow ones too
@@ -55,8 +55,8 @@ bench: setup  ## measure speed against the usual way (on data/TESS, or else the 
 	@$(BIN)/python benchmarks/bench.py
 
 # what the options turn off asks hosts on the internet: news, newer versions, extensions that could be installed
-lab: setup  ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab notebooks --KernelManager.transport=ipc --LabApp.news_url=None \
+lab: setup  ## open the notebooks in JupyterLab (LAB_ARGS=--allow-root where you are root)
+	@$(BIN)/jupyter lab notebooks $(LAB_ARGS) --KernelManager.transport=ipc --LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly
 
 docs: setup  ## write the API pages into build/docs

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_lib.corpora import demo
+from ser_lib.corpora import demo, emodb
+from ser_lib.corpora.files.registry import read_registry
 
 REPO = Path(__file__).resolve().parent.parent
 REAL_CORPORA = REPO.parent / "shared" / "corpora"
+"""Packed copies, which some machines have beside the clone."""
 RATE = 24414
 LONGEST = ("test_runs.py", "test_train.py", "test_handover.py", "test_predict.py")
 """Files of tests that begin first, so that no core waits for them in the end."""
@@ -58,9 +60,18 @@ def root(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
+def emodb_names() -> list[str]:
+    return [f"EMODB/{file}" for file in read_registry(emodb)]
+
+
+@pytest.fixture(scope="session")
 def tess(tmp_path_factory) -> SimpleNamespace:
+    own = REPO / "data" / "TESS"
+    if own.is_dir():
+        names = sorted(path.relative_to(own.parent).as_posix() for path in own.rglob("*.wav"))
+        return SimpleNamespace(names=names, file=lambda name: own / name.removeprefix("TESS/"))
     if not (REAL_CORPORA / "TESS").is_dir():
-        pytest.skip(f"no real TESS: {REAL_CORPORA / 'TESS'} is missing")
+        pytest.skip("no real TESS: data/TESS is missing (ser data get TESS)")
     spec = importlib.util.spec_from_file_location("unpack", REAL_CORPORA / "unpack.py")
     unpack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(unpack)

@@ -1,5 +1,4 @@
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -19,7 +18,6 @@ from ser_lib.corpora.base import Dataset, Name
 from ser_lib.corpora.clips import find_clips
 
 REPO = Path(__file__).resolve().parent.parent
-MANIFEST = REPO.parent / "shared" / "corpora" / "manifest.json"
 
 
 def write(folder, *files, content=None):
@@ -339,13 +337,6 @@ def test_killed_making_is_not_taken_for_a_corpus(tmp_path, demo_folder):
 
 
 # EMO-DB
-
-
-@pytest.fixture(scope="module")
-def emodb_names():
-    if not MANIFEST.is_file():
-        pytest.skip(f"no names of EMO-DB: {MANIFEST} is missing")
-    return [name for name in json.loads(MANIFEST.read_text()) if name.startswith("EMODB/")]
 
 
 # 2 digits of speaker, 3 characters of text, a letter of emotion, one of version: the corpus's own documentation

@@ -347,9 +347,10 @@ def test_resuming_a_run_that_is_done_repeats_nothing(full):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-    """A run whose corpus, in a folder outside the project, is missing."""
+    """A run whose corpus, in a folder outside the project, has no clips yet."""
     root = make_root(tmp_path_factory.mktemp("stopped") / "the próject")
     corpus = root.parent / "jürgen's corpora" / "TESS"
+    corpus.mkdir(parents=True)
     changes = SMALL | {"DATASET_PATH": corpus, "N_JOBS": 1, "DENOISE": "false", "BATCH_SIZE": 4}
     changes |= {"TEST_FRACTION": 0.25, "VALIDATION_FRACTION": 0.25, "BASELINES": "false", "ROBUSTNESS": "false"}
     done = ser(root, "run", "params/tess.yaml", "--name", "broken", *set_all(changes))
@@ -361,10 +362,10 @@ def stopped(tmp_path_factory):
     )  # fmt: skip
 
 
-def test_missing_corpus_is_one_line(stopped):
+def test_corpus_without_clips_is_one_line(stopped):
     assert stopped.done.status == 1
     assert len(stopped.done.stderr.splitlines()) == 1
-    assert stopped.done.stderr.startswith("error: 01_preprocess stopped: `DATASET_PATH` must be the folder of TESS;")
+    assert stopped.done.stderr.startswith("error: 01_preprocess stopped: `DATASET_PATH` must hold clips of TESS;")
     assert "https://doi.org/10.5683/SP2/E8H2MF" in stopped.done.stderr
     assert "See reports/broken/01_preprocess.ipynb." in stopped.done.stderr
 
@@ -527,6 +528,9 @@ except KeyboardInterrupt:
         (["no/such.yaml"], "no/such.yaml"),
         (["--name", "../elsewhere"], "A run's name must be"),
         (["--resume", "nothing"], "A run to resume must have been started here"),
+        (["-p", "CORPORA=[TESS]", "-p", "DATASET_PATH=data/TES"], "`DATASET_PATH` must be the folder of TESS; "),
+        (["params/tess.yaml", "-p", "DATASET_PATH=data", "--seeds", "0,1"], "`DATASET_PATH` must be the folder of TES"),
+        (["-p", "CORPORA=[TESS, EMODB]", "-p", "DATASET_PATH=."], "`DATASET_PATH` must be the folder of TESS; "),
     ],
 )
 def test_mistakes_are_one_line_and_make_nothing(project, monkeypatch, capsys, arguments, message):

@@ -18,7 +18,6 @@ from ser_lib.split import assign_sets, read_split_file, split_data
 from ser_lib.store import ProcessedData, load_sets, load_split, save_processed
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "02_split.ipynb"
-MANIFEST = Path(__file__).resolve().parent.parent.parent / "shared" / "corpora" / "manifest.json"
 TESS_COUNTS = [400, 400, 399, 399, 400, 400, 400]
 SETTINGS = AudioSettings(
     sampling_rate=24414,
@@ -213,11 +212,9 @@ def tess_clips(tess):
 
 
 @pytest.fixture(scope="module")
-def emodb_clips():
-    if not MANIFEST.is_file():
-        pytest.skip(f"no names of EMO-DB: {MANIFEST} is missing")
+def emodb_clips(emodb_names):
     letters = {"W": "angry", "E": "disgust", "A": "fear", "F": "happy", "T": "sad", "N": "neutral"}
-    stems = [PurePath(name).stem for name in json.loads(MANIFEST.read_text()) if name.startswith("EMODB/")]
+    stems = [PurePath(name).stem for name in emodb_names]
     stems = [stem for stem in stems if stem[5] in letters]
     return table_of([(stem[:2], stem[2:5], letters[stem[5]]) for stem in stems])
 

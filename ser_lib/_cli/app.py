@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ser_lib import __version__
 from ser_lib._cli.cluster import SchedulerOption, execute_all, use_scheduler
 from ser_lib._cli.common import summarize
 from ser_lib._cli.data import data_app
@@ -53,14 +54,28 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Speech emotion recognition: five notebooks from wav files to a prediction.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
 app.add_typer(encoder_app, name="encoder")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"ser_lib {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Speech emotion recognition: five notebooks from wav files to a prediction."""
 
 
 Override = Annotated[
@@ -113,7 +128,8 @@ def run(
     files = params or [Path("params/demo.yaml")]
     asked = plan.plan_files(files, more or [], override or [], name=name, seeds=seeds, folds=folds)
     if len(asked.runs) == 1 and not asked.study:
-        use_scheduler(scheduler)
+        if use_scheduler(scheduler) is None:
+            plan.check_data(asked.runs)
         _execute(runs.start_run(asked.runs[0].values, name=asked.runs[0].name))
     else:
         _execute_all(asked, can_repeat=bool(name or asked.study), scheduler=scheduler)
@@ -187,6 +203,8 @@ def _execute_all(asked: "Plan", *, can_repeat: bool, scheduler: str | None = Non
 
     states = plan.check(asked.runs)  # what is refused, is refused before anything starts
     client = use_scheduler(scheduler)
+    if client is None:  # workers see the corpora where they are
+        plan.check_data([planned for planned in asked.runs if states[planned.name] != DONE])
     if asked.study:
         plan.check_study(asked)
         studies.write_study(asked.study, asked.title, asked.rows)
@@ -279,12 +297,14 @@ def reproduce(
     """Run a record's parameters again and compare the new run with it; exit status 1 if they differ."""
     from ser_lib.records import run as runs
     from ser_lib.records.compare import compare_with, values_of
-    from ser_lib.records.plan import run_name
+    from ser_lib.records.plan import Planned, check_data, run_name
     from ser_lib.records.record import find_record
 
     record = find_record(run)
     values = values_of(record) | read_values([], override or [])
-    again = runs.start_run(values, name=run_name(f"{record.name}-again", timed=True))
+    name = run_name(f"{record.name}-again", timed=True)
+    check_data([Planned(name, values, record.name)])
+    again = runs.start_run(values, name=name)
     _execute(again)
     outcome = compare_with(record, find_record(again.name))
     print(*outcome.lines, sep="\n")

@@ -136,6 +136,19 @@ def check_known(clips: "pd.DataFrame", things: Sequence[str], what: str) -> None
             )
 
 
+def check_folder(name: str, folder: Path) -> None:
+    """Refuse a folder that is none, unless the corpus `name` is one that is made where it is missing.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is missing.
+    """
+    corpus = get_corpus(name)
+    if not folder.is_dir() and (folder.exists() or not hasattr(corpus, "make")):
+        raise DatasetError(f"`DATASET_PATH` must be the folder of {name}; {folder} is none. {corpus.WHERE}")
+
+
 def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tuple[list[Clip], list[Skipped]]:
     """Find the clips of the corpus `name` wherever they lie below `folder`, each content once.
 
@@ -147,9 +160,8 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
         If the folder is missing or holds no clip of the corpus.
     """
     corpus = get_corpus(name)
+    check_folder(name, folder)
     if not folder.is_dir():
-        if folder.exists() or not hasattr(corpus, "make"):
-            raise DatasetError(f"`DATASET_PATH` must be the folder of {name}; {folder} is none. {corpus.WHERE}")
         corpus.make(folder)
     names, files, others = _list_files(corpus, folder)
     clips: dict[str, Clip] = {}

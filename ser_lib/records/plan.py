@@ -13,7 +13,7 @@ from typing import Any
 
 from ser_lib.core.errors import ParameterError, RunError
 from ser_lib.core.paths import resolve, shown
-from ser_lib.corpora.clips import check_known, find_corpora
+from ser_lib.corpora.clips import check_folder, check_known, find_corpora
 from ser_lib.params import Params, make_params, read_values
 from ser_lib.records import run as runs
 from ser_lib.records.manifest import DONE, MANIFEST_FILE, PATH_PARAMETERS, check_plain, hide_value, read_manifest
@@ -294,6 +294,21 @@ def check(planned: Sequence[Planned]) -> dict[str, str]:
                 f"Got {one.values['OUTPUT_DIR']}."
             )
     return {one.name: _state(runs.make_run(one.values, name=one.name)) for one in planned}
+
+
+def check_data(planned: Iterable[Planned]) -> None:
+    """Refuse runs whose corpora are not on this machine, before anything of them is made.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter of one is refused.
+    DatasetError
+        If the folder of a corpus is missing, and the corpus is none that is made.
+    """
+    for one in planned:
+        for name, folder in runs.make_run(one.values, name=one.name).params.corpus_folders.items():
+            check_folder(name, folder)
 
 
 def check_study(asked: Plan) -> None:
