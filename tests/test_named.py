@@ -4,11 +4,14 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_records import call, write_record
 
+from ser_lib._cli import common
 from ser_lib.core.errors import RunError
 from ser_lib.records import models as named
 
@@ -155,16 +158,34 @@ def test_without_its_encoder_another_model_answers_and_it_is_said(root, write_wa
     file = str(write_wav(root / "a.wav", np.sin(np.arange(16000) / 9) / 3, 16000))
     status, out, err = call(monkeypatch, capsys, "predict", file)
     assert status == 0 and "Model plain," in out
+    assert "How right it is about other voices was not measured." in out
     assert err == (
         "note: heard, the default model, needs the encoder smart-turn, which is not on this machine: plain answers, "
-        f"which knows fewer voices. Of corpora that heard did not know, it was right about {accuracy:.0%} of the clips."
-        " ser encoder get smart-turn brings it.\n"
+        f"which knows fewer voices. Of voices that heard never heard, {10 * accuracy:.0f} of ten answers were right "
+        f"({accuracy:.0%}). ser encoder get smart-turn brings it.\n"
     )
     status, out, err = call(monkeypatch, capsys, "predict", file, "--run", "heard")
     assert status == 1 and "The encoder smart-turn is not on this machine." in err
     models["models"][0].pop("fallback")
     (root / "reports" / "models.json").write_text(json.dumps(models))
     assert call(monkeypatch, capsys, "predict", file)[0] == 1
+
+
+def test_limits_tell_what_was_right_of_voices_that_training_left_out():
+    run = "tess_oaf_yaf_s0"
+    table = pd.read_csv(next((RECORDED / run).glob("test_predictions.csv*")))
+    right = (table["true"] == table["predicted"]).mean()
+    stages = json.loads((RECORDED / run / "manifest.json").read_text())["stages"]
+    info = SimpleNamespace(
+        onnx_sha256=stages["03_train"]["artifacts"]["model.onnx"], corpora=["TESS"], left_out=None, split_sha256=""
+    )
+    told = common.limits(run, SimpleNamespace(info=info))
+    assert told == (
+        f"Model {run}, which has learnt from TESS alone. Of 1 speaker that it never heard, {10 * right:.0f} of ten "
+        f"answers were right ({right:.0%}). Do not judge people by it."
+    )
+    info.onnx_sha256 = "0" * 64  # of another model, nobody has measured it
+    assert "How right it is about other voices was not measured." in common.limits(run, SimpleNamespace(info=info))
 
 
 def test_default_keeps_its_fallback(root):

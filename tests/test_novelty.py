@@ -97,7 +97,12 @@ def test_distance_is_the_root_mean_square_of_z_scores():
     steady = np.full((11, 3), 6, dtype=np.float32)
     assert typical().distance_of(summarize_features(steady, 11)) == pytest.approx(6 / np.sqrt(3))
     (phrase,) = typical().find_novelty(measures(), steady, SETTINGS)
-    assert phrase == "sound: 3.5 from the training clips, and theirs are within 2.0"
+    unlike = (
+        "sound: {} standard deviations from the mean of the training clips; 99 of 100 validation clips are within {}"
+    )
+    assert phrase == unlike.format("3.5", "2.0")
+    (phrase,) = typical(distance=3.45).find_novelty(measures(), steady, SETTINGS)  # 3.464, which rounds to the same
+    assert phrase == unlike.format("3.46", "3.45")
     assert typical(distance=3.5).find_novelty(measures(), steady, SETTINGS) == ()
 
 

@@ -172,12 +172,23 @@ def test_envelope_is_the_largest_amplitude_of_each_twentieth_of_a_second(write_w
 def test_windows_unlike_training_are_counted():
     table = pd.DataFrame(
         {"state": ["speech", "speech", "silence", "speech"], "emotion": ["sad", "sad", "", "angry"],
-         "unlike": ["band, sound", "sound", "", ""]}
+         "confidence": [0.9, 0.6, np.nan, 0.5], "unlike": ["band, sound", "sound", "", ""]}
     )  # fmt: skip
     assert timeline.summary_text(table) == (
-        "Windows of speech: sad 67%, angry 33%. Of all windows, 25% are silence.\n"
+        "Of 3 windows of speech: sad 67%, angry 33%. Of all windows, 25% are silence.\n"
         "Unlike what the model has learnt from are 2 windows of speech (sound 2, band 1)."
     )
+
+
+def test_unsure_windows_count_for_no_emotion():
+    table = pd.DataFrame(
+        {"state": ["speech", "speech", "silence", "speech", "speech"], "emotion": ["sad", "sad", "", "angry", "sad"],
+         "confidence": [0.9, 0.49, np.nan, 0.3, 0.4], "unlike": ""}
+    )  # fmt: skip
+    assert timeline.summarize(table) == {"sad": 1 / 4, "unsure": 3 / 4, "silence": 1 / 5}
+    assert timeline.summarize(table, unsure_below=0.4) == {"sad": 3 / 4, "unsure": 1 / 4, "silence": 1 / 5}
+    one = table[3:4]
+    assert timeline.summary_text(one) == "Of 1 window of speech: unsure 100%. Of all windows, 0% are silence."
 
 
 @pytest.mark.parametrize("run", ["tess_robust_random_s0", "tess_random_s0"])

@@ -71,11 +71,15 @@ def _fallback_of(default: str, info: "BundleInfo") -> str | None:
 
 
 def _expected(info: "BundleInfo", name: str = "it") -> str:
-    """How right a model was about corpora left out of its training, in a sentence; empty if that was not measured."""
+    """How right a model was about voices left out of its training, in a sentence; empty if that was not measured."""
     if not info.left_out:
         return ""
     accuracy = sum(one.accuracy for one in info.left_out) / len(info.left_out)
-    return f"Of corpora that {name} did not know, it was right about {accuracy:.0%} of the clips. "
+    return f"Of voices that {name} never heard, {_of_ten(accuracy)}. "
+
+
+def _of_ten(accuracy: float) -> str:
+    return f"{10 * accuracy:.0f} of ten answers were right ({accuracy:.0%})"
 
 
 def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
@@ -135,13 +139,29 @@ def load_speaker(bundle: "Bundle", speaker: str | None) -> tuple["Bundle", str |
 
 
 def limits(run: str, bundle: "Bundle") -> str:
-    """One line on what the model has learnt from, and what not to expect of it."""
+    """One line on what the model has learnt from, and how right it was about other voices."""
     corpora, voices = ", ".join(bundle.info.corpora), _voices(_speakers(run, bundle))
-    expected = f"expect less. {_expected(bundle.info)}".strip()
+    measured = _expected(bundle.info) or _tested(run, bundle) or "How right it is about other voices was not measured. "
     return printable(
-        f"Model {run}, which has learnt from {corpora} alone{voices}: on other voices, languages and microphones "
-        f"{expected} Do not judge people by it."
+        f"Model {run}, which has learnt from {corpora} alone{voices}. {measured}Do not judge people by it."
     )
+
+
+def _tested(run: str, bundle: "Bundle") -> str:
+    """How right a model was about its test set, if none of whose speakers it has learnt from; empty otherwise."""
+    from ser_lib.records.record import find_record
+
+    try:
+        record = find_record(run)
+        trained, results = record.manifest.stages.get("03_train"), record.evaluation
+    except RunError:
+        return ""
+    n, accuracy = results.get("speakers"), record.metric_value("accuracy")
+    all_new = results.get("known", {}).get("speakers") == 0 and not results.get("unknown", {}).get("speakers")
+    same = trained is not None and bundle.info.onnx_sha256 in trained.artifacts.values()
+    if not (n and all_new and same and accuracy is not None):
+        return ""
+    return f"Of {n} {'speaker' if n == 1 else 'speakers'} that it never heard, {_of_ten(accuracy)}. "
 
 
 def _voices(speakers: set[tuple[str, str]]) -> str:

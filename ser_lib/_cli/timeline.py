@@ -89,7 +89,7 @@ def _print_timeline(file: str, timeline: "pd.DataFrame", unsure_below: float) ->
     print(f"{file}\n{TIMELINE_HEAD}")
     for row in timeline.itertuples():
         print(timeline_line(row, unsure_below))
-    print(summary_text(timeline), end="\n\n", flush=True)
+    print(summary_text(timeline, unsure_below=unsure_below), end="\n\n", flush=True)
 
 
 def timeline_line(row, unsure_below: float) -> str:

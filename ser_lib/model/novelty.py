@@ -97,8 +97,18 @@ class NoveltyModel(BaseModel):
             )
         distance = self.distance_of(_summary(features, settings.sound_frames(measures.n_trimmed), settings))
         if distance > self.distance:
-            found.append(f"sound: {distance:.1f} from the training clips, and theirs are within {self.distance:.1f}")
+            here, usual = _told_apart(float(distance), self.distance)
+            found.append(
+                f"sound: {here} standard deviations from the mean of the training clips; {_PERCENTILE} of 100 "
+                f"validation clips are within {usual}"
+            )
         return tuple(found)
+
+
+def _told_apart(larger: float, smaller: float) -> tuple[str, str]:
+    """Two numbers with one decimal, or with as many as it takes for them to differ."""
+    texts = ((f"{larger:.{digits}f}", f"{smaller:.{digits}f}") for digits in range(1, 9))
+    return next((pair for pair in texts if pair[0] != pair[1]), (f"{larger!r}", f"{smaller!r}"))
 
 
 def _heard(settings: AudioSettings) -> tuple[str, float]:

@@ -201,9 +201,9 @@ def describe_texts(predictions: pd.DataFrame) -> str:
 
 
 def clip_table(clips: pd.DataFrame) -> pd.DataFrame:
-    """Clips by speaker and emotion, with sums; an empty speaker is unknown."""
+    """Clips by speaker and emotion, as people read it, with sums; an empty speaker is unknown."""
     table = pd.crosstab(clips["speaker"], clips["emotion"])[in_order(clips["emotion"])]
-    table = table.rename(index={"": UNKNOWN})
+    table = table.rename(index={"": UNKNOWN}, columns=shown_as)
     sums = table.sum().to_frame("all").T.rename_axis(index=table.index.name, columns=table.columns.name)
     table = pd.concat([table, sums])
     return table.assign(all=table.sum(axis="columns"))

@@ -142,7 +142,7 @@ def show_answer(path: Path, bundle: Bundle, *, unsure_below: float = UNSURE_BELO
         timeline = predict_timeline(path, bundle)
         with _picture(10, 4.6) as figure:
             plots.plot_timeline(timeline, envelope, title=f"{printable(path.name)} over time", figure=figure)
-        print(summary_text(timeline))
+        print(summary_text(timeline, unsure_below=unsure_below))
         return
     settings = bundle.info.settings
     heard = load_recording(path)

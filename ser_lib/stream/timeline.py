@@ -23,7 +23,7 @@ from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.novelty import novelty_kinds
-from ser_lib.model.prediction import DIFFERENT_CHANNELS, damage_note
+from ser_lib.model.prediction import DIFFERENT_CHANNELS, UNSURE_BELOW, damage_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,19 +137,26 @@ def window_and_hop(
     return max(1, round(window_seconds * sampling_rate)), max(1, round(hop_seconds * sampling_rate))
 
 
-def summarize(timeline: "pd.DataFrame") -> dict[str, float]:
-    """Fraction of each emotion in the windows of speech, the largest first, and of silence in all windows."""
+def summarize(timeline: "pd.DataFrame", *, unsure_below: float = UNSURE_BELOW) -> dict[str, float]:
+    """Fraction of each emotion in the windows of speech, the largest first; then of unsure ones, and of silence in all.
+
+    A window whose confidence is below `unsure_below` counts as unsure, and for no emotion.
+    """
     speech = timeline[timeline["state"] == "speech"]
-    fractions = speech["emotion"].value_counts(normalize=True, sort=True).to_dict()
-    return fractions | {"silence": float((timeline["state"] == "silence").mean())}
+    sure = speech["emotion"][speech["confidence"] >= unsure_below]
+    fractions = (sure.value_counts(sort=True) / max(1, len(speech))).to_dict()
+    unsure = {"unsure": 1 - len(sure) / len(speech)} if len(sure) < len(speech) else {}
+    return fractions | unsure | {"silence": float((timeline["state"] == "silence").mean())}
 
 
-def summary_text(timeline: "pd.DataFrame") -> str:
+def summary_text(timeline: "pd.DataFrame", *, unsure_below: float = UNSURE_BELOW) -> str:
     """`summarize` in sentences, the windows with novelty, and what to know of the file."""
-    fractions = summarize(timeline)
+    fractions = summarize(timeline, unsure_below=unsure_below)
     silence = fractions.pop("silence")
+    n_speech = int((timeline["state"] == "speech").sum())
+    windows = "1 window" if n_speech == 1 else f"{n_speech} windows"
     speech = ", ".join(f"{emotion} {fraction:.0%}" for emotion, fraction in fractions.items()) or "none"
-    text = f"Windows of speech: {speech}. Of all windows, {silence:.0%} are silence."
+    text = f"Of {windows} of speech: {speech}. Of all windows, {silence:.0%} are silence."
     damaged_after = timeline.attrs.get("damaged_after")
     notes = [] if damaged_after is None else [f"{damage_note(damaged_after)} Times after that may be early."]
     notes += [DIFFERENT_CHANNELS] * timeline.attrs.get("channels_differ", False)

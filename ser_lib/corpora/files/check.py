@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 
 from ser_lib.core.errors import AudioError, DatasetError
+from ser_lib.core.labels import shown_as
 from ser_lib.core.paths import shown
 from ser_lib.core.text import printable
 from ser_lib.corpora import CORPORA
@@ -283,6 +284,6 @@ def _table(clips: list[Name]) -> str:
     import pandas as pd
 
     speakers = pd.Series([name.speaker or "unknown" for name in clips], name="speaker")
-    emotions = pd.Series([name.emotion for name in clips], name="emotion")
+    emotions = pd.Series([shown_as(name.emotion) for name in clips], name="emotion")
     table = pd.crosstab(speakers, emotions, margins=True, margins_name="all")
     return table.rename_axis(index=None, columns="clips").to_string()
