@@ -41,5 +41,8 @@ def __getattr__(name: str) -> Any:
     """Import a public function when it is first used (PEP 562)."""
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ser_lib' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"ser_lib.{_PUBLIC[name]}"), name)
+    from ser_lib.core.extras import name_extras
+
+    with name_extras():
+        found = globals()[name] = getattr(import_module(f"ser_lib.{_PUBLIC[name]}"), name)
     return found

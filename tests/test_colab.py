@@ -91,7 +91,7 @@ def test_cell_clones_installs_and_links_results_to_drive(machine):
     clone, drive = machine.content / "ser_lib", machine.content / "drive" / "MyDrive" / "ser_lib"
     assert (clone / "notebooks" / "00_tour.ipynb").is_file()
     asked = [json.loads(line) for line in (machine.content / "pip.txt").read_text().splitlines()]
-    assert asked == [["install", "--quiet", "-e", "ser_lib"]]  # loose bounds, no lock
+    assert asked == [["install", "--quiet", "-e", "ser_lib[train,notebooks]"]]  # loose bounds, no lock
     for name in ("artifacts", "data"):
         (clone / name / "kept.txt").write_text("kept")
         assert (drive / name / "kept.txt").read_text() == "kept"

@@ -64,7 +64,7 @@ def test_bar_in_a_kernel_tells_its_runner(tmp_path, monkeypatch):
     told = tmp_path / "told"
     monkeypatch.setenv(FILE_VARIABLE, str(told))
     monkeypatch.setattr(progress, "in_kernel", lambda: True)
-    monkeypatch.setattr(progress, "display", lambda *_arguments, **_options: None)
+    monkeypatch.setattr("IPython.display.display", lambda *_arguments, **_options: None)
     with progress.progress_bar(4, "Training", "epochs") as bar:
         bar.update(4)
         bar.refresh()

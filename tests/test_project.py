@@ -55,7 +55,8 @@ def project_table():
 def dependencies(*, development=False):
     table = project_table()
     extras = table["optional-dependencies"]
-    wanted = table["dependencies"] + (extras["dev"] + extras["cluster"] if development else [])
+    wanted = table["dependencies"] + extras["train"] + extras["notebooks"]
+    wanted += extras["dev"] + extras["cluster"] if development else []
     return [re.match(r"[A-Za-z0-9._-]+", line).group() for line in wanted]
 
 

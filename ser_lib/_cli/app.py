@@ -14,18 +14,20 @@ from typer.core import TyperGroup
 
 from ser_lib import __version__
 from ser_lib._cli.cluster import SchedulerOption, execute_all, use_scheduler
-from ser_lib._cli.common import summarize
+from ser_lib._cli.common import check_means, summarize
 from ser_lib._cli.data import data_app
 from ser_lib._cli.encoder import encoder_app
 from ser_lib._cli.enrol import enrol
 from ser_lib._cli.export import export
 from ser_lib._cli.listen import listen
+from ser_lib._cli.new import new
 from ser_lib._cli.predict import predict
 from ser_lib._cli.runs import runs_app
 from ser_lib._cli.sweep import sweep
 from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import RunError, SerError
-from ser_lib.core.paths import locate, shown
+from ser_lib.core.extras import name_extras
+from ser_lib.core.paths import check_project, locate, shown
 from ser_lib.core.terminal import guard_terminal
 from ser_lib.core.text import printable
 from ser_lib.params import Params, parameter_table, read_values
@@ -116,6 +118,7 @@ def run(
 
     Seeds and folds are gathered in a study, reports/NAME_study. The same command again goes on where it stopped.
     """
+    check_means()
     from ser_lib.records import plan
     from ser_lib.records import run as runs
 
@@ -151,6 +154,7 @@ def protocol(
     Whatever split the file names, each of these is run with each seed, as NAME_random_s0 and so on, and gathered
     in reports/NAME_protocol. The same command again goes on where it stopped.
     """
+    check_means()
     from ser_lib.records import plan
 
     file = Path(params)
@@ -262,6 +266,7 @@ def report(
     every: Annotated[bool, typer.Option("--all", help="Write each page, also one that is up to date.")] = False,
 ) -> None:
     """Bring the pages of all runs up to date, and the tables in README.md and docs/; open reports/index.html."""
+    check_project()
     from ser_lib.records.documents import write_documents
     from ser_lib.records.site import build_site
 
@@ -278,6 +283,7 @@ def compare(
     names: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Runs; each is compared with the first.")],
 ) -> None:
     """Compare runs: parameters, metrics, and who is right about which clip."""
+    check_project()
     from ser_lib.records.compare import compare_runs
     from ser_lib.records.record import find_record
     from ser_lib.records.site import write_comparison_page
@@ -295,6 +301,7 @@ def reproduce(
     ] = None,
 ) -> None:
     """Run a record's parameters again and compare the new run with it; exit status 1 if they differ."""
+    check_means()
     from ser_lib.records import run as runs
     from ser_lib.records.compare import compare_with, values_of
     from ser_lib.records.plan import Planned, check_data, run_name
@@ -313,6 +320,7 @@ def reproduce(
 
 app.command()(sweep)
 app.add_typer(runs_app, name="runs")
+app.command()(new)
 app.command()(predict)
 app.command()(listen)
 app.command()(enrol)
@@ -339,7 +347,8 @@ def main() -> None:
     guard_terminal()
     try:
         try:
-            app()
+            with name_extras():
+                app()
         finally:
             sys.stdout.flush()  # a full disk is reported here, and not by Python at the end
     except (SerError, OSError) as error:

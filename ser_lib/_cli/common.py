@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.core.errors import RunError
-from ser_lib.core.paths import from_here, locate, resolve, shown
+from ser_lib.core.extras import check_extras
+from ser_lib.core.paths import check_project, from_here, has_project, locate, resolve, shipped_root, shown
 from ser_lib.core.text import printable
 from ser_lib.model.backends import Backend
 from ser_lib.store import BUNDLE_FILE, MANIFEST_FILE
@@ -27,16 +28,21 @@ RunOption = Annotated[
 ]
 
 
+def check_means() -> None:
+    """Refuse runs before they begin where there is no project, or an installation without what a run needs."""
+    check_project()
+    check_extras("train", "notebooks")
+
+
 def which_run(run: str | None) -> str:
     """`run`, or where none is asked for that of the default model; without its encoder, that of the fallback."""
     from ser_lib.model.bundle import read_bundle_info
-    from ser_lib.records.models import default_run
-    from ser_lib.records.record import record_folder
+    from ser_lib.records.models import default_run, model_folder
 
     if run:
         return run
     default = default_run()
-    return _fallback_of(default, read_bundle_info(record_folder(default))) or default
+    return _fallback_of(default, read_bundle_info(model_folder(default))) or default
 
 
 def open_model(run: str | None, backend: Backend = "onnx") -> tuple[str, "Bundle"]:
@@ -96,11 +102,11 @@ def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
 
 def bundle_folder(run: str, backend: Backend) -> Path:
     """Folder of a run's bundle: the record (ONNX alone), `OUTPUT_DIR`, or the folder that `run` names itself."""
-    from ser_lib.records.models import has_model, left_out_model
-    from ser_lib.records.record import check_record, private_values, record_folder, reports_folder
+    from ser_lib.records.models import has_model, left_out_model, model_folder
+    from ser_lib.records.record import check_record, private_values, reports_folder
 
     private = private_values(run)
-    recorded = [] if backend == "keras" and private else [record_folder(run)]
+    recorded = [] if backend == "keras" and private else [model_folder(run)]
     own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
     folders = [*recorded, *own, locate(run)]
     for folder in folders:
@@ -112,7 +118,8 @@ def bundle_folder(run: str, backend: Backend) -> Path:
         raise RunError(left_out_model(run))
     if any(folder.is_dir() for folder in folders):
         raise RunError(f"The run must be one that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")
-    names = sorted(folder.name for folder in reports_folder().glob("*") if has_model(folder))
+    places = [reports_folder()] if has_project() else [shipped_root() / "reports"]
+    names = sorted(folder.name for place in places for folder in place.glob("*") if has_model(folder))
     known = ", ".join(names) or "none yet; `make all` makes one"
     raise RunError(f"There is no run and no folder {run!r} with a model. Runs: {known}.")
 
@@ -178,12 +185,13 @@ def _speakers(run: str, bundle: "Bundle") -> set[tuple[str, str]]:
     import hashlib
     import io
 
-    from ser_lib.records.record import private_values, read_table, record_folder
+    from ser_lib.records.models import model_folder
+    from ser_lib.records.record import private_values, read_table
     from ser_lib.store import SPLIT_FILE
 
     private = private_values(run)
     own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
-    for folder in (record_folder(run), *own, locate(run)):
+    for folder in (model_folder(run), *own, locate(run)):
         try:
             table = read_table(folder, SPLIT_FILE) or b""
             if hashlib.sha256(table).hexdigest() == bundle.info.split_sha256:

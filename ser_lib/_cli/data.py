@@ -9,7 +9,8 @@ import typer
 
 from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import DatasetError
-from ser_lib.core.paths import from_here, locate, project_root, shown
+from ser_lib.core.extras import check_extras
+from ser_lib.core.paths import check_project, from_here, locate, project_root, shown
 
 data_app = typer.Typer(help="List the corpora, get one, or check one.", no_args_is_help=True)
 
@@ -90,6 +91,8 @@ def get(
     from ser_lib.corpora.files.registry import named_corpus
 
     corpus = named_corpus(name)
+    if to is None:
+        check_project()
     folder = default_folder(corpus) if to is None else from_here(to)
     if hasattr(corpus, "make"):
         _make(corpus, folder)
@@ -103,6 +106,7 @@ def get(
 
 
 def _make(corpus: ModuleType, folder: Path) -> None:
+    check_extras("train")
     if folder.exists():
         raise DatasetError(f"{corpus.NAME} must be made in a new folder; {shown(folder)} exists already.")
     print(f"{corpus.NAME}: {corpus.ABOUT}", flush=True)

@@ -6,7 +6,7 @@ import typer
 
 from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import SerError
-from ser_lib.core.paths import shown
+from ser_lib.core.paths import check_project, shown
 
 runs_app = typer.Typer(
     help="List runs, newest first; remove one, make records light, or name the default.", invoke_without_command=True
@@ -21,6 +21,7 @@ def list_runs(context: typer.Context) -> None:
 
     if context.invoked_subcommand is not None:
         return
+    check_project()
     rows = []
     for record in list_records():
         mark = "default" if is_default(record.name) else ""
@@ -39,12 +40,12 @@ def set_default(
     ] = None,
 ) -> None:
     """Make a run's model the one that predicts where none is named, or show which one it is."""
-    from ser_lib.records.models import MODELS_FILE, default_run, set_default
-    from ser_lib.records.record import reports_folder
+    from ser_lib.records.models import default_run, models_file, set_default
 
     if run is None:
-        print(f"{default_run()} is the default, by {shown(reports_folder() / MODELS_FILE)}.")
+        print(f"{default_run()} is the default, by {shown(models_file())}.")
         return
+    check_project()
     set_default(run)
     print(f"{run} is the default now: ser predict FILE")
 
@@ -66,6 +67,7 @@ def slim(
     from ser_lib.records.light import slim as slim_record
     from ser_lib.records.site import build_site
 
+    check_project()
     if bool(names) == every:
         raise typer.BadParameter("name runs, or all of them with --all.")
     planned = plan_slimming(names)
@@ -92,6 +94,7 @@ def remove(
     from ser_lib.records.record import output_elsewhere, remove_run, run_folders
     from ser_lib.records.site import build_site
 
+    check_project()
     folders = " and ".join(shown(folder) for folder in run_folders(run))
     elsewhere = output_elsewhere(run)
     if not yes and not typer.confirm(f"Remove {folders}?"):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ser_lib._cli.common import check_means
 from ser_lib.core.paths import locate, shown
 
 
@@ -35,6 +36,7 @@ def sweep(
     Each trial is a run that ends with its model (NAME_t0, NAME_t1 and so on); none is measured on the test set.
     reports/NAME_sweep gathers them. The same command again goes on where it stopped.
     """
+    check_means()
     from ser_lib.records import site as report
     from ser_lib.records.sweeps import trials as work
     from ser_lib.records.sweeps.results import read_sweep, to_text

@@ -28,7 +28,7 @@ if "google.colab" in sys.modules and not os.path.isfile("pyproject.toml"):
     address = os.environ.get("SER_REPOSITORY", "{repository}")
     if not os.path.isdir("ser_lib"):
         subprocess.run(["git", "clone", "--quiet", "--depth", "1", address, "ser_lib"], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "ser_lib"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "ser_lib[train,notebooks]"], check=True)
     sys.path.insert(0, os.path.abspath("ser_lib"))
 
     from ser_lib.core import colab

@@ -60,5 +60,9 @@ class RunError(SerError):
     """A run cannot start, or stopped in one of its notebooks."""
 
 
+class ExtraError(SerError, ModuleNotFoundError):
+    """A package is missing that a light installation leaves out."""
+
+
 class ClusterError(SerError):
     """The scheduler cannot be reached, or its workers cannot be used."""

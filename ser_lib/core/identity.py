@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from ser_lib.core.extras import EXTRAS
+
 _LIBRARY = Path(__file__).resolve().parent.parent
 
 
@@ -48,8 +50,8 @@ def _lock_hash() -> str:
 
 
 def _packages() -> dict[str, str]:
-    """Installed version of each package that the library asks for itself."""
-    asked = [re.match(r"[\w.-]+", line) for line in requires("ser_lib") or [] if "extra ==" not in line]
+    """Installed version of each package that the library asks for itself, for predictions and for runs."""
+    asked = [re.match(r"[\w.-]+", line) for line in requires("ser_lib") or [] if _of_runs(line)]
     found = {}
     for name in [one[0] for one in asked if one]:
         try:
@@ -57,6 +59,11 @@ def _packages() -> dict[str, str]:
         except PackageNotFoundError:
             continue  # needed by another Python only
     return found
+
+
+def _of_runs(requirement: str) -> bool:
+    extra = re.search(r"extra == ['\"](\w+)", requirement)
+    return extra is None or extra[1] in EXTRAS
 
 
 @functools.cache

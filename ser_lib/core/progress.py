@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from IPython import get_ipython
-from IPython.display import display
 from tqdm import tqdm
 
 from ser_lib.core.terminal import below
@@ -32,6 +30,8 @@ class _NotebookLine:
             return
         content = {"text/plain": line}
         if self._output is None:
+            from IPython.display import display  # which a kernel has, and a light installation has not
+
             self._output = display(content, raw=True, display_id=True)
         else:
             self._output.update(content, raw=True)
@@ -49,7 +49,8 @@ class _NotebookLine:
 
 def in_kernel() -> bool:
     """Whether this is a Jupyter kernel."""
-    return hasattr(get_ipython(), "kernel")
+    shell = sys.modules.get("IPython")  # a kernel has imported it
+    return shell is not None and hasattr(shell.get_ipython(), "kernel")
 
 
 def progress_bar(total: int, description: str, unit: str, *, leave: bool = True) -> tqdm:

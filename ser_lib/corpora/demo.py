@@ -16,8 +16,6 @@ import tempfile
 import wave
 from pathlib import Path, PurePath
 
-import espeakng_loader
-
 from ser_lib.core.errors import DatasetError
 from ser_lib.corpora import tess
 from ser_lib.corpora.base import Name
@@ -121,6 +119,8 @@ def _draw(rng: random.Random, mean: float, spread: float, limits: tuple[int, int
 
 def _start_espeak(short: Path):
     """Load espeak-ng and return a function that speaks. Its data path must be short: link it from `short`."""
+    import espeakng_loader  # a light installation is without it
+
     data = short / "espeak-ng-data"
     data.symlink_to(espeakng_loader.get_data_path())
     if len(str(data)) > _MAX_DATA_PATH:

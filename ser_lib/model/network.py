@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ser_lib.core.extras import name_extras
+
 
 @contextmanager
 def _without_native_notes() -> Iterator[None]:
@@ -26,7 +28,7 @@ def _without_native_notes() -> Iterator[None]:
         os.close(nowhere)
 
 
-with _without_native_notes():
+with name_extras(), _without_native_notes():
     import keras
     import tensorflow as tf
     from keras import layers

@@ -9,18 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 from pydantic import BaseModel, ConfigDict, Field
 
 from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import BundleError, ParameterError
 from ser_lib.core.foreign import read_json
 from ser_lib.core.io import write_text
-from ser_lib.core.paths import resolve, shown
+from ser_lib.core.paths import has_project, resolve, shown
 from ser_lib.model.adapt import Head, with_head
 from ser_lib.model.bundle import Bundle
 
 FOLDER = "data/voices"
-"""Folder of all voices, below the project."""
+"""Folder of all voices, below the project; without one they lie in the user's data folder."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -75,7 +76,7 @@ def _count(n: int, what: str) -> str:
 
 
 def save_voice(voice: Voice) -> Path:
-    """Write a voice into `data/voices`, and return the file."""
+    """Write a voice into the folder of voices, and return the file."""
     path = _path_of(voice.name, voice.onnx_sha256)
     write_text(path, voice.model_dump_json(indent=1, exclude_defaults=True) + "\n")
     return path
@@ -83,7 +84,7 @@ def save_voice(voice: Voice) -> Path:
 
 def enrolled_voices(bundle: Bundle) -> list[str]:
     """Names of the voices that a model was taught, by the alphabet."""
-    files = sorted(resolve(FOLDER).glob(f"*/{_file_of(bundle.info.onnx_sha256)}"))
+    files = sorted(_folder().glob(f"*/{_file_of(bundle.info.onnx_sha256)}"))
     return [file.parent.name for file in files if _NAME.fullmatch(file.parent.name)]
 
 
@@ -144,8 +145,12 @@ def check_name(name: str) -> str:
     return name
 
 
+def _folder() -> Path:
+    return resolve(FOLDER) if has_project() else platformdirs.user_data_path("ser_lib") / "voices"
+
+
 def _path_of(name: str, onnx_sha256: str) -> Path:
-    return resolve(FOLDER) / check_name(name) / _file_of(onnx_sha256)
+    return _folder() / check_name(name) / _file_of(onnx_sha256)
 
 
 def _file_of(onnx_sha256: str) -> str:

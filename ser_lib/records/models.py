@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from ser_lib.core.errors import RunError
 from ser_lib.core.foreign import fault_place, read_json
 from ser_lib.core.io import write_text
-from ser_lib.core.paths import shown
+from ser_lib.core.paths import has_project, shipped_root, shown
 from ser_lib.records.record import RUN_NAME, find_record, record_folder, reports_folder
 from ser_lib.store import BUNDLE_FILE
 
@@ -36,6 +36,14 @@ class _Models(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     models: list[NamedModel] = Field(min_length=1)
+
+
+def model_folder(run: str) -> Path:
+    """Folder of a run's record, or of the model of that name that came with the library."""
+    own, carried = record_folder(run), shipped_root() / "reports" / run
+    if not RUN_NAME.fullmatch(run) or (has_project() and own.is_dir()):
+        return own
+    return carried if carried.is_dir() else own
 
 
 def named_models() -> list[NamedModel]:
@@ -70,7 +78,7 @@ def fallback_run() -> str | None:
         If no default is named, or it has no model here.
     """
     fallback = _default().fallback
-    return fallback if fallback and has_model(record_folder(fallback)) else None
+    return fallback if fallback and has_model(model_folder(fallback)) else None
 
 
 def _default() -> NamedModel:
@@ -78,9 +86,9 @@ def _default() -> NamedModel:
     if not named:
         raise RunError(f"No model is the default. Name one with --run RUN, or set the default: {_SET}")
     run = named[0].run
-    if not has_model(record_folder(run)):
+    if not has_model(model_folder(run)):
         raise RunError(
-            f"{shown(_path())} names {run} as the default, and there is no run of that name with a model. "
+            f"{shown(models_file())} names {run} as the default, and there is no run of that name with a model. "
             f"Name another with --run RUN, or set the default: {_SET}"
         )
     return named[0]
@@ -113,7 +121,7 @@ def set_default(run: str) -> None:
     listed = _read() or _Models.model_construct(models=[])
     first = next((model for model in listed.models if model.run == run), NamedModel(run=run))
     listed.models = [first, *(model for model in listed.models if model.run != run and model.model_extra)]
-    write_text(_path(), listed.model_dump_json(indent=1, exclude_none=True) + "\n", through_link=False)
+    write_text(models_file(), listed.model_dump_json(indent=1, exclude_none=True) + "\n", through_link=False)
 
 
 def has_model(folder: Path) -> bool:
@@ -127,7 +135,7 @@ def left_out_model(run: str) -> str:
 
 
 def _read() -> _Models | None:
-    path = _path()
+    path = models_file()
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError(f"{shown(path)} must be a plain file. It is a link, a folder, a device or a pipe. Remove it.")
     try:
@@ -143,5 +151,6 @@ def _read() -> _Models | None:
         ) from None
 
 
-def _path() -> Path:
-    return reports_folder() / MODELS_FILE
+def models_file() -> Path:
+    """The list: the project's or, without a project, the one that came with the library."""
+    return (reports_folder() if has_project() else shipped_root() / "reports") / MODELS_FILE
