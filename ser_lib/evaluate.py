@@ -23,6 +23,7 @@ from ser_lib.params import Params
 from ser_lib.scoring import adaptation, metrics
 from ser_lib.scoring.baselines import predict_baselines
 from ser_lib.store import (
+    SETS,
     SPLIT_FILE,
     ProcessedData,
     load_processed,
@@ -179,23 +180,28 @@ def evaluate_baselines(predictions: pd.DataFrame, params: Params) -> dict[str, d
     Returns
     -------
     dict
-        Name → what `metrics.evaluate_labels` gives, `intervals` of the headlines, and `lead`: the 95 % interval of
-        how far the model's UAR is above this one's, over the same resamples.
+        Name → what `metrics.evaluate_labels` gives, `intervals` of the headlines, `lead`: the 95 % interval of how
+        far the model's UAR is above this one's, over the same resamples, and `validation_uar`.
     """
     if not params.BASELINES:
         return {}
     data = load_processed(params.processed_data_file)
     split = load_split(params, data.clips)
-    train, test = split == "train", split == "test"
+    train, validation, test = (split == name for name in SETS)
     clips, emotions = data.clips[test], in_order(data.clips["emotion"][train])
-    y_train, y_true = (to_labels(data.clips["emotion"][rows], emotions) for rows in (train, test))
+    y_train, y_validation, y_true = (
+        to_labels(data.clips["emotion"][rows], emotions) for rows in (train, validation, test)
+    )
+    X = np.concatenate([data.pooled[test], data.pooled[validation]])
     of_model = _resample(clips, y_true, to_labels(predictions["predicted"], emotions), params)
     results = {}
-    for name, y_pred in predict_baselines(data.pooled[train], y_train, data.pooled[test]).items():
+    for name, labels in predict_baselines(data.pooled[train], y_train, X).items():
+        y_pred, of_validation = np.split(labels, [len(y_true)])
         resampled = _resample(clips, y_true, y_pred, params)
         results[name] = metrics.evaluate_labels(y_true, y_pred, emotions=emotions) | {
             "intervals": {headline: metrics.interval(values) for headline, values in resampled.items()},
             "lead": metrics.interval(of_model["uar"] - resampled["uar"]),
+            "validation_uar": metrics.uar(y_validation, of_validation),
         }
     _add(params, baselines=results)
     return results

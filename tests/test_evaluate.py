@@ -169,7 +169,7 @@ def test_baselines_learn_from_the_training_set_alone(stage, monkeypatch):
 
     def predict(X_train, y_train, X_test):
         seen.append((X_train, y_train, X_test))
-        return {"majority": np.zeros(len(X_test), dtype=int), "svm": np.arange(7)}
+        return {"majority": np.zeros(len(X_test), dtype=int), "svm": np.tile(np.arange(7), 2)}
 
     monkeypatch.setattr(evaluate, "predict_baselines", predict)
     results, predictions = evaluate.evaluate_model(stage.bundle, stage.params)
@@ -178,8 +178,9 @@ def test_baselines_learn_from_the_training_set_alone(stage, monkeypatch):
     ((X_train, y_train, X_test),) = seen
     np.testing.assert_array_equal(X_train, stage.data.pooled[training])
     np.testing.assert_array_equal(y_train, stage.data.y[training])
-    np.testing.assert_array_equal(X_test, stage.data.pooled[7::8])
+    np.testing.assert_array_equal(X_test, np.concatenate([stage.data.pooled[7::8], stage.data.pooled[6::8]]))
     assert (baselines["majority"]["uar"], baselines["svm"]["uar"]) == (pytest.approx(1 / 7), 1)
+    assert (baselines["majority"]["validation_uar"], baselines["svm"]["validation_uar"]) == (pytest.approx(1 / 7), 1)
     assert baselines["svm"]["intervals"]["accuracy"] == [1, 1]
     stored = json.loads((stage.params.output_dir / "metrics.json").read_text())
     assert stored == results | {"baselines": baselines}
@@ -188,7 +189,7 @@ def test_baselines_learn_from_the_training_set_alone(stage, monkeypatch):
 def test_lead_is_the_interval_of_the_difference_over_the_same_resamples(stage, monkeypatch):
     _, predictions = evaluate.evaluate_model(stage.bundle, stage.params)
     same = np.array([EMOTIONS.index(emotion) for emotion in predictions["predicted"]])
-    given = {"same": same, "right": np.arange(7)}
+    given = {"same": np.tile(same, 2), "right": np.tile(np.arange(7), 2)}
     monkeypatch.setattr(evaluate, "predict_baselines", lambda *_: given)
     baselines = evaluate.evaluate_baselines(predictions, stage.params)
     assert baselines["same"]["lead"] == [0, 0]  # the same mistakes: no draw tells them apart

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from test_records import call, write_full_record, write_record
 
+from ser_lib._cli.common import summarize
 from ser_lib.records.compare import compare_runs
 from ser_lib.records.pages import write_model_card
 from ser_lib.records.record import find_record
@@ -316,6 +317,18 @@ def test_card_and_page_tell_what_the_split_gave(root):
     told = "20 clips for training, 5 for validation, 5 for the test; unused: 3 (second copies of a recording, or"
     assert f"Random 70/15/15, which gave {told}" in page
     assert f"The split asked for (random 70/15/15, seed 0) gave three sets: {told}" in card
+
+
+@pytest.mark.parametrize(("linear", "told"), [(0.875, True), (0.25, False), (None, False)])
+def test_card_and_page_tell_that_the_network_lost_to_the_linear_baseline(root, linear, told):
+    folder = write_full_record(root, "full")
+    stored = json.loads((folder / "metrics.json").read_text())
+    stored["baselines"]["linear"] = stored["baselines"]["svm"] | ({} if linear is None else {"validation_uar": linear})
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    (folder / "history.json").write_text(json.dumps({"loss": [1.0], "val_loss": [1.0]}))
+    write_model_card(folder)
+    for text in (read_page(root, "full"), (folder / "model_card.md").read_text(), summarize("full")):
+        assert ("below that of the linear baseline, 0.875" in text and "Try more epochs" in text) == told
 
 
 def test_page_of_a_run_says_that_test_speakers_were_seen(root):

@@ -67,6 +67,27 @@ def test_intervals_say_what_they_do_not_cover(speakers, who):
 
 
 @pytest.mark.parametrize(
+    ("uar", "linear", "words"),
+    [
+        (0.5, 0.625, "UAR, 0.500, is below that of the linear baseline, 0.625"),
+        (
+            0.5,
+            0.625,
+            "Try more epochs (EPOCHS), or one layer on a pretrained encoder (MODEL: linear, ",
+        ),
+        (0.625, 0.625, ""),
+        (0.7, 0.625, ""),
+        (0.5, None, ""),
+    ],
+)
+def test_network_below_the_linear_baseline_on_validation_is_told(uar, linear, words):
+    baselines = {"linear": {} if linear is None else {"validation_uar": linear}}
+    told = summary.advise({"uar": uar}, baselines, model="bilstm")
+    assert words in told and bool(told) == bool(words)
+    assert summary.advise({"uar": 0.1}, {"linear": {"validation_uar": 0.2}}, model="linear").endswith("(EPOCHS).")
+
+
+@pytest.mark.parametrize(
     ("uar", "lead", "words"),
     [
         (0.9, [0.1, 0.3], "is above that of the best baseline, svm, 0.700"),

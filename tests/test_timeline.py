@@ -191,6 +191,21 @@ def test_unsure_windows_count_for_no_emotion():
     assert timeline.summary_text(one) == "Of 1 window of speech: unsure 100%. Of all windows, 0% are silence."
 
 
+@pytest.mark.parametrize("names", [("bad", "good"), ("good", "bad"), ("bad",)])
+def test_file_that_fails_has_a_row_with_the_error(root, write_wav, monkeypatch, capsys, names):
+    write_wav(root / "good.wav", tone(4, 16000), 16000)
+    (root / "bad.wav").write_text("hello")
+    files = [str(root / f"{name}.wav") for name in names]
+    words = ["predict", *files, "--run", str(RUN), "--window", "2", "--hop", "2", "--csv", str(root / "t.csv")]
+    status, _, err = call(monkeypatch, capsys, *words)
+    table = pd.read_csv(root / "t.csv", keep_default_na=False)
+    assert status == 1 and list(dict.fromkeys(table["file"])) == files
+    (bad,) = table[table["file"] == str(root / "bad.wav")].to_dict("records")
+    assert f"error: {bad.pop('error')}\n" == err
+    assert (bad.pop("file"), bad.pop("model")) == (str(root / "bad.wav"), str(RUN)) and set(bad.values()) == {""}
+    assert set(table["error"][table["file"] != str(root / "bad.wav")]) <= {""}
+
+
 @pytest.mark.parametrize("run", ["tess_robust_random_s0", "tess_random_s0"])
 def test_recording_of_known_clips_has_their_emotions(tess, tmp_path, run):
     """Test clips of the run with silences between: windows that hold one whole say what the model says of it alone."""

@@ -236,13 +236,15 @@ def check_windows(bundle: "Bundle", window: float | None, hop: float | None) -> 
 
 
 def summarize(run: str) -> str:
-    """Say in two lines what a run that is done achieved, and where its record is."""
+    """Say in a few lines what a run that is done achieved, what to try if that is little, and where its record is."""
+    from ser_lib.records.pages import advice_of
     from ser_lib.records.record import find_record, format_value
 
     record = find_record(run)
     names = ("validation", "test")
     accuracies = ", ".join(f"{name} accuracy {format_value(record.metric_value('accuracy', name))}" for name in names)
+    advice = f"{text}\n" if (text := advice_of(record)) else ""
     return (
-        f"Done: {accuracies}, test UAR {format_value(record.metric_value('uar'))}.\n"
+        f"Done: {accuracies}, test UAR {format_value(record.metric_value('uar'))}.\n{advice}"
         f"The executed notebooks are in {shown(record.folder)}."
     )

@@ -32,30 +32,34 @@ def predict_timelines(
     channel: bool,
     speaker: str | None,
 ) -> tuple[int, int]:
-    """Show or write the timeline of each of `files` (path, name, channel); count successes and failures."""
-    from ser_lib.core.errors import AudioError
-    from ser_lib.stream.timeline import predict_timeline
+    """Show or write the timeline of each of `files` (path, name, channel); count successes and failures.
 
-    n_answered, n_failed, to = 0, 0, None
+    In a table, a file that failed has one row, with the error.
+    """
+    from ser_lib.core.errors import AudioError
+    from ser_lib.stream.timeline import failed_timeline, predict_timeline
+
+    counts, to = [0, 0], None
     with ExitStack() as stack:
         for file, name, one in files:
+            shown = printable(name) + _of(one)
+            table, reason = None, ""
             try:
                 table = predict_timeline(file, bundle, channel=one, **lengths)
                 if plot is not None:
                     _plot_timeline(file, name, table, plot)
             except (AudioError, OSError) as error:
-                n_failed += 1
-                shown = f"{printable(name)}{_of(one)}"
-                print(f"error: {shown} cannot be used: {error}.", file=sys.stderr, flush=True)
-                continue
+                table, reason = None, f"{shown} cannot be used: {error}."
+                print(f"error: {reason}", file=sys.stderr, flush=True)
             if csv is not None:
-                to = to or stack.enter_context(open_output(csv))
-                last = last_values(run, speaker)
-                _add_rows(table, printable(name), (one or "") if channel else None, last, to, head=n_answered == 0)
-            if csv != STDIN:
-                _print_timeline(printable(name) + _of(one), table, unsure_below)
-            n_answered += 1
-    return n_answered, n_failed
+                is_first, to = to is None, to or stack.enter_context(open_output(csv))
+                rows = failed_timeline(bundle) if table is None else table
+                last = {"error": reason} | last_values(run, speaker)
+                _add_rows(rows, printable(name), (one or "") if channel else None, last, to, head=is_first)
+            if table is not None and csv != STDIN:
+                _print_timeline(shown, table, unsure_below)
+            counts[table is None] += 1
+    return counts[0], counts[1]
 
 
 def _of(channel: str | None) -> str:

@@ -40,6 +40,7 @@ def write_model_card(folder: Path) -> None:
         corpora=[CORPORA[name] for name in record.params["CORPORA"] + record.params["TEST_CORPORA"]],
         epochs=len(record.history["loss"]),
         shared=shared_with_training(record),
+        advice=advice_of(record),
     )
     write_text(folder / MODEL_CARD_FILE, text, through_link=False)
 
@@ -49,3 +50,10 @@ def shared_with_training(record: Record) -> str:
     from ser_lib.scoring.leakage import describe_leakage  # pandas
 
     return describe_leakage(record.leakage) if "test" in record.leakage else ""
+
+
+def advice_of(record: Record) -> str:
+    """What to try where the network lost to the linear baseline on the validation set; empty where it did not."""
+    from ser_lib.scoring.summary import advise  # pandas
+
+    return advise(record.metrics.get("validation", {}), record.baselines, model=record.params["MODEL"])

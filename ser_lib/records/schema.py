@@ -59,6 +59,7 @@ class _SetMetrics(_Scores):
 
 class _BaselineMetrics(_Scores):
     lead: tuple[float, float]
+    validation_uar: _Share | None = None
 
 
 class _Condition(BaseModel):

@@ -34,7 +34,7 @@ from ser_lib.core.errors import RunError, StageError
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
 from ser_lib.core.quick import without_grammar
-from ser_lib.records.pages import shared_with_training, templates
+from ser_lib.records.pages import advice_of, shared_with_training, templates
 from ser_lib.records.record import STUDY_FILE, Record, list_records, reports_folder
 from ser_lib.records.study import HEADINGS, StudyRecord, read_study, study_folders
 from ser_lib.records.sweeps.storage import RUN, TRIALS_FILE
@@ -210,6 +210,7 @@ def _run_page(record: Record, notebooks: list[Path], templating: jinja2.Environm
         history=_picture(plots.plot_history(record.history)[0]) if record.history else "",
         provenance=_provenance(record),
         shared=shared_with_training(record),
+        advice=advice_of(record),
         card=_to_html(card.read_text(encoding="utf-8")) if card.is_file() else "",
     )
 

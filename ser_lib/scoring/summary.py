@@ -78,6 +78,28 @@ def describe_best(model: Mapping, baselines: Mapping[str, Mapping]) -> str:
     )
 
 
+def advise(validation: Mapping, baselines: Mapping[str, Mapping], *, model: str) -> str:
+    """Say what to try where the network is below the linear baseline on the validation set; empty where it is not.
+
+    Parameters
+    ----------
+    validation : mapping
+        Metrics of the network.
+    baselines : mapping
+        Name → metrics, of which records made before it was measured have no `validation_uar`.
+    model : str
+        `MODEL` of the run.
+    """
+    uar, linear = validation.get("uar"), baselines.get("linear", {}).get("validation_uar")
+    if uar is None or linear is None or uar >= linear:
+        return ""
+    other = "" if model == "linear" else ", or one layer on a pretrained encoder (MODEL: linear, FEATURES: encoder)"
+    return (
+        f"On the validation set the network's UAR, {uar:.3f}, is below that of the linear baseline, {linear:.3f}: for "
+        f"so few clips it was trained too shortly, or is too large. Try more epochs (EPOCHS){other}."
+    )
+
+
 def describe_calibration(results: Mapping, *, left_out: bool = False) -> str:
     """Say what temperature scaling did to the calibration error on the test set.
 

@@ -113,6 +113,16 @@ def predict_timeline(
     return table
 
 
+def failed_timeline(bundle: Bundle) -> "pd.DataFrame":
+    """One row without values, of the columns and `attrs` of `predict_timeline`: for a file that cannot be used."""
+    import pandas as pd
+
+    shares = [f"p_{shown_as(emotion)}" for emotion in bundle.info.emotions]
+    table = pd.DataFrame("", [0], ["start", "end", "state", "emotion", "confidence", *shares, "unlike"])
+    table.attrs |= {"damaged_after": None, "channels_differ": None}
+    return table
+
+
 def window_and_hop(
     bundle: Bundle,
     sampling_rate: int,
