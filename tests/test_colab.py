@@ -82,7 +82,7 @@ def machine(tmp_path, address):
     return run
 
 
-IN_COLAB = "import google.colab\n" + colab.first_cell() + "\n"
+IN_COLAB = "import google.colab\n" + colab.first_cell("") + "\n"
 
 
 def test_cell_clones_installs_and_links_results_to_drive(machine):
@@ -158,13 +158,35 @@ def test_uploaded_file_is_found(machine, choice, expected):
     assert machine(code, UPLOAD=choice).stdout.split() == ["True", expected]
 
 
-def test_address_stands_in_one_place():
-    found = [path.name for path in (REPO / "ser_lib").rglob("*.py") if colab.REPOSITORY in path.read_text()]
-    assert found == ["colab.py"]
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("https://github.com/me/ser_lib.git", "https://github.com/me/ser_lib"),
+        ("https://me:secret@example.org/group/ser/", "https://example.org/group/ser"),
+        ("git@github.com:me/ser_lib.git", "https://github.com/me/ser_lib"),
+        ("ssh://git@example.org:2222/me/ser.git", "https://example.org/me/ser"),
+        ("/home/me/ser_lib", ""),
+        ("file:///home/me/ser_lib.git", ""),
+        (None, ""),
+    ],
+)
+def test_address_is_that_of_the_clone(root, remote, address):
+    git = ["git", "-C", str(root)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    if remote:
+        subprocess.run([*git, "remote", "add", "origin", remote], check=True)
+    assert colab.repository() == address
+    assert f'or "{address}" or input(' in colab.first_cell()
+
+
+def test_cell_asks_where_no_address_is_known(machine, address):
+    code = IN_COLAB.replace("input(", "(lambda asked: (print(asked), ADDRESS)[1])(")
+    done = machine(f"ADDRESS = {address!r}\n{code}", SER_REPOSITORY="")
+    assert done.stdout.startswith("Address of the repository to clone: \n") and done.returncode == 0
 
 
 def test_cells_are_written_into_every_notebook(project, monkeypatch):
-    monkeypatch.setattr(colab, "REPOSITORY", "https://example.org/ser")
+    monkeypatch.setattr(colab, "repository", lambda: "https://example.org/ser")
     colab.write_first_cells()
     for path in sorted((project / "notebooks").glob("*.ipynb")):
         before, after = (nbformat.read(folder / path.name, 4) for folder in (REPO / "notebooks", project / "notebooks"))

@@ -1,20 +1,23 @@
 """Colab: the first cell of every notebook, results on Drive, and a file from the user's computer.
 
-`REPOSITORY` is the one place that knows the project's address. After changing it, run
-`python -m ser_lib.core.colab` (or `make notebooks`), which writes it into every notebook's first cell.
+The cell clones the repository that git's remote `origin` names where the notebooks are made: `make notebooks`
+(`python -m ser_lib.core.colab`) writes it into every notebook. Where there was none, the cell asks.
 """
 
+import re
 import shutil
 import sys
 from pathlib import Path
 
+from ser_lib.core.identity import git
 from ser_lib.core.paths import project_root
 from ser_lib.core.quick import without_grammar
 
 with without_grammar():
     import nbformat
 
-REPOSITORY = "https://github.com/OWNER/ser_lib"
+_REMOTE = re.compile(r"(?:(?:https?|ssh)://(?:[^/@]*@)?|[\w.-]+@)([\w.-]+)(?::\d+)?[:/](.+?)(?:\.git)?/?")
+"""Host and path of a repository on another machine, without the name or password that an address may hold."""
 TAG = "colab"
 """Tag of the cell in each notebook."""
 
@@ -25,7 +28,7 @@ import subprocess
 import sys
 
 if "google.colab" in sys.modules and not os.path.isfile("pyproject.toml"):
-    address = os.environ.get("SER_REPOSITORY", "{repository}")
+    address = os.environ.get("SER_REPOSITORY") or "{repository}" or input("Address of the repository to clone: ")
     if not os.path.isdir("ser_lib"):
         subprocess.run(["git", "clone", "--quiet", "--depth", "1", address, "ser_lib"], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "ser_lib[train,notebooks]"], check=True)
@@ -36,9 +39,18 @@ if "google.colab" in sys.modules and not os.path.isfile("pyproject.toml"):
     colab.keep_on_drive()"""
 
 
-def first_cell() -> str:
-    """Source of the cell that every notebook begins with."""
-    return _CELL.format(repository=REPOSITORY)
+def repository() -> str:
+    """Address of the project's repository, by git's remote `origin`; empty where there is none on another machine."""
+    root = project_root()
+    if git(root, "rev-parse", "--show-prefix") != "\n":  # no clone of its own
+        return ""
+    found = _REMOTE.fullmatch((git(root, "remote", "get-url", "origin") or "").strip())
+    return f"https://{found[1]}/{found[2]}" if found else ""
+
+
+def first_cell(address: str | None = None) -> str:
+    """Source of the cell that every notebook begins with; `address` of the repository, by default `repository()`."""
+    return _CELL.format(repository=repository() if address is None else address)
 
 
 def keep_on_drive(mount_point: Path | None = None) -> bool:
@@ -92,11 +104,12 @@ def upload_file() -> Path | None:
 
 def write_first_cells() -> None:
     """Write `first_cell()` into the tagged cell of every notebook of the project."""
+    source = first_cell()
     for path in sorted((project_root() / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
             if TAG in cell.metadata.get("tags", []):
-                cell.source = first_cell()
+                cell.source = source
         nbformat.write(notebook, path)
 
 
