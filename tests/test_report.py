@@ -325,7 +325,6 @@ def test_card_and_page_tell_that_the_network_lost_to_the_linear_baseline(root, l
     stored = json.loads((folder / "metrics.json").read_text())
     stored["baselines"]["linear"] = stored["baselines"]["svm"] | ({} if linear is None else {"validation_uar": linear})
     (folder / "metrics.json").write_text(json.dumps(stored))
-    (folder / "history.json").write_text(json.dumps({"loss": [1.0], "val_loss": [1.0]}))
     write_model_card(folder)
     for text in (read_page(root, "full"), (folder / "model_card.md").read_text(), summarize("full")):
         assert ("below that of the linear baseline, 0.875" in text and "Try more epochs" in text) == told
