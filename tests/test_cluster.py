@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,7 +51,11 @@ def there(tmp_path_factory):
 @pytest.fixture(scope="module")
 def local(there):
     """Two workers in processes of their own, with another project folder and another cache."""
-    with pytest.MonkeyPatch.context() as patch, dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+    config = {
+        "distributed.scheduler.allowed-failures": 0,
+        "distributed.deploy.lost-worker-timeout": "10 minutes",  # a busy machine may need more than 15 s to start one
+    }
+    with pytest.MonkeyPatch.context() as patch, dask.config.set(config):
         patch.setenv("SER_CACHE", str(there / "cache"))
         patch.setenv("SER_ROOT", str(there))
         options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
@@ -150,6 +155,21 @@ def run_here(values, folder):
     return evaluate_model(load_bundle(folder), params)[0]
 
 
+def test_run_that_fails_comes_back_too(scheduler, there, project, monkeypatch, capsys):
+    (project.parent / "empty").mkdir()
+    values = SMALL | {"CORPORA": ["DEMO"], "DATASET_PATH": str(project.parent / "empty")}
+    (project / "params" / "small.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setattr(sys, "argv", ["ser", "run", "params/small.yaml", "--seeds", "1", "--scheduler", scheduler])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert re.search(r"error: small_s1 stopped.*01_preprocess", capsys.readouterr().err)
+    record = project / "reports" / "small_s1"
+    assert json.loads((record / "manifest.json").read_text())["state"] == "failed in 01_preprocess"
+    assert (record / "01_preprocess.ipynb").exists() and not (record / "02_split.ipynb").exists()
+    assert not [*there.glob("artifacts/.away-*"), *project.glob("artifacts/.away-*"), *there.glob("reports/small*")]
+
+
+@pytest.mark.slow
 def test_run_comes_back_whole_and_the_same(scheduler, there, project, demo_folder, monkeypatch, capsys, tmp_path):
     values = SMALL | {"CORPORA": ["DEMO"], "DATASET_PATH": str(demo_folder)}
     (project / "params" / "small.yaml").write_text(yaml.safe_dump(values))
