@@ -162,7 +162,7 @@ def test_run_that_fails_comes_back_too(scheduler, there, project, monkeypatch, c
     monkeypatch.setattr(sys, "argv", ["ser", "run", "params/small.yaml", "--seeds", "1", "--scheduler", scheduler])
     with pytest.raises(SystemExit, match="1"):
         main()
-    assert re.search(r"error: small_s1 stopped.*01_preprocess", capsys.readouterr().err)
+    assert re.search(r"error: 01_preprocess stopped: .*small_s1/01_preprocess\.ipynb", capsys.readouterr().err)
     record = project / "reports" / "small_s1"
     assert json.loads((record / "manifest.json").read_text())["state"] == "failed in 01_preprocess"
     assert (record / "01_preprocess.ipynb").exists() and not (record / "02_split.ipynb").exists()
