@@ -92,6 +92,14 @@ def test_adaptation_is_a_mean_over_the_runs_of_a_row(root):
     assert table[2] == ["random", plain, "0.450", "–", "–", "–", "0.650", "–", ece]
 
 
+def test_adaptation_of_several_studies_has_a_line_for_each(root):
+    test = [write_adapted(root, name, uar=0.4)["uar"] for name in ("a_f0", "b_f0")]
+    for name in ("a", "b"):
+        studies.write_study(f"{name}_study", name, {"tess": [f"{name}_f0"]})
+    table = rows(fill("<!-- adaptation a_study b_study -->\n<!-- end -->"))
+    assert [line[:2] for line in table[2:]] == [["a", f"{test[0]:.3f}"], ["b", f"{test[1]:.3f}"]]
+
+
 def test_table_of_adaptation_needs_runs_that_measured_it(two_studies):
     text = "<!-- adaptation a_study -->\nas it was\n<!-- end -->\n"
     assert fill(text) == text

@@ -4,7 +4,7 @@ A comment says where a table belongs, `<!-- end -->` where it ends; the text aro
 
     <!-- table STUDY -->              the table of a study
     <!-- overview STUDY+STUDY … -->   a line for each row of studies that have the same rows, a column for each network
-    <!-- adaptation STUDY -->         what adapting to each test speaker brings, a line for each row
+    <!-- adaptation STUDY … -->       what adapting to each test speaker brings, a line for each row, or for each study
     <!-- parameters -->               the table of parameters
 """
 
@@ -16,7 +16,7 @@ from ser_lib.core.errors import RunError
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import resolve
 from ser_lib.params import parameter_table
-from ser_lib.records.record import record_folder
+from ser_lib.records.record import Record, record_folder
 from ser_lib.records.study import HEADINGS, StudyRecord, markdown_table, read_study
 
 DOCUMENTS = ("README.md", "docs/results.md", "docs/parameters.md")
@@ -62,7 +62,7 @@ def _table(kind: str, names: Sequence[str]) -> str:
     if kind == "parameters":
         return parameter_table()
     if kind == "adaptation":
-        return markdown_table(_adaptation(*map(_study, names)))
+        return markdown_table(_adaptation([_study(name) for name in names]))
     if kind == "overview":
         groups = [[_study(name) for name in group.split("+")] for group in names]
         return _overview(groups)
@@ -91,8 +91,10 @@ def _overview(groups: Sequence[Sequence[StudyRecord]]) -> str:
     return markdown_table([headings, *rows])
 
 
-def _adaptation(study: StudyRecord) -> list[_Line]:
+def _adaptation(studies: Sequence[StudyRecord]) -> list[_Line]:
     """UAR without and with clips of each test speaker, and the error of the confidences, as means of a row's runs.
+
+    Of several studies, each must have one row, and is named there as its runs are.
 
     Raises
     ------
@@ -100,16 +102,22 @@ def _adaptation(study: StudyRecord) -> list[_Line]:
         If a run has not measured it.
     """
     lines: list[_Line] = [("test", "no clip", *_WAYS, "calibration error")]
-    for row, records in study.rows.items():
-        results = [record.evaluation for record in records]
-        if not all(one.get("adaptation") for one in results):
-            raise RunError(f"Row {row} of {study.name} has runs without `ADAPT_TO_SPEAKER`.")
-        adapted = [{(one["clips"], one["each"]): one["uar"] for one in each["adaptation"]} for each in results]
-        columns = [[one["test"]["uar"] for one in results]]
-        columns += [[one[way] for one in adapted if way in one] for way in _WAYS.values()]
-        columns.append([one["test"]["ece"] for one in results])
-        lines.append((row, *(f"{sum(values) / len(values):.3f}" if values else "–" for values in columns)))
+    for study in studies:
+        for row, records in study.rows.items():
+            name = row if len(studies) == 1 else study.name.removesuffix("_study")
+            lines.append((name, *_adapted_figures(study, row, records)))
     return lines
+
+
+def _adapted_figures(study: StudyRecord, row: str, records: Sequence[Record]) -> _Line:
+    results = [record.evaluation for record in records]
+    if not all(one.get("adaptation") for one in results):
+        raise RunError(f"Row {row} of {study.name} has runs without `ADAPT_TO_SPEAKER`.")
+    adapted = [{(one["clips"], one["each"]): one["uar"] for one in each["adaptation"]} for each in results]
+    columns = [[one["test"]["uar"] for one in results]]
+    columns += [[one[way] for one in adapted if way in one] for way in _WAYS.values()]
+    columns.append([one["test"]["ece"] for one in results])
+    return tuple(f"{sum(values) / len(values):.3f}" if values else "–" for values in columns)
 
 
 def _lines_by_row(study: StudyRecord) -> dict[str, list[_Line]]:
