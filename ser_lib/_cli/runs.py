@@ -60,8 +60,8 @@ def slim(
 ) -> None:
     """Leave notebooks and models out of records, after asking; `ser reproduce RUN` makes them again.
 
-    The first run of each study keeps its notebooks, the default and every other model that
-    reports/models.json names its model. Tables are compressed.
+    The default and every other run that reports/models.json names keep both, and a run that no study gathers keeps
+    its notebooks. Tables are compressed.
     """
     from ser_lib.records.light import plan_slimming
     from ser_lib.records.light import slim as slim_record

@@ -1,8 +1,7 @@
 """Light records: what a record may do without, since `ser reproduce` makes it again.
 
-Every record keeps its parameters, results, tables and hashes. The first run of each study, and a run that no study
-gathers, keep their notebooks, but for a 01_preprocess that shows the very features which that of another shows; the
-models that `reports/models.json` names keep their ONNX file.
+Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep their model
+and their notebooks; a run that no study gathers keeps its notebooks, too.
 """
 
 import gzip
@@ -14,7 +13,7 @@ from ser_lib.core.errors import RunError
 from ser_lib.core.io import file_hash, whole_file
 from ser_lib.records.manifest import DONE, TRAINED, write_manifest
 from ser_lib.records.models import named_models
-from ser_lib.records.record import COMPRESSED, Record, find_record, list_records, manifest_or_state, record_folder
+from ser_lib.records.record import COMPRESSED, Record, find_record, list_records, record_folder
 from ser_lib.records.study import read_study, study_folders
 
 _ENDED = (DONE, TRAINED)
@@ -51,28 +50,10 @@ def plan_slimming(runs: Iterable[str] | None = None) -> list[Slimming]:
         If one of them is not in `reports/`, or not done: what it has is all that tells why.
     """
     records = [one for one in list_records() if one.state in _ENDED] if runs is None else [_find(run) for run in runs]
-    studies = [[run for row in read_study(folder).study.rows.values() for run in row] for folder in study_folders()]
-    firsts = list(dict.fromkeys(names[0] for names in studies))
-    later = {name for names in studies for name in names}.difference(firsts)
-    repeated, named = _repeated(firsts), {model.run for model in named_models()}
-    planned = [
-        _plan(one, [*one.manifest.stages] if one.name in later else repeated.get(one.name, []), one.name in named)
-        for one in records
-    ]
+    rows = [names for folder in study_folders() for names in read_study(folder).study.rows.values()]
+    gathered, named = {name for names in rows for name in names}, {model.run for model in named_models()}
+    planned = [_plan(one, is_gathered=one.name in gathered, is_named=one.name in named) for one in records]
     return [one for one in planned if one.notebooks or one.models or one.tables]
-
-
-def _repeated(runs: Iterable[str]) -> dict[str, list[str]]:
-    """Runs whose 01_preprocess has made what that of an earlier one has, which shows it; and the name of that stage."""
-    shown, repeated = set(), {}
-    for record in (Record(record_folder(run), manifest_or_state(record_folder(run), missing="")) for run in runs):
-        for stage, made in list(record.manifest.stages.items())[:1]:
-            files = frozenset(made.artifacts.items())
-            if files in shown:
-                repeated[record.name] = [stage]
-            elif (record.folder / f"{stage}.ipynb").is_file():
-                shown.add(files)
-    return repeated
 
 
 def _find(run: str) -> Record:
@@ -82,10 +63,10 @@ def _find(run: str) -> Record:
     return record
 
 
-def _plan(record: Record, stages: Iterable[str], is_named: bool) -> Slimming:
-    """What can go from a record: the notebooks of `stages`, and its model unless it is named."""
+def _plan(record: Record, *, is_gathered: bool, is_named: bool) -> Slimming:
+    """What can go from a record: its model unless it is named, and its notebooks if a study gathers it, too."""
     folder, artifacts = record.plain, record.manifest.artifacts
-    notebooks = [folder / f"{stage}.ipynb" for stage in stages]
+    notebooks = [folder / f"{stage}.ipynb" for stage in record.manifest.stages if is_gathered and not is_named]
     onnx = folder / record.params["MODEL_ONNX_FILE"]
     # a model goes only where the manifest tells one that is made again from another
     models = [onnx] if not is_named and onnx.is_file() and artifacts.get(onnx.name) == file_hash(onnx) else []
