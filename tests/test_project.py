@@ -41,7 +41,20 @@ STUDIES |= {
     f"{name}_study": [f"{name}_s{seed}" for seed in range(3)]
     for name in ("tess_to_emodb", "emodb_to_tess", "tess_to_emodb_robust", "emodb_to_tess_robust")
 }
+STUDIES |= {
+    "voices_protocol": [
+        "voices_random_s0",
+        *(f"voices_to-{name}_s0" for name in ("tess", "ravdess", "emodb", "savee", "ased", "turev")),
+        *(f"voices_fold{fold}_s0" for fold in range(5)),
+    ],
+    "voices_cnn_study": [f"voices_cnn_{row}_s0" for row in ("random", "to-tess")],
+}
+STUDIES |= {
+    f"{name}_study": [f"{name}_f{fold}" for fold in range(n_folds)]
+    for name, n_folds in (("emodb_whisper", 10), ("emodb7_whisper", 10), ("ravdess_whisper", 5))
+}
 RECORDS = [REPO / "reports" / name for name in ("demo", *(run for runs_ in STUDIES.values() for run in runs_))]
+NAMED = {"demo", "tess_random_s0", "tess_robust_random_s0", "voices_random_s0"}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPO / "ser_lib")))
@@ -379,11 +392,8 @@ def test_record_is_complete(record):
 def test_records_are_light():
     assert sum(path.stat().st_size for record in RECORDS for path in record_files(record)) < 15_000_000
     held = {record.name: {path.suffix for path in record_files(record)} for record in RECORDS}
-    assert {name for name, kinds in held.items() if ".onnx" in kinds} == {
-        "demo", "tess_random_s0", "tess_robust_random_s0",
-    }  # fmt: skip
-    firsts = {next(iter(rows_of(folder).values()))[0] for folder in STUDIES}
-    assert {name for name, kinds in held.items() if ".ipynb" in kinds} == firsts | {"demo"}
+    assert {name for name, kinds in held.items() if ".onnx" in kinds} == NAMED
+    assert {name for name, kinds in held.items() if ".ipynb" in kinds} == NAMED
 
 
 def rows_of(study):
