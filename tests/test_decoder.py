@@ -1,6 +1,7 @@
 """Files that PyAV decodes: many channels, tiny frames, damage, and decoders that really die."""
 
 import os
+import re
 import signal
 import struct
 import textwrap
@@ -291,7 +292,7 @@ def test_answer_and_tables_say_where_a_file_is_damaged(tmp_path, monkeypatch, ca
     head, row = (line.split(",") for line in (tmp_path / "t.csv").read_text().splitlines())
     assert 3.5 < float(dict(zip(reversed(head), reversed(row), strict=False))["damaged_after"]) < 4.1
     status, out, _ = call(monkeypatch, capsys, "listen", "--file", "cut.aac", "--run", RUN)
-    assert status == 0 and "Windows of speech" in out
+    assert status == 0 and re.search(r"^Of \d+ windows? of speech: ", out, re.MULTILINE)
 
 
 def test_corpus_counts_a_damaged_clip_as_such(root):

@@ -49,9 +49,7 @@ def held(folder):
     return {path.suffix for path in folder.iterdir()} & {".ipynb", ".onnx", ".csv", ".gz"}
 
 
-def test_named_models_keep_notebooks_and_model_and_runs_of_no_study_their_notebooks(
-    reports, monkeypatch, capsys
-):
+def test_named_models_keep_notebooks_and_model_and_runs_of_no_study_their_notebooks(reports, monkeypatch, capsys):
     status, out, _ = call(monkeypatch, capsys, "runs", "slim", "--all", "--yes")
     assert status == 0
     assert {name: held(reports / name) for name in ("a_s0", "a_s1", "b_s0", "b_s1", "alone")} == {
@@ -62,7 +60,9 @@ def test_named_models_keep_notebooks_and_model_and_runs_of_no_study_their_notebo
         "alone": {".ipynb", ".gz"},
     }
     lines = out.splitlines()
-    assert {"a_s1: 5 notebooks and model.onnx", "b_s1: nothing left out, tables compressed", "alone: model.onnx"} < set(lines)
+    assert {"a_s1: 5 notebooks and model.onnx", "b_s1: nothing left out, tables compressed", "alone: model.onnx"} < set(
+        lines
+    )
     assert lines[-2] == "Left 0.0 MB out of 5 records. To make it again: ser reproduce RUN"
     assert call(monkeypatch, capsys, "runs", "slim", "--all")[1] == "Nothing to leave out.\n"
 
