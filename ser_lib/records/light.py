@@ -1,7 +1,7 @@
 """Light records: what a record may do without, since `ser reproduce` makes it again.
 
-Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep their model
-and their notebooks; a run that no study gathers keeps its notebooks, too.
+Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep model and
+notebooks; a run that no study gathers keeps its notebooks, too.
 """
 
 import gzip
