@@ -281,7 +281,7 @@ def test_timeline_of_a_damaged_file_goes_on_and_says_so(tmp_path, monkeypatch, c
     status, out, err = call(monkeypatch, capsys, "predict", "cut.m4a", "--run", RUN, "--window", "2", "--csv", "t.csv")
     assert (status, err) == (0, "") and "what can be decoded was heard. Times after that may be early." in out
     head, *rows = (tmp_path / "t.csv").read_text().splitlines()
-    assert head.endswith(",unlike,damaged_after,channels_differ,model") and len(rows) == len(table)
+    assert head.endswith(",unlike,damaged_after,channels_differ,error,model") and len(rows) == len(table)
 
 
 def test_answer_and_tables_say_where_a_file_is_damaged(tmp_path, monkeypatch, capsys):

@@ -135,7 +135,7 @@ def test_presses_at_once_are_answered_one_after_the_other(box, tmp_path, display
 
 def test_long_recording_has_a_timeline(box, capsys):
     parts(box).recorder.recording = wav(8)
-    assert said(capsys)[0].startswith("Windows of speech: ")
+    assert said(capsys)[0].startswith("Of 10 windows of speech: ")
 
 
 @pytest.mark.parametrize("content", [b"", b"no sound at all"])

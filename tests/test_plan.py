@@ -33,6 +33,8 @@ def executed(root, monkeypatch):
             self.fail, self.interrupt = set(), ""
 
     names = Executed()
+    for corpus in ("data/demo", "voices", "other"):
+        (root / corpus).mkdir(parents=True, exist_ok=True)  # a folder that is missing is refused before a run begins
 
     def execute(run):
         names.append(run.name)
@@ -368,13 +370,15 @@ def test_protocol_keeps_the_seeds_that_it_had(params, root, executed, monkeypatc
     }  # fmt: skip
 
 
-def test_record_that_is_done_counts_wherever_it_was_made(params, root, executed, monkeypatch, capsys):
-    arguments = ["run", *params("a"), "--seeds", "0,1", "-p", "DATASET_PATH=/some/where/TESS"]
+def test_record_that_is_done_counts_wherever_it_was_made(params, root, executed, monkeypatch, capsys, tmp_path_factory):
+    corpus = tmp_path_factory.mktemp("where") / "TESS"
+    corpus.mkdir()
+    arguments = ["run", *params("a"), "--seeds", "0,1", "-p", f"DATASET_PATH={corpus}"]
     assert ser(monkeypatch, capsys, *arguments)[0] == 0
     shutil.rmtree(root / "artifacts")
     for name in ("a_s0", "a_s1"):  # as a record shows a folder elsewhere
         path = root / "reports" / name / "params.yaml"
-        path.write_text(path.read_text().replace("/some/where/TESS", "TESS"))
+        path.write_text(path.read_text().replace(str(corpus), "TESS"))
     executed.clear()
     assert ser(monkeypatch, capsys, *arguments)[0] == 0
     assert executed == []

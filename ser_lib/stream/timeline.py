@@ -165,8 +165,9 @@ def summary_text(timeline: "pd.DataFrame", *, unsure_below: float = UNSURE_BELOW
     silence = fractions.pop("silence")
     n_speech = int((timeline["state"] == "speech").sum())
     windows = "1 window" if n_speech == 1 else f"{n_speech} windows"
-    speech = ", ".join(f"{emotion} {fraction:.0%}" for emotion, fraction in fractions.items()) or "none"
-    text = f"Of {windows} of speech: {speech}. Of all windows, {silence:.0%} are silence."
+    shares = ", ".join(f"{emotion} {fraction:.0%}" for emotion, fraction in fractions.items())
+    speech = f"Of {windows} of speech: {shares}." if n_speech else "No speech."
+    text = f"{speech} Of all windows, {silence:.0%} are silence."
     damaged_after = timeline.attrs.get("damaged_after")
     notes = [] if damaged_after is None else [f"{damage_note(damaged_after)} Times after that may be early."]
     notes += [DIFFERENT_CHANNELS] * timeline.attrs.get("channels_differ", False)
