@@ -258,7 +258,7 @@ def test_number_of_speakers_is_that_of_the_split(voices):
     (folder / "split.csv.gz").unlink()
     assert "TESS alone (1 speaker). " in cli_common.limits("one", bundle)
     (folder / "split.csv").write_text("of another run")
-    assert "TESS alone:" in cli_common.limits("one", bundle)
+    assert "TESS alone. " in cli_common.limits("one", bundle)
 
 
 def test_unsure_and_unlike_are_told(voices, predicted):
