@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shlex
 import signal
 import sys
 import threading
@@ -14,7 +13,7 @@ from typer.core import TyperGroup
 
 from ser_lib import __version__
 from ser_lib._cli.cluster import SchedulerOption, execute_all, use_scheduler
-from ser_lib._cli.common import check_means, summarize
+from ser_lib._cli.common import check_means, parameter_file, same_command, summarize
 from ser_lib._cli.data import data_app
 from ser_lib._cli.encoder import encoder_app
 from ser_lib._cli.enrol import enrol
@@ -27,7 +26,7 @@ from ser_lib._cli.sweep import sweep
 from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import RunError, SerError
 from ser_lib.core.extras import name_extras
-from ser_lib.core.paths import check_project, locate, shown
+from ser_lib.core.paths import check_project, shown
 from ser_lib.core.terminal import guard_terminal
 from ser_lib.core.text import printable
 from ser_lib.params import Params, parameter_table, read_values
@@ -157,10 +156,7 @@ def protocol(
     check_means()
     from ser_lib.records import plan
 
-    file = Path(params)
-    if not locate(file).is_file():
-        file = Path("params") / f"{params}.yaml"
-    asked = plan.plan_protocol(file, more or [], override or [], name=name, seeds=seeds)
+    asked = plan.plan_protocol(parameter_file(params), more or [], override or [], name=name, seeds=seeds)
     _execute_all(asked, can_repeat=True, scheduler=scheduler)
 
 
@@ -237,16 +233,12 @@ def _execute_each(asked: "Plan", states: dict[str, str], can_repeat: bool) -> li
         except KeyboardInterrupt:
             rest = ", ".join(later.name for later in asked.runs[number + 1 :])
             again = f": ser run --resume {planned.name}" + (f"; not begun: {rest}" if rest else "")
-            print(f"Interrupted. To go on{_again() if can_repeat else again}", file=sys.stderr)
+            print(f"Interrupted. To go on{same_command() if can_repeat else again}", file=sys.stderr)
             raise
         except (SerError, OSError) as error:
             failed.append(planned.name)
             print(f"error: {_one_line(error)}", file=sys.stderr, flush=True)
     return failed
-
-
-def _again() -> str:
-    return f", give the same command again: {shlex.join(['ser', *sys.argv[1:]])}"
 
 
 def _execute_away(client: "Client", asked: "Plan", states: dict[str, str]) -> list[str]:
@@ -257,7 +249,7 @@ def _execute_away(client: "Client", asked: "Plan", states: dict[str, str]) -> li
     try:
         return execute_all(client, [planned for planned in asked.runs if states[planned.name] != DONE])
     except KeyboardInterrupt:
-        print(f"Interrupted. To go on{_again()}", file=sys.stderr)
+        print(f"Interrupted. To go on{same_command()}", file=sys.stderr)
         raise
 
 

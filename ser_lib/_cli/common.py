@@ -1,6 +1,7 @@
 """What the commands that use a model share: which model, what it says of itself, and where results go."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,6 +33,16 @@ def check_means() -> None:
     """Refuse runs before they begin where there is no project, or an installation without what a run needs."""
     check_project()
     check_extras("train", "notebooks")
+
+
+def parameter_file(name: str | Path) -> Path:
+    """Parameter file that is named by its path or, of one in params/, as `tess`."""
+    return Path(name) if locate(name).is_file() else Path("params") / f"{name}.yaml"
+
+
+def same_command() -> str:
+    """How an interrupted command goes on, behind "To go on"."""
+    return f", give the same command again: {shlex.join(['ser', *sys.argv[1:]])}"
 
 
 def which_run(run: str | None) -> str:

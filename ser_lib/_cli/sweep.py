@@ -1,14 +1,13 @@
 """The command `ser sweep`."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ser_lib._cli.common import check_means
-from ser_lib.core.paths import locate, shown
+from ser_lib._cli.common import check_means, parameter_file, same_command
+from ser_lib.core.paths import shown
 
 
 def sweep(
@@ -41,15 +40,12 @@ def sweep(
     from ser_lib.records.sweeps import trials as work
     from ser_lib.records.sweeps.results import read_sweep, to_text
 
-    file = params if locate(params).is_file() else Path("params") / f"{params}.yaml"
-    asked = work.plan_sweep(file, more or [], override or [], space, objective=objective, name=name)
+    asked = work.plan_sweep(parameter_file(params), more or [], override or [], space, objective=objective, name=name)
     print(f"Sweep {asked.study}: {asked.title}", flush=True)
     try:
         work.run_sweep(asked, trials, keep=keep, show=_show)
     except KeyboardInterrupt:
-        print(
-            f"Interrupted. To go on, give the same command again: {shlex.join(['ser', *sys.argv[1:]])}", file=sys.stderr
-        )
+        print(f"Interrupted. To go on{same_command()}", file=sys.stderr)
         raise
     print(f"\n{to_text(read_sweep(asked.folder))}\n\nThe sweep is in {shown(asked.folder)}.")
     print(report.build_site(), flush=True)

@@ -129,11 +129,7 @@ def _answer_alone(run: Callable[[], Iterator[Any]], answer: Any) -> Any:
 def _answer(function: Callable, code: str, task: tuple) -> Any:
     """Do a task on a worker: its result, and what was kept in the cache meanwhile."""
     name = f"{get_worker().name}"
-    if fingerprint() != code:
-        raise ClusterError(
-            f"Workers must have the commit, lock and Python of this command. {name} has others: bring it to the same "
-            "commit, `make setup` there, and start it again."
-        )
+    cluster.check_code(code, name)
     values = [resolve(one) if isinstance(one, Path) else one for one in task]
     missing = [one for one in values if isinstance(one, Path) and not one.exists()]
     if missing:

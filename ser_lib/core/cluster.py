@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ser_lib.core.errors import ClusterError
-from ser_lib.core.identity import first_difference, identity
+from ser_lib.core.identity import fingerprint, first_difference, identity
 from ser_lib.core.paths import project_root, resolve
 
 if TYPE_CHECKING:
@@ -121,6 +121,21 @@ def check_workers(client: "Client", describe: Callable[[], Mapping[str, str]] = 
         raise ClusterError(
             f"Workers must have the commit, lock and Python of this command. {'; '.join(faults)}. "
             "Bring them to the same commit, `make setup` there, and start them again."
+        )
+
+
+def check_code(code: str, worker: str) -> None:
+    """Refuse, on a worker, work for code of another `fingerprint` than its own: it came after `check_workers` asked.
+
+    Raises
+    ------
+    ClusterError
+        Naming the worker.
+    """
+    if fingerprint() != code:
+        raise ClusterError(
+            f"Workers must have the commit, lock and Python of this command. {worker} has others: bring it to the same "
+            "commit, `make setup` there, and start it again."
         )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_lib.core import cluster
-from ser_lib.core.errors import ClusterError, RunError, SerError
+from ser_lib.core.errors import RunError, SerError
 from ser_lib.core.identity import fingerprint, identity
 from ser_lib.core.paths import project_root
 from ser_lib.records import run as runs
@@ -77,11 +77,7 @@ def execute_there(name: str, values: Mapping[str, Any], features: bytes | None, 
     from distributed import get_worker
 
     worker = get_worker()
-    if fingerprint() != code:
-        raise ClusterError(
-            f"Workers must have the commit, lock and Python of this command. {worker.name} has others: bring it to the "
-            "same commit, `make setup` there, and start it again."
-        )
+    cluster.check_code(code, f"{worker.name}")
     os.environ.pop(cluster.VARIABLE, None)  # a run that waited for other workers would keep them from working
     os.environ["LOKY_MAX_CPU_COUNT"] = str(worker.state.nthreads)
     with staging() as folder:
