@@ -180,7 +180,10 @@ def test_embeddings_are_cached_by_file_trimming_and_weights(monkeypatch):
     others += [work.embedding_key("a", SETTINGS.model_copy(update={"trim_top_db": 20.0}))]
     monkeypatch.setattr(smart_turn, "WEIGHTS", smart_turn.WEIGHTS._replace(sha256="f" * 64))
     others += [work.embedding_key("a", SETTINGS)]
-    assert len({key, *others}) == 5
+    monkeypatch.undo()
+    monkeypatch.setitem(EMBEDDING_SIZES, SETTINGS.encoder, 7)  # of other layers, or pooled otherwise
+    others += [work.embedding_key("a", SETTINGS)]
+    assert len({key, *others}) == 6
 
 
 def test_run_has_an_embedding_for_each_clip(run):
