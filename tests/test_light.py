@@ -184,6 +184,16 @@ def test_bundle_of_a_light_record_is_told_in_python(format4, root):
         load_bundle(folder)
 
 
+def test_keras_model_that_no_record_keeps_is_told_with_what_to_do(format4, root):
+    folder = shutil.copytree(format4, root / "reports" / "demo")
+    with pytest.raises(StageError) as caught:
+        load_bundle(folder, backend="keras")
+    assert str(caught.value) == (
+        "The record of demo keeps its ONNX model, which predicts without --backend keras, and not its Keras model. "
+        "ser reproduce demo trains that again; predict by --run and the new run's name."
+    )
+
+
 def test_page_of_a_light_record_says_what_was_left_out(reports, monkeypatch, capsys):
     build_site()
     assert (reports / "a_s1" / "01_preprocess.html").is_file()
