@@ -67,6 +67,15 @@ def test_folder_is_a_table_of_its_audio_files(voices, predicted):
     assert "learnt from TESS alone (2 speakers). " in done.out.splitlines()[-1]
 
 
+def test_file_that_is_given_twice_is_answered_once(voices, predicted, monkeypatch):
+    monkeypatch.chdir(voices)
+    done = predicted("in/a.wav", "./in/a.wav", "in/deeper", "in/../in/a.wav", "--run", "people", "--csv", "t.csv")
+    assert (done.status, done.err) == (0, "note: in/a.wav was given more than once, and answered once.\n")
+    assert pd.read_csv("t.csv")["file"].tolist() == ["in/a.wav", str(Path("in/deeper/ä😀.flac"))]
+    done = predicted("in", "in/*.wav", "in/a.wav", "--run", "people")
+    assert done.err.splitlines()[1:] == ["note: in/a.wav and 1 more were given more than once, and answered once."]
+
+
 def test_demo_model_is_used_with_a_warning(voices, predicted):
     done = predicted(voices / "in" / "a.wav", "--run", "synthetic")
     assert done.status == 0

@@ -271,7 +271,23 @@ def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
             left_out += others
     if left_out:
         print(printable(format_left_out(left_out)), file=sys.stderr)
-    return list({os.path.abspath(file): (file, name) for file, name in files}.values())  # noqa: PTH100 - links may differ
+    return _once(files)
+
+
+def _once(files: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
+    """Each file where it is given first, under the name that it has there; say how many were given again."""
+    first: dict[str, tuple[Path, str]] = {}
+    again: dict[str, str] = {}
+    for file, name in files:
+        place = os.path.abspath(file)  # noqa: PTH100 - links may differ
+        if place in first:
+            again.setdefault(place, first[place][1])
+        first.setdefault(place, (file, name))
+    if again:
+        named, *more = again.values()
+        which = f"{named} and {len(more):,} more were" if more else f"{named} was"
+        print(printable(f"note: {which} given more than once, and answered once."), file=sys.stderr)
+    return list(first.values())
 
 
 def _progress(n_files: int) -> AbstractContextManager:
