@@ -7,7 +7,6 @@ A YAML file in `params/` overrides defaults, a later file or `-p NAME=VALUE` ove
 
 import difflib
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from ser_lib.core.errors import ParameterError
 from ser_lib.core.foreign import LARGEST_YAML, ForeignError, parse_yaml, read_file
 from ser_lib.core.labels import fault_of_targets
 from ser_lib.core.paths import locate, resolve
+from ser_lib.core.patterns import fault_of_pattern
 from ser_lib.core.text import LONGEST_QUOTED, printable, quoted
 
 AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain", "noise", "echo")
@@ -56,7 +56,7 @@ class _Data(BaseModel):
     CORPORA: list[str] = Field(
         ["DEMO"],
         min_length=1,
-        description="corpora: DEMO, TESS, RAVDESS, CREMA-D, SAVEE, EMODB, ASED, TUREV, OWN",
+        description="corpora: DEMO, TESS, RAVDESS, CREMA-D, SAVEE, EMODB, ASED, TUREV, OWN, OWN:FOLDER",
     )
     TEST_CORPORA: list[str] = Field([], description="further corpora that are the test set, for SPLIT corpus")
     DATASET_PATH: str = Field(
@@ -64,6 +64,9 @@ class _Data(BaseModel):
     )
     LABEL_MAP: dict[str, str | None] = Field(
         {}, description="a corpus's emotion to one of the seven, as {calm: neutral}, or a new one; null leaves it out"
+    )
+    SPEAKER_PATTERN: str | None = Field(
+        None, min_length=1, max_length=200, description="regular expression whose group is the speaker in names of OWN"
     )
     OUTPUT_DIR: str = Field("artifacts/interactive", min_length=1, description="folder that all results go to")
     MAX_SKIPPED: Number = Field(0.01, ge=0, le=1, description="stop if more than this fraction of clips is unusable")
@@ -230,12 +233,16 @@ class Params(_Audio):
         yield unfit, _UNFIT.format(self.MODEL)
 
     def _corpus_rules(self) -> Iterator[tuple[bool, str]]:
-        twice = [name for name in self.all_corpora if self.all_corpora.count(name) > 1]
+        small = [name.lower() for name in self.all_corpora]  # folders that differ in capitals are one on some machines
+        twice = [name for name in self.all_corpora if small.count(name.lower()) > 1]
         unnamed = self.SPLIT == "corpus" and not self.TEST_CORPORA and self.SPLIT_FILE is None
-        fault = fault_of_targets(self.LABEL_MAP.values())
         yield bool(twice), f"`CORPORA` and `TEST_CORPORA` must name a corpus once. Got {', '.join(twice[:1])} twice."
         yield unnamed, "`TEST_CORPORA` must name the corpora of the test set with `SPLIT: corpus`. Got none."
-        yield bool(fault), fault
+        lone = self.SPEAKER_PATTERN and not any(name.partition(":")[0] == "OWN" for name in self.all_corpora)
+        yield bool(lone), f"`SPEAKER_PATTERN` needs OWN in `CORPORA`. Got {', '.join(self.all_corpora)}."
+        pattern = fault_of_pattern("SPEAKER_PATTERN", self.SPEAKER_PATTERN)
+        for fault in (fault_of_targets(self.LABEL_MAP.values()), pattern):
+            yield bool(fault), fault
 
     def _split_rules(self) -> Iterator[tuple[bool, str]]:
         held_out = self.TEST_FRACTION + self.VALIDATION_FRACTION
@@ -276,10 +283,10 @@ class Params(_Audio):
 
     @property
     def corpus_folders(self) -> dict[str, Path]:
-        """Name → absolute path of each corpus: `DATASET_PATH` or, if there are several, its subfolder of that name."""
-        if len(self.all_corpora) == 1:
+        """Name → absolute path of each corpus: `DATASET_PATH` or, of several and of OWN:FOLDER, its subfolder."""
+        if len(self.all_corpora) == 1 and ":" not in self.CORPORA[0]:
             return {self.CORPORA[0]: self.dataset_path}
-        return {name: self.dataset_path / name for name in self.all_corpora}
+        return {name: self.dataset_path / name.rpartition(":")[2] for name in self.all_corpora}
 
     @property
     def output_dir(self) -> Path:
@@ -339,15 +346,6 @@ def unknown_parameter(name: str) -> str:
     near += difflib.get_close_matches(name.upper()[:LONGEST_QUOTED], Params.model_fields, n=1, cutoff=0.5)
     advice = f"Did you mean `{near[0]}`?" if near else "`ser params` lists them all."
     return f"`{printable(name)[:LONGEST_QUOTED]}` is not a parameter. {advice}"
-
-
-def parameter_table() -> str:
-    """Markdown table of every parameter with its default and meaning."""
-    lines = ["| parameter | default | meaning |", "| --- | --- | --- |"]
-    for name, field in Params.model_fields.items():
-        lines += [f"| **{GROUPS[name]}** | | |"] if name in GROUPS else []
-        lines.append(f"| `{name}` | `{json.dumps(field.default)}` | {field.description} |")
-    return "\n".join(lines)
 
 
 def load_params(*files: str | Path, overrides: Iterable[str] = ()) -> Params:

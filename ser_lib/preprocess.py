@@ -52,7 +52,7 @@ def preprocess_data(params: Params) -> ProcessedData:
     settings = params.audio_settings
     if settings.encoder is not None:
         check_weights(settings.encoder)
-    clips, left_out = find_corpora(params.corpus_folders, params.LABEL_MAP)
+    clips, left_out = find_corpora(params.corpus_folders, params.LABEL_MAP, params.SPEAKER_PATTERN)
     if params.NORMALIZE_PER_SPEAKER:
         check_known(pd.DataFrame(clips), ["speaker"], "`NORMALIZE_PER_SPEAKER`")
     fingerprint = _fingerprint(clips, settings)

@@ -91,9 +91,10 @@ def test_splits_that_need_them_are_refused_and_say_how_to_give_them(root, voices
     split_data(data, params_of()).to_csv(root / "given.csv", index=False)
     with pytest.raises(ParameterError) as caught:
         split_data(data, params_of(**changes))
+    also = " or by SPEAKER_PATTERN" if thing == "speaker" else ""
     assert str(caught.value) == (
         f"`SPLIT: {changes['SPLIT']}` needs the {thing} of every clip. That of 20 of 20 is unknown, such as "
-        f"OWN/happy/0.wav_happy. Give it in the column {thing} of clips.csv (docs/corpora.md shows how), or do "
+        f"OWN/happy/0.wav_happy. Give it in the column {thing} of clips.csv{also} (docs/corpora.md shows how), or do "
         f"without `SPLIT: {changes['SPLIT']}`."
     )
 

@@ -29,7 +29,7 @@ from ser_lib.core.extras import name_extras
 from ser_lib.core.paths import check_project, shown
 from ser_lib.core.terminal import guard_terminal
 from ser_lib.core.text import printable
-from ser_lib.params import Params, parameter_table, read_values
+from ser_lib.params import Params, read_values
 from ser_lib.records.manifest import DONE
 
 if TYPE_CHECKING:
@@ -325,6 +325,8 @@ def list_params(
 ) -> None:
     """List every parameter with its default."""
     if markdown:
+        from ser_lib.records.documents import parameter_table
+
         print(parameter_table())
         return
     fields = Params.model_fields.items()

@@ -82,8 +82,8 @@ def make_features(planned: Sequence["Run"], folder: Path) -> Mapping[str, Path |
 def _need(run: "Run") -> str:
     """All that features depend on, as one text."""
     params = run.params
-    named = (params.all_corpora, str(params.dataset_path), params.LABEL_MAP, params.audio_settings.model_dump())
-    return json.dumps(named, sort_keys=True)
+    named = (params.all_corpora, str(params.dataset_path), params.LABEL_MAP, params.SPEAKER_PATTERN)
+    return json.dumps([*named, params.audio_settings.model_dump()], sort_keys=True)
 
 
 def execute_all(client: "Client", planned: Sequence["Planned"]) -> list[str]:

@@ -16,23 +16,35 @@ A corpus is a module with
 Its list of files, if one is known, is `registries/NAME.csv`. `docs/corpora.md` shows how to add a corpus.
 """
 
+import re
 from types import ModuleType
 
 from ser_lib.core.errors import ParameterError
+from ser_lib.core.text import quoted
 from ser_lib.corpora import ased, crema_d, demo, emodb, own, ravdess, savee, tess, turev
 
 _MODULES = (demo, tess, ravdess, crema_d, savee, emodb, ased, turev, own)
 CORPORA: dict[str, ModuleType] = {module.NAME: module for module in _MODULES}
+_FOLDER = re.compile(r"\w([\w .-]{0,62}\w)?")
+"""What a folder of one's own may be called where there are several: a name, and no way to another place."""
 
 
 def get_corpus(name: str) -> ModuleType:
-    """Module of the corpus `name`.
+    """Module of the corpus `name`; `OWN:FOLDER` names one of several folders of one's own.
 
     Raises
     ------
     ParameterError
         If there is no such corpus.
     """
+    corpus, colon, folder = name.partition(":")
+    if corpus == own.NAME and colon:
+        if not _FOLDER.fullmatch(folder):
+            raise ParameterError(
+                "`CORPORA` must name one of several folders of your own as OWN:FOLDER, where FOLDER lies in "
+                f"`DATASET_PATH` and has a name of letters, digits, _, -, . and spaces. Got {quoted(name)}."
+            )
+        return own
     if name not in CORPORA:
         raise ParameterError(f"`CORPORA` must name some of {', '.join(CORPORA)}. Got {name!r}.")
     return CORPORA[name]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.io import file_hash
 from ser_lib.core.labels import EMOTIONS
+from ser_lib.core.patterns import find_groups
+from ser_lib.core.text import quoted
 from ser_lib.corpora import get_corpus, own, suffixes
 from ser_lib.corpora.audio_files import SEARCHED, Seen, named_audio, sort_files, suffix_of, why_not
 from ser_lib.corpora.base import UNKNOWN, Name, NotUsedError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _SHOWN_REASONS = 3
 """Kinds of reasons that a message gives an example of."""
+_SHOWN_FOLDERS = 8
+_ALSO_BY = {"speaker": " or by SPEAKER_PATTERN"}
 
 LabelMap = Mapping[str, str | None]
 
@@ -79,10 +83,13 @@ def check_label_map(names: Sequence[str], label_map: LabelMap) -> None:
         )
 
 
-def find_corpora(folders: Mapping[str, Path], label_map: LabelMap) -> tuple[list[Clip], list[Skipped]]:
+def find_corpora(
+    folders: Mapping[str, Path], label_map: LabelMap, speaker_pattern: str | None = None
+) -> tuple[list[Clip], list[Skipped]]:
     """Find the clips of one corpus or of several, each content once.
 
-    With several, speakers and texts carry their corpus's name (`TESS/OAF`), and `file` begins with the folder's name.
+    With several, speakers and texts carry their corpus's name (`TESS/OAF`), and `file` begins with the folder's name;
+    that of `OWN:FOLDER` always does.
 
     Parameters
     ----------
@@ -91,18 +98,21 @@ def find_corpora(folders: Mapping[str, Path], label_map: LabelMap) -> tuple[list
     label_map : mapping
         Emotions of the corpora → one of the seven or a new one, or None to leave them out; other than the corpora's
         own maps say.
+    speaker_pattern : str, optional
+        See `find_clips`.
 
     Raises
     ------
     DatasetError
         If a folder is missing or holds no clip of its corpus.
     ParameterError
-        If there is no such corpus, or `label_map` names an emotion that none of them has.
+        If there is no such corpus, or `label_map` names an emotion that none of them has; or as `find_clips`.
     """
     check_label_map(list(folders), label_map)
-    found = {name: find_clips(name, folder, label_map) for name, folder in folders.items()}
-    if len(found) == 1:
+    found = {name: find_clips(name, folder, label_map, speaker_pattern) for name, folder in folders.items()}
+    if len(found) == 1 and not any(":" in name for name in found):
         return next(iter(found.values()))
+    within = _within if len(found) > 1 else lambda name, one: one
     clips: dict[str, Clip] = {}
     skipped = []
     for name, (own_clips, own_skipped) in found.items():
@@ -113,7 +123,7 @@ def find_corpora(folders: Mapping[str, Path], label_map: LabelMap) -> tuple[list
             if clip.sha256 in clips:
                 skipped.append(Skipped(file, f"same content as {clips[clip.sha256].file}", fault=False))
             else:
-                whose, what = _within(name, clip.speaker), _within(name, clip.text)
+                whose, what = within(name, clip.speaker), within(name, clip.text)
                 clips[clip.sha256] = replace(clip, file=file, speaker=whose, text=what)
     return sorted(clips.values(), key=lambda clip: clip.clip), skipped
 
@@ -131,8 +141,8 @@ def check_known(clips: "pd.DataFrame", things: Sequence[str], what: str) -> None
         if len(unknown):
             raise ParameterError(
                 f"{what} needs the {thing} of every clip. That of {len(unknown)} of {len(clips)} is unknown, such as "
-                f"{unknown.iloc[0]}. Give it in the column {thing} of clips.csv (docs/corpora.md shows how), or do "
-                f"without {what}."
+                f"{unknown.iloc[0]}. Give it in the column {thing} of clips.csv{_ALSO_BY.get(thing, '')} "
+                f"(docs/corpora.md shows how), or do without {what}."
             )
 
 
@@ -145,32 +155,61 @@ def check_folder(name: str, folder: Path) -> None:
         If the folder is missing.
     """
     corpus = get_corpus(name)
+    if ":" in name and not folder.is_dir():
+        raise DatasetError(f"`DATASET_PATH` must hold the folder {folder.name} of {name}. {_folders_of(folder.parent)}")
     if not folder.is_dir() and (folder.exists() or not hasattr(corpus, "make")):
         raise DatasetError(f"`DATASET_PATH` must be the folder of {name}; {folder} is none. {corpus.WHERE}")
 
 
-def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tuple[list[Clip], list[Skipped]]:
+def _folders_of(parent: Path) -> str:
+    """Say which folders there are, the first of them if they are many."""
+    try:
+        names = sorted(_printable(one.name) for one in parent.iterdir() if one.is_dir() and one.name[0] != ".")
+    except OSError:
+        return f"{parent} is no folder."
+    more = f" and {len(names) - _SHOWN_FOLDERS:,} more" if len(names) > _SHOWN_FOLDERS else ""
+    return f"{parent} holds {', '.join(names[:_SHOWN_FOLDERS]) or 'no folder'}{more}."
+
+
+def find_clips(
+    name: str, folder: Path, label_map: LabelMap | None = None, speaker_pattern: str | None = None
+) -> tuple[list[Clip], list[Skipped]]:
     """Find the clips of the corpus `name` wherever they lie below `folder`, each content once.
 
     Clips are in the order of their ids, so neither the folders' names nor the file system's order matter.
+
+    Parameters
+    ----------
+    name : str
+    folder : Path
+    label_map : mapping, optional
+        As in `find_corpora`.
+    speaker_pattern : str, optional
+        Regular expression whose one group is the speaker in the name of a file of one's own, where no table names
+        speakers; with a slash in it, in the path below `folder`.
 
     Raises
     ------
     DatasetError
         If the folder is missing or holds no clip of the corpus.
+    ParameterError
+        If there is no such corpus, or the pattern is found in no name or takes too long.
     """
     corpus = get_corpus(name)
     check_folder(name, folder)
     if not folder.is_dir():
         corpus.make(folder)
     names, files, others = _list_files(corpus, folder)
+    speakers: dict[str, str] = {}
+    if corpus is own and names is None and speaker_pattern is not None:
+        speakers = _speakers(name, [one.path.relative_to(folder).as_posix() for one in files], speaker_pattern)
     clips: dict[str, Clip] = {}
     first_with: dict[str, str] = {}
     skipped = []
     for one in files:
         file = one.path.relative_to(folder).as_posix()
         try:
-            parsed = _read_name(corpus, one, file, names, label_map or {})
+            parsed = _read_name(corpus, one, file, names, speakers, label_map or {})
             emotion = _counterpart(parsed, corpus, label_map or {})
             sha256 = file_hash(one.path)
         except (ValueError, OSError) as error:
@@ -191,7 +230,7 @@ def find_clips(name: str, folder: Path, label_map: LabelMap | None = None) -> tu
             clips[clip] = Clip(clip, name, parsed.speaker, emotion, parsed.text, file, sha256)
     skipped += _left_out(corpus, folder, others, is_listed=names is not None)
     if not clips:
-        raise DatasetError(_no_clips(corpus, folder, skipped))
+        raise DatasetError(_no_clips(name, folder, skipped))
     return sorted(clips.values(), key=lambda clip: clip.clip), skipped
 
 
@@ -213,7 +252,26 @@ def _is_audio(corpus: ModuleType, one: Seen) -> bool:
     return one.path.suffix.lower() in suffixes(corpus)
 
 
-def _read_name(corpus: ModuleType, one: Seen, file: str, names: Mapping[str, Name] | None, label_map: LabelMap) -> Name:
+def _speakers(name: str, files: Sequence[str], pattern: str) -> dict[str, str]:
+    """Speaker of each file by its name or, where the pattern has a slash, its path below the folder."""
+    texts = files if "/" in pattern else [PurePath(file).name for file in files]
+    found = [" ".join(speaker.split()) for speaker in find_groups("SPEAKER_PATTERN", pattern, texts)]
+    if files and not any(found):
+        raise ParameterError(
+            f"`SPEAKER_PATTERN` must be found in names of {name}; it is in none of {len(files):,}, such as "
+            f"{_printable(texts[0])}. Got {quoted(pattern)}."
+        )
+    return dict(zip(files, found, strict=True))
+
+
+def _read_name(
+    corpus: ModuleType,
+    one: Seen,
+    file: str,
+    names: Mapping[str, Name] | None,
+    speakers: Mapping[str, str],
+    label_map: LabelMap,
+) -> Name:
     """What a file's path below the folder says, or else the table; where folders name emotions, `label_map`'s too."""
     if file != _printable(file):
         raise ValueError("its name holds characters that cannot be printed")
@@ -221,7 +279,9 @@ def _read_name(corpus: ModuleType, one: Seen, file: str, names: Mapping[str, Nam
         raise (NotUsedError if one.reason == SEARCHED else ValueError)(one.reason)
     if names is not None:
         return names[file]
-    return corpus.read_name(PurePath(file), label_map) if corpus is own else corpus.read_name(PurePath(file))
+    if corpus is own:
+        return own.read_name(PurePath(file), label_map)._replace(speaker=speakers.get(file, UNKNOWN))
+    return corpus.read_name(PurePath(file))
 
 
 def _counterpart(parsed: Name, corpus: ModuleType, label_map: LabelMap) -> str | None:
@@ -267,11 +327,12 @@ def _left_out(corpus: ModuleType, folder: Path, others: Sequence[Seen], *, is_li
     return [Skipped(files[0], reason, fault=False, files=len(files)) for reason, files in kinds.items()]
 
 
-def _no_clips(corpus: ModuleType, folder: Path, skipped: Sequence[Skipped]) -> str:
+def _no_clips(name: str, folder: Path, skipped: Sequence[Skipped]) -> str:
+    corpus = get_corpus(name)
     n_files = sum(one.files for one in skipped)
     found = f"it has no {' or '.join(ending[1:] for ending in suffixes(corpus))} files"
     found = f"none of its {n_files} files is one ({format_reasons(skipped)})" if skipped else found
-    return f"`DATASET_PATH` must hold clips of {corpus.NAME}; in {folder} {found}. {corpus.WHERE}"
+    return f"`DATASET_PATH` must hold clips of {name}; in {folder} {found}. {corpus.WHERE}"
 
 
 def format_reasons(skipped: Sequence[Skipped]) -> str:

@@ -201,8 +201,9 @@ def _licence(corpora: list[str]) -> str:
     ]
     if any("NC" in get_corpus(name).LICENCE for name in corpora):
         lines.append("NC in a licence means: not for commercial purposes.")
-    for corpus in map(get_corpus, corpora):
-        lines += ["", f"{corpus.NAME}: {corpus.ABOUT}", f"Licence: {corpus.LICENCE}", f"Source: {corpus.CITATION}"]
+    for name in corpora:
+        corpus = get_corpus(name)
+        lines += ["", f"{name}: {corpus.ABOUT}", f"Licence: {corpus.LICENCE}", f"Source: {corpus.CITATION}"]
     return "\n".join(lines) + "\n"
 
 

@@ -8,6 +8,7 @@ A comment says where a table belongs, `<!-- end -->` where it ends; the text aro
     <!-- parameters -->               the table of parameters
 """
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from ser_lib.core.errors import RunError
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import resolve
-from ser_lib.params import parameter_table
+from ser_lib.params import GROUPS, Params
 from ser_lib.records.record import Record, record_folder
 from ser_lib.records.study import HEADINGS, StudyRecord, markdown_table, read_study
 
@@ -69,6 +70,15 @@ def _table(kind: str, names: Sequence[str]) -> str:
     studies = [_study(name) for name in names]
     notes = [note for study in studies for note in study.notes[1:]]  # the first says how to read any study's table
     return "\n\n".join([markdown_table([HEADINGS, *(line for study in studies for line in study.lines)]), *notes])
+
+
+def parameter_table() -> str:
+    """Markdown table of every parameter with its default and meaning."""
+    lines = ["| parameter | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Params.model_fields.items():
+        lines += [f"| **{GROUPS[name]}** | | |"] if name in GROUPS else []
+        lines.append(f"| `{name}` | `{json.dumps(field.default)}` | {field.description} |")
+    return "\n".join(lines)
 
 
 def _study(name: str) -> StudyRecord:

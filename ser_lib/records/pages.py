@@ -7,7 +7,7 @@ import jinja2
 
 from ser_lib.core.io import write_text
 from ser_lib.core.labels import shown_as
-from ser_lib.corpora import CORPORA
+from ser_lib.corpora import get_corpus
 from ser_lib.records.manifest import read_manifest
 from ser_lib.records.record import Record, format_interval, format_value
 from ser_lib.store import MODEL_CARD_FILE
@@ -37,7 +37,7 @@ def write_model_card(folder: Path) -> None:
     card = templates(escape=False).get_template("model_card.md")
     text = card.render(
         record=record,
-        corpora=[CORPORA[name] for name in record.params["CORPORA"] + record.params["TEST_CORPORA"]],
+        corpora={name: get_corpus(name) for name in record.params["CORPORA"] + record.params["TEST_CORPORA"]},
         epochs=len(record.history["loss"]),
         shared=shared_with_training(record),
         advice=advice_of(record),

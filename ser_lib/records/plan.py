@@ -216,7 +216,7 @@ def find_speakers(params: Params, things: Sequence[str] = ("speaker",), what: st
     """Speakers of the corpora, in order; ParameterError if one of the `things` that `what` needs is unknown."""
     import pandas as pd
 
-    clips, _ = find_corpora(params.corpus_folders, params.LABEL_MAP)
+    clips, _ = find_corpora(params.corpus_folders, params.LABEL_MAP, params.SPEAKER_PATTERN)
     check_known(pd.DataFrame(clips), things, what)
     return sorted({clip.speaker for clip in clips})
 
@@ -260,7 +260,7 @@ def _leave_out_corpora(name: str, values: Mapping[str, Any], seeds: Sequence[int
     for test in values["CORPORA"]:
         others = [corpus for corpus in values["CORPORA"] if corpus != test]
         of_one = dict(values) | {"SPLIT": "corpus", "CORPORA": others, "TEST_CORPORA": [test]}
-        planned += vary(f"{name}_to-{test.lower()}", of_one, f"others → {test}", seeds=seeds)
+        planned += vary(f"{name}_to-{run_name(test.lower())}", of_one, f"others → {test}", seeds=seeds)
     return planned
 
 
