@@ -258,7 +258,8 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
         if backend == "keras" and not path.exists() and (folder / MANIFEST_FILE).is_file():
             raise StageError(
                 f"The record of {folder.name} keeps its ONNX model, which predicts without --backend keras, and not "
-                f"its Keras model. ser reproduce {folder.name} trains that again; predict by --run and the new run's name."
+                f"its Keras model. ser reproduce {folder.name} trains that again; predict by --run and the new run's "
+                f"name."
             )
         if not path.exists() and (folder / MANIFEST_FILE).is_file():
             raise StageError(f"{shown(path)} is not part of the record. To train it again: ser reproduce {folder.name}")
