@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_lib.audio import decode
+from ser_lib.audio import sound_file
 from ser_lib.audio import signal as audio
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.errors import AudioError
@@ -388,6 +388,6 @@ def test_file_is_the_same_in_blocks(tmp_path, monkeypatch):
     for name in ("a.wav", "a.flac", "a.ogg", "a.mp3"):
         soundfile.write(tmp_path / name, noise(1, rate=44100), 44100)
         whole, _ = soundfile.read(tmp_path / name, dtype="float32")
-        monkeypatch.setattr(decode, "_BLOCK", 1000)
+        monkeypatch.setattr(sound_file, "BLOCK", 1000)
         rounding = 1e-7 if name == "a.mp3" else 0  # mpg123 rounds by where a block begins
         np.testing.assert_allclose(audio.load_audio(tmp_path / name)[0], whole, rtol=0, atol=rounding)

@@ -129,6 +129,26 @@ def test_crash_costs_one_file_and_the_next_has_a_new_decoder(tmp_path, deadly):
         np.testing.assert_array_equal(load_audio(good)[0], expected)
 
 
+def test_damaged_mp3_is_decoded_without_a_word(tmp_path):
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, noise(3, rate=RATE), RATE)
+    content = bytearray(path.read_bytes())
+    content[2000:9000:7] = np.random.default_rng(0).bytes(1000)
+    path.write_bytes(content)
+    read = "import soundfile, sys; print(len(soundfile.SoundFile(sys.argv[1]).read()))"
+    own = "import sys; from ser_lib.audio.decode import read_blocks; print(sum(len(b) for b, _ in read_blocks(sys.argv[1])))"
+    chatty, silent = run_python(read, path), run_python(own, path)
+    assert "error" in chatty.stderr.lower()  # it is a file of which libmpg123 prints something
+    assert (silent.returncode, silent.stderr, silent.stdout) == (0, "", chatty.stdout)
+
+
+def test_mp3_has_the_samples_of_soundfile(tmp_path):
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, np.stack([noise(2, rate=RATE), sine(300, 2, rate=RATE)], axis=1), RATE)
+    found = np.concatenate([block for block, _ in read_blocks(path)])
+    np.testing.assert_array_equal(found, soundfile.read(path, dtype="float32")[0])
+
+
 def test_decoder_that_died_while_it_waited_costs_no_file(tmp_path):
     path = stereo_film(tmp_path / "a.m4a")
     load_audio(path)

@@ -12,7 +12,7 @@ import soundfile
 import soxr
 from test_records import call
 
-from ser_lib.audio import decode
+from ser_lib.audio import sound_file
 from ser_lib.core.errors import AudioError
 from ser_lib.model.bundle import load_bundle
 from ser_lib.predict import predict_emotion_from_file
@@ -87,7 +87,7 @@ def test_what_is_far_below_the_loud_moments_is_silence(bundle, write_wav, tmp_pa
 def test_blocks_do_not_change_a_number(bundle, write_wav, tmp_path, monkeypatch):
     path = write_wav(tmp_path / "a.wav", np.concatenate([tone(7, 44100), tone(5, 44100, 330)]), 44100)
     at_once = timeline.predict_timeline(path, bundle)
-    monkeypatch.setattr(decode, "_BLOCK", 10_000)
+    monkeypatch.setattr(sound_file, "BLOCK", 10_000)
     monkeypatch.setattr(timeline, "_BATCH", 3)
     pd.testing.assert_frame_equal(timeline.predict_timeline(path, bundle), at_once, rtol=1e-3, atol=1e-4)
 

@@ -1,5 +1,7 @@
 """The decoder's own process: PyAV decodes here, so that a file that crashes it costs that file alone.
 
+What soundfile might print of a file, it prints here, where nobody sees it.
+
 `decode.py` starts it. A request is a line of JSON on standard input; answers on standard output are lines of JSON, each
 of which may announce bytes of samples that follow. It ends with standard input.
 """
@@ -10,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import av
 
@@ -39,13 +42,27 @@ def main() -> None:
         for line in sys.stdin.buffer:
             request = json.loads(line)
             try:
-                send(_decode(request["path"], request["block"], send))
+                send(_decode_by[request["by"]](request["path"], request["block"], send))
             except BrokenPipeError:
                 return
             except (av.error.FFmpegError, ValueError):
                 send({"error": "the file cannot be decoded as audio"})
             except OSError as error:
                 send({"errno": error.errno})
+
+
+def _read(path: str, step: int | None, send: Callable) -> dict:
+    """Send what soundfile decodes; the last answer says whether it did not know the file, or could not go on."""
+    from ser_lib.audio.sound_file import GivesUpError, NotOpenedError, soundfile_blocks
+
+    try:
+        for block, rate in soundfile_blocks(Path(path), step):
+            send({"rate": rate, "channels": block.shape[1]}, block.tobytes())
+    except NotOpenedError:
+        return {"refused": "opening"}
+    except GivesUpError:
+        return {"refused": "reading"}
+    return {"end": True}
 
 
 def _decode(path: str, block: int, send: Callable) -> dict:
@@ -105,6 +122,8 @@ def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> I
         except av.error.FFmpegError as error:
             yield error
 
+
+_decode_by = {"av": _decode, "soundfile": _read}
 
 if __name__ == "__main__":
     main()

@@ -1,8 +1,9 @@
 """Any audio file → blocks of samples: by soundfile or, what it does not read, by PyAV.
 
-PyAV decodes in a process of its own, so that a file that crashes it costs that file alone. Each process has one such
-child, from its first file of that kind on. Blocks come through a pipe, which holds the child back until they are taken;
-the child ends when its standard input does, and so with its parent.
+PyAV decodes in a process of its own, so that a file that crashes it costs that file alone; and soundfile decodes MP3
+there, of which a library of its own prints what it finds damaged. Each process has one such child, from its first file
+of that kind on. Blocks come through a pipe, which holds the child back until they are taken; the child ends when its
+standard input does, and so with its parent.
 """
 
 import atexit
@@ -11,17 +12,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Literal
 
 import numpy as np
-import soundfile
 
+from ser_lib.audio import sound_file
+from ser_lib.audio.sound_file import GivesUpError, NotOpenedError, soundfile_blocks
 from ser_lib.core.errors import AudioError, DamagedAudio
 
-_BLOCK = 1 << 20
-"""Samples of all channels that are decoded together."""
+_SILENT = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b".snd", b"caff", b"riff")
+"""How files begin of which no library prints anything: wav, AIFF, flac, ogg, au, caf and w64."""
 _STEP = 1024
 """Samples of each channel that are decoded together where the place of a damage is looked for."""
 _LOWEST_RATE = 1000
@@ -65,51 +67,36 @@ def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
         raise AudioError("the file may not be read") from None
 
 
-@contextmanager
-def _decodable(path: Path) -> Iterator[str | BinaryIO]:
-    """Give what soundfile can open: the path or, if it is not UTF-8, the open file."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        with path.open("rb") as file:
-            yield file
-    else:
-        yield str(path)
-
-
 def _read_with_soundfile(path: Path) -> Iterator[tuple[np.ndarray, int]]:
     """Blocks by soundfile, or by PyAV where soundfile does not open the file, finds no samples, or gives up."""
-    n_read = 0
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(soundfile.SoundFile(stack.enter_context(_decodable(path))))
-        except (soundfile.LibsndfileError, TypeError):
-            yield from _read_with_av(path)
-            return
-        rate = check_rate(file.samplerate)
-        try:
-            for block in _soundfile_blocks(file, max(1, _BLOCK // file.channels)):
+    n_read, rate = 0, 0
+    try:
+        for block, sampling_rate in _by_soundfile(path):
+            rate = check_rate(sampling_rate)
+            if len(block):
                 yield block, rate
-                n_read += len(block)
-        except soundfile.LibsndfileError:
-            yield from _read_broken(path, n_read, rate)
+            n_read += len(block)
+    except NotOpenedError:
+        yield from _read_with_av(path)
+        return
+    except GivesUpError:
+        yield from _read_broken(path, n_read, rate)
     if n_read == 0 and is_unfinished(path):
         yield from _read_with_av(path)
 
 
-def _soundfile_blocks(file: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
-    block = file.read(size, dtype="float32", always_2d=True)
-    while len(block):
-        yield block
-        # a file that is shorter than its header says must not be read beyond its end
-        block = file.read(size, dtype="float32", always_2d=True) if len(block) == size else block[:0]
+def _by_soundfile(path: Path, step: int | None = None) -> Iterator[tuple[np.ndarray, int]]:
+    """Blocks as of `soundfile_blocks`, by the child where a library might print what it thinks of the file."""
+    with path.open("rb") as file:
+        is_silent = file.read(4) in _SILENT
+    return soundfile_blocks(path, step) if is_silent else decode(path, block=step, by="soundfile")
 
 
 def _read_broken(path: Path, n_read: int, rate: int) -> Iterator[tuple[np.ndarray, int]]:
     """Go on after `n_read` samples, in small steps until soundfile gives up again, and from there with PyAV."""
     n_good = 0
-    with suppress(soundfile.LibsndfileError), _decodable(path) as source, soundfile.SoundFile(source) as file:
-        for block in _soundfile_blocks(file, _STEP):
+    with suppress(NotOpenedError, GivesUpError):
+        for block, _ in _by_soundfile(path, _STEP):
             n_good += len(block)
             if n_good > n_read:
                 yield block[n_read - n_good :], rate
@@ -130,7 +117,7 @@ def _read_broken(path: Path, n_read: int, rate: int) -> Iterator[tuple[np.ndarra
 
 def _read_with_av(path: Path) -> Iterator[tuple[np.ndarray, int]]:
     try:
-        for block, rate in decode(path, block=_BLOCK):
+        for block, rate in decode(path, block=sound_file.BLOCK):
             yield block, check_rate(rate)
     except DamagedAudio:
         raise
@@ -203,13 +190,13 @@ class _Child:
         """Whether it waits for a file."""
         return not self._busy and self._process.poll() is None
 
-    def ask(self, path: Path, block: int) -> Iterator[tuple[dict, bytes]]:
+    def ask(self, **question: str | int | None) -> Iterator[tuple[dict, bytes]]:
         """Yield answers for a file up to the last one, each with the bytes that follow it."""
         questions, answers = self._process.stdin, self._process.stdout
         assert questions is not None and answers is not None  # both are pipes
         self._busy = True
         try:
-            questions.write(json.dumps({"path": str(path), "block": block}).encode() + b"\n")
+            questions.write(json.dumps(question).encode() + b"\n")
             questions.flush()
         except BrokenPipeError:
             pass  # it is gone, which reading tells
@@ -221,7 +208,7 @@ class _Child:
             samples = answers.read(answer["bytes"])
             if len(samples) < answer["bytes"]:
                 raise AudioError("the decoder crashed on this file")
-            self._busy = not answer.keys() & {"end", "error", "errno"}
+            self._busy = not answer.keys() & {"end", "error", "errno", "refused"}
             yield answer, samples
 
     def end(self) -> None:
@@ -232,8 +219,8 @@ class _Child:
             pass
 
 
-def decode(path: Path, *, block: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Decode a file by PyAV, in blocks of about `block` samples of all channels together.
+def decode(path: Path, *, block: int | None, by: Literal["av", "soundfile"] = "av") -> Iterator[tuple[np.ndarray, int]]:
+    """Decode a file in the child: by PyAV, in blocks of about `block` samples of all channels, or by soundfile.
 
     Yields
     ------
@@ -248,10 +235,12 @@ def decode(path: Path, *, block: int) -> Iterator[tuple[np.ndarray, int]]:
         If nothing can be decoded, or the decoder crashes.
     OSError
         If the file cannot be read.
+    NotOpenedError, GivesUpError
+        As `soundfile_blocks` does.
     """
     child = _take()
     try:
-        yield from _blocks(child.ask(Path(path).absolute(), block), path)
+        yield from _blocks(child.ask(path=str(Path(path).absolute()), block=block, by=by), path)
     finally:
         idle = _idle.setdefault(os.getpid(), [])
         if child.usable and not idle:
@@ -276,6 +265,8 @@ def _blocks(answers: Iterator[tuple[dict, bytes]], path: Path) -> Iterator[tuple
     for answer, samples in answers:
         if "error" in answer:
             raise AudioError(answer["error"])
+        if "refused" in answer:
+            raise NotOpenedError if answer["refused"] == "opening" else GivesUpError
         if "errno" in answer:
             raise OSError(answer["errno"], os.strerror(answer["errno"]), str(path))
         if "rate" in answer:
