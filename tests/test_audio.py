@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_lib.audio import sound_file
 from ser_lib.audio import signal as audio
+from ser_lib.audio import sound_file
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.errors import AudioError
 

@@ -136,9 +136,9 @@ def test_damaged_mp3_is_decoded_without_a_word(tmp_path):
     content[2000:9000:7] = np.random.default_rng(0).bytes(1000)
     path.write_bytes(content)
     read = "import soundfile, sys; print(len(soundfile.SoundFile(sys.argv[1]).read()))"
-    own = "import sys; from ser_lib.audio.decode import read_blocks; print(sum(len(b) for b, _ in read_blocks(sys.argv[1])))"
+    own = "import sys; from ser_lib.audio import decode; print(sum(len(b) for b, _ in decode.read_blocks(sys.argv[1])))"
     chatty, silent = run_python(read, path), run_python(own, path)
-    assert "error" in chatty.stderr.lower()  # it is a file of which libmpg123 prints something
+    assert "Note: " in chatty.stderr  # it is a file of which libmpg123 prints something
     assert (silent.returncode, silent.stderr, silent.stdout) == (0, "", chatty.stdout)
 
 
