@@ -52,16 +52,16 @@ def main() -> None:
 
 
 def _read(path: str, step: int | None, send: Callable) -> dict:
-    """Send what soundfile decodes; the last answer says whether it did not know the file, or could not go on."""
+    """Send what soundfile decodes; the last answer says whether it refused to open the file, or to go on."""
     from ser_lib.audio.sound_file import GivesUpError, NotOpenedError, soundfile_blocks
 
     try:
         for block, rate in soundfile_blocks(Path(path), step):
             send({"rate": rate, "channels": block.shape[1]}, block.tobytes())
     except NotOpenedError:
-        return {"refused": "opening"}
-    except GivesUpError:
-        return {"refused": "reading"}
+        return {"refused": None}
+    except GivesUpError as error:
+        return {"refused": error.sampling_rate}
     return {"end": True}
 
 

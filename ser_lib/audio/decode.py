@@ -69,18 +69,18 @@ def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
 
 def _read_with_soundfile(path: Path) -> Iterator[tuple[np.ndarray, int]]:
     """Blocks by soundfile, or by PyAV where soundfile does not open the file, finds no samples, or gives up."""
-    n_read, rate = 0, 0
+    n_read = 0
     try:
-        for block, sampling_rate in _by_soundfile(path):
-            rate = check_rate(sampling_rate)
+        for block, rate in _by_soundfile(path):
+            check_rate(rate)
             if len(block):
                 yield block, rate
             n_read += len(block)
     except NotOpenedError:
         yield from _read_with_av(path)
         return
-    except GivesUpError:
-        yield from _read_broken(path, n_read, rate)
+    except GivesUpError as error:
+        yield from _read_broken(path, n_read, check_rate(error.sampling_rate))
     if n_read == 0 and is_unfinished(path):
         yield from _read_with_av(path)
 
@@ -266,7 +266,7 @@ def _blocks(answers: Iterator[tuple[dict, bytes]], path: Path) -> Iterator[tuple
         if "error" in answer:
             raise AudioError(answer["error"])
         if "refused" in answer:
-            raise NotOpenedError if answer["refused"] == "opening" else GivesUpError
+            raise NotOpenedError if answer["refused"] is None else GivesUpError(answer["refused"])
         if "errno" in answer:
             raise OSError(answer["errno"], os.strerror(answer["errno"]), str(path))
         if "rate" in answer:

@@ -17,7 +17,11 @@ class NotOpenedError(Exception):
 
 
 class GivesUpError(Exception):
-    """soundfile cannot go on."""
+    """soundfile cannot go on with a file of this `sampling_rate` (Hz)."""
+
+    def __init__(self, sampling_rate: int) -> None:
+        super().__init__(sampling_rate)
+        self.sampling_rate = sampling_rate
 
 
 def soundfile_blocks(path: Path, step: int | None = None) -> Iterator[tuple[np.ndarray, int]]:
@@ -44,7 +48,7 @@ def soundfile_blocks(path: Path, step: int | None = None) -> Iterator[tuple[np.n
             try:
                 block = file.read(size, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError:
-                raise GivesUpError from None
+                raise GivesUpError(file.samplerate) from None
             n_read = len(block)
             yield block, file.samplerate
 
