@@ -386,8 +386,7 @@ def test_no_sounddevice_and_no_portaudio_say_what_to_install(monkeypatch, listen
     done = listened()
     assert (done.status, done.out) == (1, "")
     assert done.err == (
-        "error: A microphone needs the package sounddevice, which is not installed. Install it beside ser_lib: "
-        'python -m pip install "sounddevice>=0.5"\n'
+        "error: This needs more than a light installation: sounddevice is not installed. pip install 'ser_lib[mic]'\n"
     )
     monkeypatch.delitem(sys.modules, "sounddevice")
     (tmp_path / "sounddevice.py").write_text('raise OSError("PortAudio library not found")')

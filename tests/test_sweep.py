@@ -5,7 +5,7 @@ import pytest
 import yaml
 from test_records import call, write_record
 
-from ser_lib.core.errors import ParameterError, RunError
+from ser_lib.core.errors import ExtraError, ParameterError, RunError
 from ser_lib.records import run as runs
 from ser_lib.records.light import plan_slimming, slim
 from ser_lib.records.record import find_record
@@ -264,7 +264,7 @@ def test_damaged_journal_is_left_out_of_the_site(asked, tried, root):
 
 def test_missing_optuna_is_named(asked, root, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    with pytest.raises(RunError, match=r"pip install 'ser_lib\[sweep\]'"):
+    with pytest.raises(ExtraError, match=r"pip install 'ser_lib\[sweep\]'"):
         work.run_sweep(asked, 1)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib.core.errors import RunError
-from ser_lib.core.extras import check_extras
+from ser_lib.core.extras import OF_RUNS, check_extras
 from ser_lib.core.paths import check_project, from_here, has_project, locate, resolve, shipped_root, shown
 from ser_lib.core.text import printable
 from ser_lib.model.backends import Backend
@@ -32,7 +32,7 @@ RunOption = Annotated[
 def check_means() -> None:
     """Refuse runs before they begin where there is no project, or an installation without what a run needs."""
     check_project()
-    check_extras("train", "notebooks")
+    check_extras(*OF_RUNS)
 
 
 def parameter_file(name: str | Path) -> Path:

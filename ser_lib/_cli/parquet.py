@@ -4,8 +4,7 @@ import csv
 from itertools import islice
 from pathlib import Path
 
-import typer
-
+from ser_lib.core.extras import check_extras
 from ser_lib.core.io import as_it_was
 
 SUFFIX = ".parquet"
@@ -17,13 +16,7 @@ _YES_OR_NO = {"unsure", "channels_differ"}
 
 def check_parquet() -> None:
     """Refuse a file of this kind, before anything is predicted, where it cannot be written."""
-    try:
-        import pyarrow  # noqa: F401 - an extra: 170 MB, which no other command needs
-    except ImportError:
-        raise typer.BadParameter(
-            "a .parquet needs the package pyarrow, which is not installed. Install it beside ser_lib: "
-            "python -m pip install 'pyarrow>=18'; or write a .csv."
-        ) from None
+    check_extras("parquet")  # 170 MB, which no other command needs
 
 
 def write_parquet(table: Path, path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ser_lib.core.errors import ClusterError
+from ser_lib.core.extras import name_extras
 from ser_lib.core.identity import fingerprint, first_difference, identity
 from ser_lib.core.paths import project_root, resolve
 
@@ -52,14 +53,14 @@ def connect(address: str) -> "Client":
     Raises
     ------
     ClusterError
-        If Dask is not installed, or nothing answers.
+        If nothing answers.
+    ExtraError
+        If Dask is not installed.
     """
     if address in _clients and _clients[address].status == "running":
         return _clients[address]
-    try:
+    with name_extras():
         from distributed import Client
-    except ImportError:
-        raise ClusterError("A scheduler needs Dask, which is not installed: pip install 'ser_lib[cluster]'") from None
     for name in ("distributed", "distributed.client"):  # what they would print, our own errors say in one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:

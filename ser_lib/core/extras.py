@@ -28,8 +28,14 @@ EXTRAS = {
         "PIL",
         "traitlets",
     ),
+    "cluster": ("dask", "distributed"),
+    "mic": ("sounddevice",),
+    "parquet": ("pyarrow",),
+    "sweep": ("optuna",),
 }
 """Extra → what is imported of its packages, or of those that they bring."""
+OF_RUNS = ("train", "notebooks")
+"""Extras without which there is no run."""
 
 
 @contextmanager

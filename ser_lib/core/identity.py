@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from ser_lib.core.extras import EXTRAS
+from ser_lib.core.extras import OF_RUNS
 
 _LIBRARY = Path(__file__).resolve().parent.parent
 
@@ -63,7 +63,7 @@ def _packages() -> dict[str, str]:
 
 def _of_runs(requirement: str) -> bool:
     extra = re.search(r"extra == ['\"](\w+)", requirement)
-    return extra is None or extra[1] in EXTRAS
+    return extra is None or extra[1] in OF_RUNS
 
 
 @functools.cache

@@ -30,7 +30,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ser_lib import plots
 from ser_lib.core.colab import TAG
-from ser_lib.core.errors import RunError, StageError
+from ser_lib.core.errors import ExtraError, RunError, StageError
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
 from ser_lib.core.quick import without_grammar
@@ -146,7 +146,7 @@ def _is_right(name: str, left_out: list[str], write: Callable[..., None], *value
         write(*values)
     except StageError:  # a disk that is full is no fault of the record
         raise
-    except RunError as error:
+    except (RunError, ExtraError) as error:
         left_out.append(f"{name}: {error}")
     except Exception as error:  # a record may come from anywhere; the others have their pages all the same
         text = (str(error).splitlines() or [""])[0].encode("ascii", "backslashreplace").decode()

@@ -23,6 +23,7 @@ from ser_lib.audio.channels import to_channels, to_rate
 from ser_lib.audio.decode import check_rate, despite_damage, read_blocks
 from ser_lib.audio.signal import average
 from ser_lib.core.errors import AudioError, MicrophoneError
+from ser_lib.core.extras import name_extras
 from ser_lib.core.labels import shown_as
 from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
@@ -245,8 +246,10 @@ def microphone(sampling_rate: int | None = None, device: int | str | None = None
 
     Raises
     ------
+    ExtraError
+        If sounddevice is not installed.
     MicrophoneError
-        If sounddevice or PortAudio is not installed, or the device cannot be opened.
+        If PortAudio is not, or the device cannot be opened.
     """
     sounddevice = _import_sounddevice()
     with ExitStack() as stack:
@@ -275,12 +278,8 @@ def microphone(sampling_rate: int | None = None, device: int | str | None = None
 
 def _import_sounddevice() -> ModuleType:
     try:
-        import sounddevice  # an extra: nothing else of the project needs a microphone
-    except ImportError:
-        raise MicrophoneError(
-            "A microphone needs the package sounddevice, which is not installed. Install it beside ser_lib: "
-            'python -m pip install "sounddevice>=0.5"'
-        ) from None
+        with name_extras():
+            import sounddevice  # an extra: nothing else of the project needs a microphone
     except OSError as error:
         raise MicrophoneError(
             f"A microphone needs the library PortAudio, which sounddevice cannot load ({printable(str(error))}). "

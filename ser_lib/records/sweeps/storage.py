@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_lib.core.errors import RunError
+from ser_lib.core.extras import name_extras
 from ser_lib.core.paths import shown
 from ser_lib.records.manifest import PATH_PARAMETERS, check_plain, hide_value
 
@@ -29,15 +30,11 @@ def load_optuna() -> Any:
 
     Raises
     ------
-    RunError
+    ExtraError
         If it is not installed.
     """
-    try:
+    with name_extras():
         import optuna
-    except ImportError:
-        raise RunError(
-            "A sweep needs Optuna, which is not installed. Install it: pip install 'ser_lib[sweep]'"
-        ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
@@ -68,7 +65,9 @@ def read_study(folder: Path) -> "optuna.Study":
     Raises
     ------
     RunError
-        If it is missing or damaged, or Optuna is.
+        If it is missing or damaged.
+    ExtraError
+        If Optuna is not installed.
     """
     optuna, path = load_optuna(), folder / TRIALS_FILE
     check_plain(folder)
