@@ -29,7 +29,7 @@ from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.novelty import novelty_kinds
 from ser_lib.model.prediction import Prediction
-from ser_lib.stream.timeline import LOUD, SILENCE_DB, frame_levels, sliding_windows, window_and_hop
+from ser_lib.stream.timeline import LOUD, SILENCE_DB, full_scale_levels, sliding_windows, window_and_hop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,7 @@ def _checked(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 def _predict_windows(windows: Iterator[tuple[int, np.ndarray]], rate: int, bundle: Bundle) -> Iterator[Window]:
     loud = LEAST_LOUD
     for start, samples in windows:
-        levels = frame_levels(average(samples), rate)
+        levels = full_scale_levels(average(samples), rate)
         loud = max(loud, np.percentile(levels, LOUD))
         prediction = _predict(samples, rate, bundle) if levels.max() > loud - SILENCE_DB else None
         yield Window(start / rate, (start + len(samples)) / rate, prediction)

@@ -91,7 +91,7 @@ def predict_timeline(
     windows = ((start, samples.copy()) for start, samples in windows)
     while batch := list(itertools.islice(windows, _BATCH)):
         spans += [(start / rate, (start + len(signal)) / rate) for start, signal in batch]
-        levels += [frame_levels(signal, rate) for _, signal in batch]
+        levels += [full_scale_levels(signal, rate) for _, signal in batch]
         predicted, kinds = _predict([signal for _, signal in batch], bundle)
         probabilities.append(predicted)
         unlike += kinds
@@ -253,7 +253,7 @@ def sliding_windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iter
         yield start, buffer[:filled]
 
 
-def frame_levels(signal: np.ndarray, rate: int) -> np.ndarray:
+def full_scale_levels(signal: np.ndarray, rate: int) -> np.ndarray:
     """Level (dB of full scale) of every 50 ms of a signal [shape=(n_samples,)] at `rate` (Hz)."""
     size = max(1, rate // 20)
     frames = np.pad(signal, (0, -len(signal) % size)).reshape(-1, size)
