@@ -10,7 +10,7 @@ from ser_lib.records.manifest import DONE
 from ser_lib.records.record import Record, format_interval, format_value, manifest_or_state, record_folder
 from ser_lib.records.study import markdown_table
 from ser_lib.records.sweeps.objective import DIRECTIONS, SHOWN
-from ser_lib.records.sweeps.storage import ABOUT, ERROR, FIGURES, RUN, load_optuna, read_study
+from ser_lib.records.sweeps.storage import ABOUT, ERROR, FIGURES, RUN, completed, load_optuna, read_study
 from ser_lib.records.sweeps.trials import show_value
 
 if TYPE_CHECKING:
@@ -50,10 +50,8 @@ class SweepRecord:
     @cached_property
     def trials(self) -> list["optuna.trial.FrozenTrial"]:
         """Trials that succeeded, the best first; of equals the earliest."""
-        states = load_optuna().trial.TrialState
         sign = -1 if DIRECTIONS[self.objective] == "maximize" else 1
-        found = self.study.get_trials(deepcopy=False, states=(states.COMPLETE,))
-        return sorted(found, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+        return sorted(completed(self.study), key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
     @cached_property
     def failed(self) -> list["optuna.trial.FrozenTrial"]:

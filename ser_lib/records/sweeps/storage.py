@@ -79,6 +79,11 @@ def read_study(folder: Path) -> "optuna.Study":
         raise _damaged(path, error) from None
 
 
+def completed(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
+    """Trials that succeeded, in their order."""
+    return study.get_trials(deepcopy=False, states=(load_optuna().trial.TrialState.COMPLETE,))
+
+
 def _storage(path: Path) -> Any:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock

@@ -23,7 +23,7 @@ from ser_lib.records.record import find_record, record_folder, scratch_folder
 from ser_lib.records.study import find_study, write_study
 from ser_lib.records.sweeps.objective import DIRECTIONS, SHOWN, check_objective, validation_figures
 from ser_lib.records.sweeps.space import Space, read_space
-from ser_lib.records.sweeps.storage import ERROR, FIGURES, RUN, load_optuna, note_about, open_study
+from ser_lib.records.sweeps.storage import ERROR, FIGURES, RUN, completed, load_optuna, note_about, open_study
 
 if TYPE_CHECKING:
     import optuna
@@ -219,10 +219,6 @@ def show_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _completed(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
-    return study.get_trials(deepcopy=False, states=(load_optuna().trial.TrialState.COMPLETE,))
-
-
 def execute_trial(planned: plan.Planned) -> dict[str, float]:
     """Execute a trial's notebooks up to its model, or take them up, and measure it on the validation set."""
     run = plan.begin(planned, plan.check([planned])[planned.name])
@@ -234,7 +230,7 @@ def _make_light(study: "optuna.Study", name: str) -> None:
     """Make a trial's record light, and remove the files of every trial that is not the best."""
     for one in plan_slimming([name]):
         slim(one)
-    for trial in _completed(study):
+    for trial in completed(study):
         if trial.number != study.best_trial.number:
             _remove_files(trial.user_attrs[RUN])
 
