@@ -1,4 +1,5 @@
 import json
+import re
 from collections import Counter
 from pathlib import Path, PurePath
 
@@ -388,6 +389,18 @@ def test_split_that_the_corpus_does_not_allow_is_refused(values, message):
         sets_of(crossed("ab", ["t1", "t2"]), **values)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [("ASED_17", "corpus: ASED/17, "), ("oaf", "TESS/OAF"), ("@", "ASED/00, ASED/01, ASED/02, ASED/03, ASED/04 and ")],
+)
+def test_of_many_speakers_those_are_named_that_are_like_the_one_asked_for(asked, shown):
+    known = [*(f"ASED/{number:02}" for number in range(60)), "TESS/OAF"]
+    with pytest.raises(ParameterError) as caught:
+        sets_of(crossed(known, ["t1"]), SPLIT="speaker", TEST_SPEAKERS=[asked])
+    assert shown in str(caught.value) and len(str(caught.value)) < 150
+    assert re.search(r"and \d\d others\. Got '", str(caught.value))
 
 
 def test_folds_of_one_speaker_are_refused():
