@@ -148,7 +148,7 @@ class Bundle:
         return replace(answer, channels_differ=levels.differ())
 
     def to_scale(self, features: np.ndarray, n_sound: int, speaker: str | None) -> np.ndarray:
-        """Features [shape=(n_frames, n_features)] normalised as the model expects them."""
+        """Features [shape=(n_frames, n_features)] normalised as the model expects; with a population, of any clips."""
         if self.info.speakers:
             return normalize(features, self.voice or find_statistics(self.info.speakers, speaker))
         if self.voice is None:

@@ -130,11 +130,7 @@ def cross_validate(clips: Clips, bundle: Bundle) -> Gained | None:
     right = np.zeros(3, dtype=int)
     for fold in range(folds.max() + 1):
         tested, known = clips[folds == fold], clips[folds != fold]
-        statistics = measure_voice(known, bundle)
-        adapted = replace(bundle, voice=statistics)
-        head = fit_voice_head(known[known.labels != UNLABELLED], adapted)
-        voice = Voice(name="_", onnx_sha256="", n_clips=len(known.X), statistics=statistics, head=head)
-        answers = [predicted(tested, one) for one in (bundle, adapted, adapt_bundle(bundle, voice))]
+        answers = [predicted(tested, one) for one in (bundle, *adapt_by(known, bundle))]
         right += [int((answer == tested.labels).sum()) for answer in answers]
     return Gained(n_clips=int((folds >= 0).sum()), before=int(right[0]), statistics=int(right[1]), labels=int(right[2]))
 
@@ -149,7 +145,20 @@ def _folds(labels: np.ndarray) -> np.ndarray:
     return folds
 
 
+def adapt_by(known: Clips, bundle: Bundle) -> tuple[Bundle, Bundle]:
+    """The bundle adapted to a voice by some of its clips: by their statistics alone, and by their labels, too."""
+    statistics = measure_voice(known, bundle)
+    adapted, labelled = replace(bundle, voice=statistics), known[known.labels != UNLABELLED]
+    if not len(labelled.X):
+        return adapted, adapted
+    head = fit_voice_head(labelled, adapted)
+    voice = Voice(name="_", onnx_sha256="", n_clips=len(known.X), statistics=statistics, head=head)
+    return adapted, adapt_bundle(bundle, voice)
+
+
 def _scaled(clips: Clips, bundle: Bundle) -> np.ndarray:
+    if bundle.info.population is not None:  # all frames of all clips alike
+        return bundle.to_scale(clips.X, 1, None)
     return np.array([bundle.to_scale(X, n, None) for X, n in zip(clips.X, clips.n_sound, strict=True)])
 
 
@@ -163,7 +172,12 @@ def fit_voice_head(labelled: Clips, adapted: Bundle) -> Head | None:
 
 def predicted(clips: Clips, bundle: Bundle) -> np.ndarray:
     """Label that the model gives each clip [shape=(n_clips,)]."""
-    return bundle.probabilities(_scaled(clips, bundle)).argmax(axis=1)
+    return answered(clips, bundle).argmax(axis=1)
+
+
+def answered(clips: Clips, bundle: Bundle) -> np.ndarray:
+    """Probabilities that the model gives each clip [shape=(n_clips, n_classes)]."""
+    return bundle.probabilities(_scaled(clips, bundle))
 
 
 def enrolment_text(voice: Voice, bundle: Bundle) -> str:

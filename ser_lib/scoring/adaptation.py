@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ser_lib.model.adapt import estimate_voice, fit_head, to_population, with_head
 from ser_lib.model.bundle import Bundle
+from ser_lib.model.enrolment import UNLABELLED as WITHOUT_LABEL
+from ser_lib.model.enrolment import Clips, adapt_by, answered
 from ser_lib.scoring import metrics
 
 UNLABELLED = (5, 10, 20, 50)
@@ -71,7 +72,7 @@ def _measure(
         rng = np.random.default_rng([seed, number])
         probabilities = np.full((len(X), len(bundle.info.emotions)), np.nan)
         for rest, drawn in _draw_all(labels, speakers, draw, rng):
-            probabilities[rest] = _answer(bundle, X[rest, 0], X[drawn, 0], labels[drawn] if labelled else None)
+            probabilities[rest] = _answer(bundle, X[rest], X[drawn], labels[drawn] if labelled else None)
         is_measured = ~np.isnan(probabilities[:, 0])
         y_true, y_pred = labels[is_measured], probabilities[is_measured].argmax(axis=1)
         found.append({
@@ -99,14 +100,12 @@ def _draw_all(
 
 def _answer(bundle: Bundle, X: np.ndarray, known: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     """Probabilities [shape=(n_clips, n_classes)] of a voice's features, adapted by those of its `known` clips."""
-    population = bundle.info.population
-    assert population is not None
-    voice, probabilities = estimate_voice(known, population), bundle.probabilities
-    X, known = (to_population(features, voice, population)[:, np.newaxis] for features in (X, known))
-    if labels is not None:
-        head = fit_head(probabilities(known), known[:, 0], labels, population)
-        probabilities = with_head(probabilities, head, population)
-    return probabilities(X)
+    _, adapted = adapt_by(_clips(known, labels), bundle)
+    return answered(_clips(X), adapted)
+
+
+def _clips(X: np.ndarray, labels: np.ndarray | None = None) -> Clips:
+    return Clips(X, np.ones(len(X), dtype=int), np.full(len(X), WITHOUT_LABEL) if labels is None else labels)
 
 
 def _any(n_clips: int) -> Draw:
