@@ -17,7 +17,13 @@ from ser_lib.core.extras import name_extras
 @contextmanager
 def _without_native_notes() -> Iterator[None]:
     """Hide what native code writes to standard error: TensorFlow reports missing GPUs on import."""
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except (AttributeError, OSError):  # a system without it, or a process without standard error
+        kept = None
+    if kept is None:
+        yield
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -1,7 +1,6 @@
 """A stage's notebook through papermill, and the executed one into the record, whatever becomes of it."""
 
 import base64
-import fcntl
 import io
 import json
 import os
@@ -19,6 +18,7 @@ from traitlets.config import Config
 
 from ser_lib.core.errors import DISK_FULL, ParameterError, RunError, SerError
 from ser_lib.core.io import write_text
+from ser_lib.core.locks import lock
 from ser_lib.core.paths import project_root, shown
 from ser_lib.core.progress import FILE_VARIABLE, stage_line
 from ser_lib.core.quick import without_grammar
@@ -196,8 +196,8 @@ def private_folder(parent: Path | None = None, prefix: str = _PREFIX) -> Iterato
     remove_leftovers(parent, prefix)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name:
         new = Path(name) / "new"
-        with new.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with new.open("w") as held:
+            lock(held)
             new.rename(Path(name) / _LOCK)  # so it is never there without being held
             yield Path(name)
 
@@ -209,12 +209,17 @@ def remove_leftovers(parent: Path | None = None, prefix: str = _PREFIX) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _own_id() -> int:
+    """Number of this user; on Windows, 0, which files are given there."""
+    return os.getuid() if hasattr(os, "getuid") else 0
+
+
 def _is_left(folder: Path) -> bool:
     try:
-        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        if folder.is_symlink() or folder.stat().st_uid != _own_id():
             return False
-        with (folder / _LOCK).open("r") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with (folder / _LOCK).open("r") as held:
+            lock(held)
     except OSError:
         return False
     return True

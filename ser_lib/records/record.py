@@ -1,6 +1,5 @@
 """Records of runs: what lies in `reports/<run>/`, read back; wherever the record was made."""
 
-import fcntl
 import gzip
 import io
 import os
@@ -20,6 +19,7 @@ from ser_lib.core.errors import ParameterError, RunError
 from ser_lib.core.foreign import read_json
 from ser_lib.core.io import read_csv
 from ser_lib.core.labels import EMOTIONS
+from ser_lib.core.locks import is_locked
 from ser_lib.core.paths import from_here, project_root, resolve, shown
 from ser_lib.params import Params, read_values
 from ser_lib.records.manifest import Manifest, check_plain, read_manifest
@@ -274,19 +274,7 @@ def private_values(run: str) -> dict[str, Any]:
 
 def is_held(folder: Path) -> bool:
     """Tell whether a process executes a run whose `OUTPUT_DIR` is `folder`."""
-    try:
-        handle = os.open(folder / ".lock", os.O_RDONLY | os.O_NONBLOCK)  # a foreign record may have a pipe there
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    return False
+    return is_locked(folder / ".lock")
 
 
 def find_record(run: str) -> Record:

@@ -5,7 +5,6 @@ the model card. It names no path of this machine and holds no audio. `artifacts/
 write (unless `OUTPUT_DIR` says otherwise), the parameters with their real paths, and the kernels' log.
 """
 
-import fcntl
 import itertools
 import logging
 import shutil
@@ -22,6 +21,7 @@ import yaml
 from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import ParameterError, RunError, StageError
 from ser_lib.core.io import file_hash, whole_file, write_text
+from ser_lib.core.locks import lock
 from ser_lib.core.paths import resolve, shown
 from ser_lib.corpora.clips import check_label_map
 from ser_lib.params import Params, make_params, read_values
@@ -351,7 +351,7 @@ def hold_folder(folder: Path, what: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle)
         except BlockingIOError:
             raise RunError(f"Only one process at a time may {what}. Wait for the other to end.") from None
         yield
