@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ser_lib.audio.features import band_edges
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.io import whole_file
 from ser_lib.core.labels import EMOTIONS, in_order, shown_as
@@ -21,6 +22,9 @@ _SMALLEST_STD = 1e-12
 """Standard deviation that a number's is taken for if it is smaller."""
 _MOST_IN_LEGEND = 12
 """Colours that a legend names."""
+_HZ_TICKS = np.array([0, 250, 500, 1000, 2000, 4000, 8000, 16000])
+"""Frequencies that an axis of mel bands names."""
+Scale = tuple[np.ndarray, np.ndarray]  # mean and standard deviation of each feature
 
 
 def plot_waveform(signal: np.ndarray, sampling_rate: int, *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -55,16 +59,31 @@ def plot_spectrogram(signal: np.ndarray, settings: AudioSettings, *, title: str 
     return ax
 
 
-def plot_mfcc(features: np.ndarray, settings: AudioSettings, *, ax: Axes | None = None) -> Axes:
-    """Coefficients of every frame; `features` [shape=(n_frames, 2 + n_mfcc)]."""
+def plot_mfcc(
+    features: np.ndarray, settings: AudioSettings, *, scale: Scale | None = None, ax: Axes | None = None
+) -> Axes:
+    """Coefficients of every frame, standardised one by one, since the first is far larger than the others.
+
+    `features` [shape=(n_frames, 2 + n_mfcc)]; by `scale`, or by the clip's own mean and deviation without its padding.
+    """
     ax = ax or plt.subplots(figsize=(10, 2.6))[1]
+    sound = _without_padding(features)
+    mean, std = scale or (sound.mean(axis=0), sound.std(axis=0))
+    scores = ((features - mean) / np.maximum(std, _SMALLEST_STD))[:, 2:].T
     image = librosa.display.specshow(
-        features[:, 2:].T, sr=settings.sampling_rate, hop_length=settings.hop_length, x_axis="time", ax=ax
-    )
+        scores, sr=settings.sampling_rate, hop_length=settings.hop_length, x_axis="time", cmap="coolwarm",
+        vmin=-3, vmax=3, ax=ax,
+    )  # fmt: skip
     ticks = np.arange(0, settings.n_mfcc, max(1, settings.n_mfcc // 6))
     ax.set(xlabel="time (s)", ylabel="MFCC number", yticks=ticks, yticklabels=ticks + 1)
-    ax.figure.colorbar(image, ax=ax, label="coefficient")
+    ax.figure.colorbar(image, ax=ax, label="standard deviations")
     return ax
+
+
+def _without_padding(features: np.ndarray) -> np.ndarray:
+    """Frames before the silence that ends a clip, whose frames are all alike."""
+    n_alike = np.logical_and.accumulate((features == features[-1]).all(axis=1)[::-1]).sum()
+    return features[: len(features) - n_alike] if 1 < n_alike < len(features) else features
 
 
 def plot_rms_and_zcr(features: np.ndarray, settings: AudioSettings, *, ax: Axes | None = None) -> Axes:
@@ -81,12 +100,14 @@ def plot_rms_and_zcr(features: np.ndarray, settings: AudioSettings, *, ax: Axes 
 def plot_log_mel(features: np.ndarray, settings: AudioSettings, *, ax: Axes | None = None) -> Axes:
     """Log-mel spectrogram; `features` [shape=(n_frames, n_mels)], in dB above a mean unless normalised per speaker."""
     ax = ax or plt.subplots(figsize=(10, 2.6))[1]
-    seconds = len(features) * settings.hop_length / settings.sampling_rate
-    extent = (0, seconds, 0.5, settings.n_mels + 0.5)
+    extent = (0, len(features) * settings.hop_length / settings.sampling_rate, 0.5, settings.n_mels + 0.5)
     image = ax.imshow(features.T, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
     unit = f"level above the {'band' if settings.cmn else 'clip'}'s mean (dB)"
     unit = "standard deviations" if settings.normalize_per_speaker else unit
-    ax.set(xlabel="time (s)", ylabel="mel band")
+    centres = band_edges(settings)[1:-1]
+    ticks = _HZ_TICKS[(centres[0] <= _HZ_TICKS) & (centres[-1] >= _HZ_TICKS)]
+    ax.set_yticks(np.interp(ticks, centres, np.arange(1, len(centres) + 1)), [f"{tick:,}" for tick in ticks])
+    ax.set(xlabel="time (s)", ylabel="frequency (Hz)")
     ax.figure.colorbar(image, ax=ax, label=unit)
     return ax
 
@@ -133,7 +154,9 @@ def plot_embeddings(X: np.ndarray, clips: pd.DataFrame, *, axes: np.ndarray | No
     return axes
 
 
-def plot_features(features: np.ndarray, settings: AudioSettings, *, figure: Figure | None = None) -> np.ndarray:
+def plot_features(
+    features: np.ndarray, settings: AudioSettings, *, scale: Scale | None = None, figure: Figure | None = None
+) -> np.ndarray:
     """All features of a clip [shape=(n_frames, n_features)], on two Axes for MFCC and one for others."""
     if settings.encoder is not None:
         return np.array([plot_embedding(features[0], settings.encoder, ax=figure.subplots() if figure else None)])
@@ -141,7 +164,7 @@ def plot_features(features: np.ndarray, settings: AudioSettings, *, figure: Figu
         return np.array([plot_log_mel(features, settings, ax=figure.subplots() if figure else None)])
     axes = (figure or plt.figure(figsize=(10, 4.6), layout="constrained")).subplots(2)
     plot_rms_and_zcr(features, settings, ax=axes[0])
-    plot_mfcc(features, settings, ax=axes[1])
+    plot_mfcc(features, settings, scale=scale, ax=axes[1])
     return axes
 
 
@@ -312,7 +335,8 @@ def plot_occlusion(
     axes[1].set(xlabel="time hidden (s)", ylabel="evidence (nats)", xlim=axes[0].get_xlim())
     axes[2].barh(occlusion.groups, occlusion.by_group)
     axes[2].set(xlabel="evidence (nats)", ylabel="feature hidden")
-    axes[2].invert_yaxis()
+    if not occlusion.groups[0].endswith("Hz"):  # low frequencies are below, as in the spectrogram
+        axes[2].invert_yaxis()
     for ax, draw in ((axes[1], axes[1].axhline), (axes[2], axes[2].axvline)):
         draw(0, color="black", linewidth=0.8)
         ax.tick_params(labelsize="small")

@@ -2,10 +2,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import librosa
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from matplotlib.axes import Axes
 
 from ser_lib import plots
@@ -57,12 +59,26 @@ def test_spectrogram_shows_a_tone_at_its_frequency():
     assert ax.get_xlim()[1] == pytest.approx(1, abs=0.05)
 
 
-def test_mfcc_show_the_coefficients_and_not_the_first_two_columns():
-    features = np.arange(6 * 7, dtype=np.float32).reshape(6, 7)
+def test_mfcc_show_the_coefficients_standardised_and_not_the_first_two_columns():
+    features = np.random.default_rng(0).normal(0, [1, 1, 500, 50, 5, 5, 0], (6, 7))
     ax = plots.plot_mfcc(features, SETTINGS)
-    np.testing.assert_array_equal(ax.collections[0].get_array().reshape(5, 6), features[:, 2:].T)
+    shown = ax.collections[0].get_array().reshape(5, 6)
+    np.testing.assert_allclose(shown[:4], scipy.stats.zscore(features[:, 2:6], axis=0).T, rtol=1e-6)
+    assert (shown[4] == 0).all()  # a coefficient that never changes
+    assert ax.collections[0].get_clim() == (-3, 3)
+    assert ax.figure.axes[-1].get_ylabel() == "standard deviations"
     assert labels(ax) == ("time (s)", "MFCC number")
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["1", "2", "3", "4", "5"]
+
+
+def test_mfcc_are_standardised_without_padding_or_by_the_scale_that_is_given():
+    sound = np.random.default_rng(0).normal(0, 1, (6, 7))
+    padded = np.concatenate([sound, np.full((9, 7), -40.0)])
+    shown = plots.plot_mfcc(padded, SETTINGS).collections[0].get_array().reshape(5, 15)
+    np.testing.assert_allclose(shown[:, :6], scipy.stats.zscore(sound[:, 2:], axis=0).T, rtol=1e-6)
+    axes = plots.plot_features(sound, SETTINGS, scale=(np.full(7, 2.0), np.full(7, 4.0)))
+    shown = axes[1].collections[0].get_array().reshape(5, 6)
+    np.testing.assert_allclose(shown, (sound[:, 2:].T - 2) / 4, rtol=1e-6)
 
 
 def test_rms_and_zcr_are_the_first_two_columns():
@@ -278,7 +294,11 @@ def test_features_are_drawn_as_what_they_are():
     assert [ax.get_ylabel() for ax in mfcc] == ["value", "MFCC number"]
     logmel = SETTINGS.model_copy(update={"features": "logmel", "n_mels": 20})
     (ax,) = plots.plot_features(frames, logmel)
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time (s)", "mel band")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time (s)", "frequency (Hz)")
+    heights = dict(zip([tick.get_text() for tick in ax.get_yticklabels()], ax.get_yticks(), strict=True))
+    assert list(heights) == ["250", "500", "1,000", "2,000"]  # the highest band has its centre at 3,450 Hz
+    centres = librosa.mel_frequencies(22, fmin=0, fmax=4000)[1:-1]
+    assert np.interp(heights["500"], np.arange(1, 21), centres) == pytest.approx(500)
     np.testing.assert_array_equal(ax.images[0].get_array(), frames.T)
     assert ax.get_xlim() == (0, pytest.approx(81 * 100 / 8000))
     assert ax.figure.axes[-1].get_ylabel() == "level above the clip's mean (dB)"

@@ -12,7 +12,7 @@ import numpy as np
 
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import bandwidth, finish_steps, load_audio, peak_level, trim_steps
-from ser_lib.audio.spectrum import hann, mel_filters
+from ser_lib.audio.spectrum import hann, mel_edges, mel_filters
 from ser_lib.core.errors import ParameterError
 from ser_lib.core.paths import locate
 
@@ -95,6 +95,12 @@ def _filters_of(settings: AudioSettings) -> "scipy.sparse.csr_array":
     most_empty = 0 if settings.features == "logmel" else settings.n_mels - 1
     rate, frame_length, n_mels = settings.sampling_rate, settings.frame_length, settings.n_mels
     return _mel_filters(rate, frame_length, n_mels, settings.mel_fmin, settings.mel_fmax, most_empty)
+
+
+def band_edges(settings: AudioSettings) -> np.ndarray:
+    """Frequencies [shape=(n_mels + 2,)] (Hz) that mel bands rise from and fall to; between the ends, their centres."""
+    rate, n_mels = settings.sampling_rate, settings.n_mels
+    return mel_edges(sampling_rate=rate, n_mels=n_mels, fmin=settings.mel_fmin, fmax=settings.mel_fmax)
 
 
 @functools.lru_cache(maxsize=8)

@@ -51,14 +51,22 @@ def mel_filters(*, sampling_rate: int, frame_length: int, n_mels: int, fmin: flo
     ----------
     Slaney, "Auditory toolbox, version 2", Technical Report 1998-010, Interval Research Corporation, 1998.
     """
-    lowest, highest = _to_mel(np.array([fmin, sampling_rate / 2 if fmax is None else fmax]))
-    edges = _to_hz(np.linspace(lowest, highest, n_mels + 2))
+    edges = mel_edges(sampling_rate=sampling_rate, n_mels=n_mels, fmin=fmin, fmax=fmax)
     ramps = np.subtract.outer(edges, np.fft.rfftfreq(frame_length, 1 / sampling_rate))
     widths = np.diff(edges)[:, np.newaxis]
     triangles = np.minimum(-ramps[:-2] / widths[:-1], ramps[2:] / widths[1:])
     filters = np.maximum(0, triangles).astype(np.float32)
     filters *= (2.0 / (edges[2:] - edges[:-2]))[:, np.newaxis]
     return filters
+
+
+def mel_edges(*, sampling_rate: int, n_mels: int, fmin: float, fmax: float | None) -> np.ndarray:
+    """Frequencies [shape=(n_mels + 2,)] (Hz): band `k` rises from the `k`-th to the next and falls to the one after.
+
+    `librosa.mel_frequencies(n_mels + 2, …)`.
+    """
+    lowest, highest = _to_mel(np.array([fmin, sampling_rate / 2 if fmax is None else fmax]))
+    return _to_hz(np.linspace(lowest, highest, n_mels + 2))
 
 
 def _to_mel(hz: np.ndarray) -> np.ndarray:

@@ -14,6 +14,8 @@ from types import ModuleType
 import numpy as np
 from scipy.special import logit
 
+from ser_lib.audio.features import band_edges
+from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import trim_steps
 from ser_lib.core.labels import shown_as
 from ser_lib.model.bundle import Bundle
@@ -132,7 +134,7 @@ def occlude(bundle: Bundle, features: np.ndarray, n_frames: int) -> Occlusion:
     seconds = settings.hop_length / settings.sampling_rate
     size = max(1, round(_SPAN_SECONDS / seconds))
     firsts = np.arange(0, n_frames, size)
-    groups = _groups(bundle.info.features)
+    groups = _groups(bundle.info.features, settings)
     mean = np.array(bundle.info.novelty.mean[: features.shape[1]], dtype=np.float32)
     hidden = np.repeat(features[np.newaxis], len(firsts) + len(groups), axis=0)
     for number, first in enumerate(firsts):
@@ -149,10 +151,12 @@ def occlude(bundle: Bundle, features: np.ndarray, n_frames: int) -> Occlusion:
     )
 
 
-def _groups(names: list[str]) -> dict[str, np.ndarray]:
-    """Columns that are hidden together: neighbouring bands of log-mel, others one by one."""
+def _groups(names: list[str], settings: AudioSettings) -> dict[str, np.ndarray]:
+    """Columns that are hidden together: neighbouring bands of log-mel, by their frequencies, and others one by one."""
     columns = np.arange(len(names))
     if not names[0].startswith("logmel"):
         return {name: columns[index : index + 1] for index, name in enumerate(names)}
+    edges = band_edges(settings)
+    ends = np.concatenate([edges[:1], (edges[1:-2] + edges[2:-1]) / 2, edges[-1:]])  # neighbours are equal half way
     parts = np.array_split(columns, min(_MOST_GROUPS, len(names)))
-    return {f"mel bands {part[0] + 1} to {part[-1] + 1}": part for part in parts}
+    return {f"{ends[part[0]]:,.0f} to {ends[part[-1] + 1]:,.0f} Hz": part for part in parts}
