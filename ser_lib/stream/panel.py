@@ -5,7 +5,6 @@ holds neither widgets nor sound.
 """
 
 import io
-import os
 import sys
 import tempfile
 import threading
@@ -33,6 +32,7 @@ from ser_lib.model.prediction import UNSURE_BELOW
 from ser_lib.model.voices import adapt_bundle, enrolled_voices, read_voice
 from ser_lib.params import Params
 from ser_lib.stream.examples import tested_files
+from ser_lib.stream.sound import is_interactive
 from ser_lib.stream.timeline import predict_timeline, read_envelope, summary_text
 
 _LONG = 2.0
@@ -67,15 +67,6 @@ class Panel(widgets.VBox):
             return self._bundle, ""
         voice = read_voice(self._voice.value, self._bundle)
         return adapt_bundle(self._bundle, voice), voice.told
-
-
-def is_interactive() -> bool:
-    """Whether somebody may press buttons: in Jupyter, VS Code or Colab, not in a notebook that runs headless."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    in_editor = shell is not None and "__vsc_ipynb_file__" in shell.user_ns
-    return "JPY_SESSION_NAME" in os.environ or in_editor or "google.colab" in sys.modules
 
 
 def is_long(seconds: float, bundle: Bundle) -> bool:

@@ -20,7 +20,8 @@ from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.enrolment import enrolment_text, gather_clips, hear_clip, learn_voice
 from ser_lib.model.voices import check_name, save_voice
-from ser_lib.stream.panel import Panel, Recorder, is_interactive
+from ser_lib.stream.panel import Panel, Recorder
+from ser_lib.stream.sound import is_interactive
 
 SENTENCES = ("The keys are on the kitchen table.", "I will be there on Monday.")
 """What is said in each emotion; it should mean none."""
