@@ -3,7 +3,7 @@
 import contextlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -45,12 +45,20 @@ _LARGEST_DIFFERENCE = 1e-4
 """Between probabilities by ONNX Runtime and by Keras."""
 
 
-def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
+def train_model(
+    params: Params, *, own_layers: Sequence[keras.Layer] | None = None
+) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train on the training set, watching the validation set, and save everything into `OUTPUT_DIR`.
 
     Writes the best model by validation accuracy (`MODEL_WEIGHTS_FILE`, and for prediction `MODEL_ONNX_FILE`), the
     final model, which has the weights that early stopping restored (`MODEL_JSON_FILE`, `MODEL_H5_FILE`),
     `history.json` and the bundle.
+
+    Parameters
+    ----------
+    params : Params
+    own_layers : sequence of keras.Layer, optional
+        Layers to try instead of those that `MODEL` asks for, between standardisation and the layer of the emotions.
 
     Returns
     -------
@@ -83,17 +91,19 @@ def train_model(params: Params) -> tuple[keras.Model, dict[str, list[float]]]:
     X_train, y_train, learnt = sets["train"]
     if params.ADAPT_TO_SPEAKER:
         check_known(learnt, ["speaker"], "`ADAPT_TO_SPEAKER`")
-    _try_export(X_train, y_train.shape[1], params)
+    _try_export(X_train, y_train.shape[1], params, own_layers)
     folder, decibel, voices = params.output_dir, one_decibel(data.speakers), _voices(sets["train"], params)
     with whole_file(folder / params.MODEL_WEIGHTS_FILE) as best:
-        model, history = _fit(sets["train"], sets["validation"], params, best, decibel=decibel, voices=voices)
+        model, history = _fit(
+            sets["train"], sets["validation"], params, best, decibel=decibel, voices=voices, own_layers=own_layers
+        )
         best_model = load_model(best)
         save_model(best_model, best)
     with whole_file(folder / params.MODEL_ONNX_FILE) as partial:
         export_onnx(best_model, partial)
         difference = _difference(best_model, partial, sets["test"][0])
     print(f"ONNX Runtime and Keras agree on the features of {len(sets['test'][0])} test clips within {difference:.0e}.")
-    temperature, left_out = _calibrate(best_model, sets, params, decibel)
+    temperature, left_out = _calibrate(best_model, sets, params, decibel, own_layers)
     population = voices.population if voices else None
     _save(model, history, data, params)
     split = load_split(params, data.clips)
@@ -117,6 +127,7 @@ def _fit(
     *,
     decibel: float,
     voices: TrainingVoices | None,
+    own_layers: Sequence[keras.Layer] | None = None,
     what: str = "Training",
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train a model, and write that of the best epoch to `best`; return that of the last one, and the history."""
@@ -124,7 +135,7 @@ def _fit(
     set_seed(params.SEED)
     weights = balance(clips) if params.BALANCE else None
     batches = Batches(X, y, params, decibel=decibel, weights=weights, voices=voices)
-    model = build_model(X, y.shape[1], params, n_steps=params.EPOCHS * len(batches))
+    model = build_model(X, y.shape[1], params, n_steps=params.EPOCHS * len(batches), own_layers=own_layers)
     _make_variables(model, y[:1])
     with _EpochBar(params.EPOCHS, what) as epoch_bar:
         fitted = model.fit(
@@ -146,7 +157,11 @@ def _voices(train: Set, params: Params) -> TrainingVoices | None:
 
 
 def _calibrate(
-    model: keras.Model, sets: Mapping[str, Set], params: Params, decibel: float
+    model: keras.Model,
+    sets: Mapping[str, Set],
+    params: Params,
+    decibel: float,
+    own_layers: Sequence[keras.Layer] | None,
 ) -> tuple[float, list[LeftOut] | None]:
     """Temperature and, if it holds for corpora or speakers that were left out, how right the model was about them."""
     if params.CALIBRATE_ON == "validation":
@@ -166,7 +181,11 @@ def _calibrate(
         with tempfile.TemporaryDirectory() as folder:
             best = Path(folder) / params.MODEL_WEIGHTS_FILE
             watched = None if params.SCHEDULE == "one_cycle" else validation if len(validation[1]) else train
-            _fit(train, watched, params, best, decibel=decibel, voices=_voices(train, params), what=f"Without {group}")
+            voices = _voices(train, params)
+            _fit(
+                train, watched, params, best, decibel=decibel, voices=voices, own_layers=own_layers,
+                what=f"Without {group}",
+            )  # fmt: skip
             probabilities[groups == group] = predict_probabilities(load_model(best), X[groups == group])
     names, sizes = np.unique(groups, return_counts=True)
     weights = (1 / sizes)[np.searchsorted(names, groups)]
@@ -308,9 +327,9 @@ def best_epoch(history: dict[str, list[float]], params: Params) -> int:
     return int(np.argmax(history["val_accuracy"])) + 1
 
 
-def _try_export(X: np.ndarray, n_classes: int, params: Params) -> None:
+def _try_export(X: np.ndarray, n_classes: int, params: Params, own_layers: Sequence[keras.Layer] | None) -> None:
     """Export the network as it is before training: what cannot be exported need not be trained for hours."""
-    model = build_model(X, n_classes, params)
+    model = build_model(X, n_classes, params, own_layers=own_layers)
     with (
         contextlib.suppress(OSError),
         tempfile.TemporaryDirectory() as folder,

@@ -19,7 +19,15 @@ from ser_lib.core.errors import StageError
 from ser_lib.core.io import write_csv, write_text
 from ser_lib.model.backends import load_onnx
 from ser_lib.model.bundle import load_bundle
-from ser_lib.model.network import build_model, feature_statistics, keras, load_model, predict_probabilities, save_model
+from ser_lib.model.network import (
+    build_model,
+    feature_statistics,
+    keras,
+    load_model,
+    predict_probabilities,
+    save_model,
+    show_layers,
+)
 from ser_lib.model.onnx import export_onnx
 from ser_lib.params import make_params
 from ser_lib.train import Batches, best_epoch, make_callbacks, one_decibel, train_model
@@ -104,6 +112,45 @@ def test_first_layer_standardises_the_training_set_alone(trained):
 def test_standardisation_can_be_left_out():
     model = build_model(tiny_data().X, 7, make_params(SMALL | {"STANDARDIZE": False}))
     assert type(model.layers[0]).__name__ == "Bidirectional"
+
+
+def test_layers_of_ones_own_stand_between_standardisation_and_emotions():
+    own = [keras.layers.LSTM(3, name="lstm"), keras.layers.Dense(5, activation="relu")]
+    X = tiny_data().X
+    models = [build_model(X, 7, make_params(SMALL), own_layers=own) for _ in range(2)]  # training builds it twice
+    for model in models:
+        assert [layer.name for layer in model.layers] == ["standardize", "own_1", "own_2", "emotions"]
+        n = X.shape[-1]
+        assert model.count_params() == 4 * 3 * (n + 3 + 1) + (3 + 1) * 5 + (5 + 1) * 7
+    assert not own[0].built and models[0].layers[1] is not models[1].layers[1]
+
+
+def test_training_takes_layers_of_ones_own(root):
+    params = make_params(SMALL | {"EPOCHS": 1})
+    write_tiny_data(params)
+    model, _ = train_model(params, own_layers=[keras.layers.Flatten(), keras.layers.Dense(4)])
+    assert [layer.name for layer in model.layers] == ["standardize", "own_1", "own_2", "emotions"]
+    kept = json.loads((params.output_dir / "model.json").read_text())
+    assert [layer["config"]["name"] for layer in kept["config"]["layers"]][-3:] == ["own_1", "own_2", "emotions"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "lines"),
+    [
+        ({}, ["layers.LSTM(params.LSTM_UNITS", "layers.Bidirectional(", "layers.Dropout(params.DROPOUT_RATE"]),
+        (
+            {"MODEL": "cnn", "POOLING": "attention", "FEATURES": "logmel"},
+            ["layers.Conv2D(", "layers.Softmax(axis=1"],
+        ),
+        ({"MODEL": "linear", "FEATURES": "encoder", "ENCODER": "smart-turn", "DENOISE": False}, ["layers.Flatten("]),
+    ],
+    ids=["bilstm", "cnn", "linear"],
+)
+def test_source_that_is_shown_is_that_of_the_model(choice, lines):
+    shown = show_layers(make_params(choice))
+    assert [line for line in lines if line not in shown] == []
+    assert compile(shown, "shown", "exec")
+    assert ("def _pooling" in shown) is ("POOLING" in choice)
 
 
 LOGMEL = {"FEATURES": "logmel", "N_MELS": 32}

@@ -1,11 +1,12 @@
 """The Keras model. All that is specific to TensorFlow stands in this module."""
 
+import inspect
 import json
 import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,7 +67,14 @@ def feature_statistics(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return frames.mean(axis=0), np.where(std > 0, std, 1.0)
 
 
-def build_model(X_train: np.ndarray, n_classes: int, params: Params, *, n_steps: int = 1) -> keras.Model:
+def build_model(
+    X_train: np.ndarray,
+    n_classes: int,
+    params: Params,
+    *,
+    n_steps: int = 1,
+    own_layers: Sequence[keras.Layer] | None = None,
+) -> keras.Model:
     """Build and compile the model that `MODEL`, `POOLING` and the other parameters ask for.
 
     Standardisation is a layer of the model, fitted on the training set alone: a `Rescaling` layer, because a
@@ -81,12 +89,17 @@ def build_model(X_train: np.ndarray, n_classes: int, params: Params, *, n_steps:
     params : Params
     n_steps : int
         Number of training steps, for `SCHEDULE: one_cycle`.
+    own_layers : sequence of keras.Layer, optional
+        What stands between features and emotions in place of what `MODEL` asks for; the model has copies of them.
     """
-    model = keras.Sequential(name=f"ser_{params.MODEL}")
+    model = keras.Sequential(name="ser_own" if own_layers is not None else f"ser_{params.MODEL}")
     model.add(keras.Input(shape=X_train.shape[1:], name="features"))
     if params.STANDARDIZE:
         _add_standardization(model, *feature_statistics(X_train), as_weights=params.MODEL == "linear")
-    {"bilstm": _add_bilstm, "cnn": _add_cnn, "linear": _add_linear}[params.MODEL](model, params)
+    if own_layers is None:
+        _ADDING[params.MODEL](model, params)
+    else:
+        _add_own(model, own_layers)
     model.add(layers.Dense(n_classes, activation="softmax", name="emotions"))
     smoothed = keras.losses.CategoricalCrossentropy(label_smoothing=params.LABEL_SMOOTHING)
     model.compile(
@@ -142,6 +155,22 @@ def _add_cnn(model: keras.Sequential, params: Params) -> None:
     model.add(layers.Reshape((frames, n_filters), name="frames"))
     model.add(_pooling((frames, n_filters), params.POOLING))
     model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout_5"))
+
+
+_ADDING = {"bilstm": _add_bilstm, "cnn": _add_cnn, "linear": _add_linear}
+"""`MODEL` → what adds its layers."""
+
+
+def _add_own(model: keras.Sequential, own_layers: Sequence[keras.Layer]) -> None:
+    """Copies of layers, since a layer belongs to one model, by names that do not depend on what was built before."""
+    for number, layer in enumerate(own_layers, start=1):
+        model.add(type(layer).from_config(layer.get_config() | {"name": f"own_{number}"}))
+
+
+def show_layers(params: Params) -> str:
+    """Source of the function that adds the layers which `MODEL` asks for, and of the pooling that it uses."""
+    pools = params.MODEL == "cnn" or (params.MODEL == "bilstm" and params.POOLING != "last")
+    return inspect.getsource(_ADDING[params.MODEL]) + (f"\n\n{inspect.getsource(_pooling)}" if pools else "")
 
 
 def _pooling(shape: tuple[int, int], pooling: str) -> keras.Model:
