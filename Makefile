@@ -62,7 +62,7 @@ lab: setup  ## open the notebooks in JupyterLab (LAB_ARGS=--allow-root where you
 docs: setup  ## write the API pages into build/docs
 	@$(BIN)/python docs/api.py build/docs && echo "build/docs/index.html"
 
-notebooks: setup  ## write the Colab cell of ser_lib/core/colab.py into every notebook
+notebooks: setup  ## write the Colab cell into every notebook, collapse it and the parameters
 	@$(BIN)/python -m ser_lib.core.colab && $(BIN)/ruff format --quiet notebooks
 
 lock: setup  ## renew requirements.lock

@@ -64,5 +64,9 @@ class ExtraError(SerError, ModuleNotFoundError):
     """A package is missing that a light installation leaves out."""
 
 
+class InstallError(SerError):
+    """Packages cannot be installed beside those that are there."""
+
+
 class ClusterError(SerError):
     """The scheduler cannot be reached, or its workers cannot be used."""
