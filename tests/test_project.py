@@ -120,6 +120,22 @@ def test_notebook_has_one_parameters_cell_with_help(path):
 
 
 @each_notebook
+def test_cells_of_colab_and_of_parameters_are_collapsed(path):
+    for cell in code_cells(path):
+        collapsed = {"cellView", "jupyter"} <= cell.metadata.keys()
+        assert collapsed is bool({colab.TAG, "parameters"} & set(cell.metadata.get("tags", [])))
+        if collapsed:  # by Colab, and by JupyterLab
+            assert cell.metadata["cellView"] == "form" and cell.metadata["jupyter"]["source_hidden"] is True
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[:5], ids=lambda path: path.stem)
+def test_notebook_ends_with_something_to_try_and_what_to_expect(path):
+    last = nbformat.read(path, 4).cells[-1].source
+    tried = last.partition("## Try this\n")[2]
+    assert "**Expect**" in tried and re.search(r"\d", tried)
+
+
+@each_notebook
 def test_code_cells_are_short_and_clean(path):
     for cell in code_cells(path):
         # the parameters are a table, a line for each, which is as long as there are parameters
