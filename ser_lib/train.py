@@ -341,9 +341,10 @@ def _try_export(X: np.ndarray, n_classes: int, params: Params, own_layers: Seque
             raise
         except Exception as error:  # Keras and tf2onnx raise all kinds
             reason = (str(error).splitlines() or [""])[0][:200]
+            unfit = f"{_versions()} do not fit together: install those of requirements.lock."
             raise StageError(
                 f"A model must export to ONNX, and this one cannot ({type(error).__name__}: {reason}); it was not "
-                f"trained. {_versions()} do not fit together: install those of requirements.lock."
+                f"trained. {unfit if own_layers is None else 'Take other layers.'}"
             ) from None
 
 

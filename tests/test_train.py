@@ -134,6 +134,13 @@ def test_training_takes_layers_of_ones_own(root):
     assert [layer["config"]["name"] for layer in kept["config"]["layers"]][-3:] == ["own_1", "own_2", "emotions"]
 
 
+def test_layers_that_cannot_be_exported_are_refused_before_training(root):
+    params = make_params(SMALL)
+    write_tiny_data(params)
+    with pytest.raises(StageError, match=r"not ReverseSequence\); it was not trained\. Take other layers\.$"):
+        train_model(params, own_layers=[keras.layers.LSTM(3, go_backwards=True)])
+
+
 @pytest.mark.parametrize(
     ("choice", "lines"),
     [
