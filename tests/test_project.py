@@ -200,6 +200,20 @@ def test_names_that_are_not_there_are_found():
     assert unresolved(source + "plots.no_plot(1)\nplots.plot_history({})\n") == missing
 
 
+# The container
+
+
+def test_container_sets_up_and_runs_the_two_commands():
+    lines = (REPO / "Dockerfile").read_text().splitlines()
+    assert lines[-1] == 'CMD ["make", "all"]' and any(line.startswith("RUN make setup") for line in lines)
+    stages = [line.split()[-1] for line in lines if line.startswith("FROM ")]
+    settings = json.loads((REPO / ".devcontainer" / "devcontainer.json").read_text())
+    file = (REPO / ".devcontainer" / settings["build"]["dockerfile"]).resolve()
+    assert file == REPO / "Dockerfile" and settings["build"]["target"] in stages
+    assert settings["postCreateCommand"] == "make setup"
+    assert f"useradd --create-home {settings['remoteUser']}" in "\n".join(lines)
+
+
 # The library
 
 
