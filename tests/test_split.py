@@ -741,7 +741,7 @@ def test_leakage_is_stored_beside_the_split(params):
 )
 def test_notebook_shows_every_split(root, capsys, values, said):
     clips = crossed("ab", [f"t{number:02}" for number in range(20)])
-    save_processed(make_params({}).processed_data_file, data_of(clips))
+    save_processed(make_params({}).processed_data_file, data_of(clips.assign(file=clips["clip"])))
     clips.assign(set=["train", "train", "validation", "test"] * 70)[["clip", "set"]].to_csv(
         root / "theirs.csv", index=False
     )
