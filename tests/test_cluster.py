@@ -202,6 +202,37 @@ def test_run_comes_back_whole_and_the_same(scheduler, there, project, demo_folde
     assert "Run small_s1 is done already." in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_trials_of_a_sweep_are_those_of_one_without_a_scheduler(
+    scheduler, there, project, demo_folder, monkeypatch, capsys
+):
+    from ser_lib.records.record import find_record
+    from ser_lib.records.sweeps import trials as work
+    from ser_lib.records.sweeps.results import read_sweep
+
+    values = SMALL | {"CORPORA": ["DEMO"], "DATASET_PATH": str(demo_folder)}
+    file, space = project / "params" / "small.yaml", project / "params" / "space.yaml"
+    file.write_text(yaml.safe_dump(values))
+    space.write_text(yaml.safe_dump({"LSTM_UNITS": [8, 4]}))
+    command = ["ser", "sweep", str(file), "--space", str(space), "--trials", "2", "--scheduler", scheduler]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    shown = capsys.readouterr()
+    assert "Trial small_space_t1, 2 of 2" in shown.out and "2 workers help" in shown.err
+    assert find_record("small_space_t1").state == "trained"
+    assert not [*there.glob("artifacts/.away-*"), *project.glob("artifacts/.away-*"), *there.glob("reports/small*")]
+    away = read_sweep(project / "reports" / "small_space_sweep")
+
+    monkeypatch.delenv(cluster.VARIABLE)
+    asked = work.plan_sweep(file, [], [], space, name="here")
+    work.run_sweep(asked, 2, at_once=2)
+    here = read_sweep(asked.folder)
+    assert [(one.params, one.user_attrs["validation"]) for one in away.trials] == [
+        (one.params, one.user_attrs["validation"]) for one in here.trials
+    ]
+
+
 # Workers that will not do
 
 

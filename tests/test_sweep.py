@@ -214,6 +214,35 @@ def test_two_processes_do_not_share_a_sweep(asked, tried, root):
         work.run_sweep(asked, 1)
 
 
+def test_trials_of_a_round_are_asked_for_before_any_is_told(asked, tried, root):
+    rounds = []
+
+    def execute(planned):
+        rounds.append([one.name for one in planned])
+        assert not tried or len(tried) % 3 == 0
+        yield from work.execute_here(reversed(planned))
+
+    work.run_sweep(asked, 7, execute=execute, at_once=3)
+    assert rounds == [["x_s_t0", "x_s_t1", "x_s_t2"], ["x_s_t3", "x_s_t4", "x_s_t5"], ["x_s_t6"]]
+    again = work.plan_sweep(root / "x.yaml", [], [], root / "s.yaml", name="y")
+    first = dict(tried)
+    tried.clear()
+    work.run_sweep(again, 7, at_once=3)
+    assert {name.replace("y_t", "x_s_t"): values for name, values in tried} == first
+
+
+def test_stopped_round_is_finished(asked, tried, root):
+    def stop(planned):
+        yield from work.execute_here(planned[:1])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work.run_sweep(asked, 4, execute=stop, at_once=4)
+    assert [name for name, _ in tried] == ["x_s_t0"]
+    work.run_sweep(asked, 4, at_once=4)
+    assert sorted(name for name, _ in tried) == ["x_s_t0", "x_s_t1", "x_s_t2", "x_s_t3"]
+
+
 # Results
 
 

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from ser_lib._cli.common import summarize
 from ser_lib.core import cluster
-from ser_lib.core.errors import ClusterError, SerError
+from ser_lib.core.errors import ClusterError, RunError, SerError
 from ser_lib.core.paths import project_root
 from ser_lib.core.text import printable
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ser_lib.records.plan import Planned
     from ser_lib.records.run import Run
+    from ser_lib.records.sweeps.trials import Execute, Figures
 
 SchedulerOption = Annotated[
     str | None,
@@ -53,15 +55,17 @@ def use_scheduler(address: str | None) -> "Client | None":
     return client
 
 
-def make_features(planned: Sequence["Run"], folder: Path) -> Mapping[str, Path | None]:
+def make_features(
+    planned: Sequence["Run"], folder: Path, files: dict[str, Path | None] | None = None
+) -> Mapping[str, Path | None]:
     """Make the features that the runs need, each once, with all workers: name of a run → file in `folder`.
 
-    Where that fails there is no file, and the run itself tells why.
+    Where that fails there is no file, and the run itself tells why. `files` are those of earlier calls.
     """
     from ser_lib.params import make_params
     from ser_lib.preprocess import preprocess_data
 
-    files: dict[str, Path | None] = {}
+    files = {} if files is None else files
     for run in planned:
         need = _need(run)
         if need in files:
@@ -105,11 +109,31 @@ def execute_all(client: "Client", planned: Sequence["Planned"]) -> list[str]:
     with staging() as folder:
         features = make_features(runs, folder)
         with progress_bar(len(runs), "Running", "runs") as bar:
-            for number, (run, error) in enumerate(execute_away(client, runs, features), start=1):
+            for number, (run, returned) in enumerate(execute_away(client, runs, features), start=1):
                 bar.update(1)
-                if error:
+                if returned.error:
                     failed.append(run.name)
-                    write_line(printable(f"error: {error}"))
+                    write_line(printable(f"error: {returned.error}"))
                 else:
                     write_line(f"Run {run.name}, {number} of {len(runs)}\n{summarize(run.name)}", out=True)
     return failed
+
+
+@contextmanager
+def trials_away(client: "Client") -> Iterator["Execute"]:
+    """Give what executes the trials of a sweep on workers; features that were made for one serve all that follow."""
+    from ser_lib.records.cluster import execute_away, staging
+    from ser_lib.records.run import keep_values, make_run
+
+    made: dict[str, Path | None] = {}
+    with staging() as folder:
+
+        def execute(planned: Sequence["Planned"]) -> Iterator[tuple["Planned", "Figures | Exception"]]:
+            runs = [make_run(one.values, name=one.name) for one in planned]
+            for run in runs:
+                keep_values(run)
+            by_name = {one.name: one for one in planned}
+            for run, back in execute_away(client, runs, make_features(runs, folder, made), are_trials=True):
+                yield by_name[run.name], RunError(back.error) if back.error else back.figures
+
+        yield execute

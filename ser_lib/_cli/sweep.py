@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ser_lib._cli.cluster import SchedulerOption, trials_away, use_scheduler
 from ser_lib._cli.common import check_means, parameter_file, same_command
 from ser_lib.core.paths import shown
 
@@ -29,6 +30,7 @@ def sweep(
         str | None, typer.Option(help="What the names of the trials begin with.  [default: the names of the files]")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the notebooks, model and files of every trial.")] = False,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Try other parameters, chosen by Optuna, and say which were best on the validation set.
 
@@ -41,9 +43,15 @@ def sweep(
     from ser_lib.records.sweeps.results import read_sweep, to_text
 
     asked = work.plan_sweep(parameter_file(params), more or [], override or [], space, objective=objective, name=name)
+    client = use_scheduler(scheduler)
     print(f"Sweep {asked.study}: {asked.title}", flush=True)
     try:
-        work.run_sweep(asked, trials, keep=keep, show=_show)
+        if client is None:
+            work.run_sweep(asked, trials, keep=keep, show=_show)
+        else:
+            at_once = sum(client.nthreads().values())
+            with trials_away(client) as execute:
+                work.run_sweep(asked, trials, keep=keep, show=_show, execute=execute, at_once=at_once)
     except KeyboardInterrupt:
         print(f"Interrupted. To go on{same_command()}", file=sys.stderr)
         raise

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from ser_lib.records import run as runs
 from ser_lib.records.manifest import PATH_PARAMETERS
 from ser_lib.records.notebook import private_folder
 from ser_lib.records.sources import notebook_hash
+from ser_lib.records.sweeps.objective import validation_figures
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -40,6 +41,8 @@ class Returned:
 
     record: bytes
     error: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Of the validation set, of the trial of a sweep that succeeded."""
 
 
 @contextmanager
@@ -56,7 +59,9 @@ def describe() -> Mapping[str, str]:
     return {**identity(), **{f"{stage}.ipynb": notebook_hash(stage) for stage in runs.STAGES}}
 
 
-def execute_there(name: str, values: Mapping[str, Any], features: bytes | None, code: str) -> Returned:
+def execute_there(
+    name: str, values: Mapping[str, Any], features: bytes | None, code: str, *, is_trial: bool = False
+) -> Returned:
     """Execute a run on the worker that this is.
 
     Parameters
@@ -68,6 +73,8 @@ def execute_there(name: str, values: Mapping[str, Any], features: bytes | None, 
         What 01_preprocess wrote for the same corpora and settings, so that it is loaded again.
     code : str
         The `fingerprint` that the worker must have.
+    is_trial : bool
+        Whether it is the trial of a sweep, which ends with its model and is measured on the validation set.
 
     Raises
     ------
@@ -85,12 +92,13 @@ def execute_there(name: str, values: Mapping[str, Any], features: bytes | None, 
         run = runs.start_run(values, name=name, home=home)
         if features is not None and run.params.processed_data_file.parent == run.params.output_dir:
             run.params.processed_data_file.write_bytes(features)
-        error = ""
+        error, figures = "", {}
         try:
-            runs.execute_run(run)
-        except (RunError, OSError) as raised:
+            runs.execute_run(run, runs.TRAINING if is_trial else runs.STAGES)
+            figures = validation_figures(run.params) if is_trial else {}
+        except (SerError, OSError) as raised:
             error = str(raised).replace(f"{home}/", "")
-        return Returned(_pack(run.record, home), error)
+        return Returned(_pack(run.record, home), error, figures)
 
 
 def _pack(record: Path, home: str) -> bytes:
@@ -106,9 +114,9 @@ def _pack(record: Path, home: str) -> bytes:
 
 
 def execute_away(
-    client: "Client", planned: Iterable[runs.Run], features: Mapping[str, Path | None]
-) -> Iterator[tuple[runs.Run, str]]:
-    """Execute runs on workers, each as one task, and give each as it ends, with why it stopped, if it did.
+    client: "Client", planned: Iterable[runs.Run], features: Mapping[str, Path | None], *, are_trials: bool = False
+) -> Iterator[tuple[runs.Run, Returned]]:
+    """Execute runs on workers, each as one task, and give each as it ends, its record in its place.
 
     Parameters
     ----------
@@ -116,6 +124,8 @@ def execute_away(
     planned : iterable of Run
     features : mapping
         Name of a run → file that 01_preprocess would write; without one, the run makes its features.
+    are_trials : bool
+        Whether they are trials of a sweep.
 
     Raises
     ------
@@ -124,7 +134,7 @@ def execute_away(
     """
     from distributed import as_completed
 
-    futures = dict(_submit(client, list(planned), features))
+    futures = dict(_submit(client, list(planned), features, are_trials))
     address = client.scheduler.address
     try:
         for future in as_completed(list(futures)):
@@ -137,7 +147,7 @@ def execute_away(
 
 
 def _submit(
-    client: "Client", planned: list[runs.Run], features: Mapping[str, Path | None]
+    client: "Client", planned: list[runs.Run], features: Mapping[str, Path | None], are_trials: bool
 ) -> Iterator[tuple["Future", runs.Run]]:
     """Hand the runs to the scheduler, and what several of them need once."""
     token = secrets.token_hex(4)
@@ -150,7 +160,8 @@ def _submit(
             yield (
                 client.submit(
                     execute_there, run.name, _values(run), made[file] if file else None, fingerprint(),
-                    key=f"run-{run.name}-{token}", pure=False, **cluster.where_seen(client, run.params.dataset_path),
+                    is_trial=are_trials, key=f"run-{run.name}-{token}", pure=False,
+                    **cluster.where_seen(client, run.params.dataset_path),
                 ),
                 run,
             )  # fmt: skip
@@ -169,24 +180,25 @@ def _values(run: runs.Run) -> dict[str, Any]:
     }
 
 
-def _outcome(future: "Future", run: runs.Run, address: str) -> str:
-    """Put a run's record in its place; why the run stopped, if it did."""
+def _outcome(future: "Future", run: runs.Run, address: str) -> Returned:
+    """Put a run's record in its place; what came back, or at least why nothing did."""
     from distributed import KilledWorker
 
     try:
         returned = future.result()
     except (SerError, RuntimeError, ValueError, TypeError, ImportError, AttributeError) as error:
-        return f"{run.name} stopped: {error}"
+        return Returned(b"", f"{run.name} stopped: {error}")
     except KilledWorker as error:
         n_workers = error.allowed_failures + 1
-        return f"{run.name} stopped: its worker was killed {n_workers} times, or out of memory; its log says more."
+        why = f"its worker was killed {n_workers} times, or out of memory; its log says more."
+        return Returned(b"", f"{run.name} stopped: {why}")
     except (CancelledError, OSError):
         raise cluster.lost(address) from None
     try:
         take_back(run, returned)
     except (RunError, OSError) as error:
-        return f"{run.name} came back and cannot be put in its place: {error}"
-    return returned.error
+        return Returned(b"", f"{run.name} came back and cannot be put in its place: {error}")
+    return returned
 
 
 def take_back(run: runs.Run, returned: Returned) -> None:

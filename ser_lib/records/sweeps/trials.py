@@ -1,4 +1,6 @@
-"""The trials of a sweep, one after the other: Optuna says what to try, a run tries it, Optuna hears what came of it.
+"""The trials of a sweep, in rounds: Optuna says what to try, runs try it, Optuna hears what came of them.
+
+Here a round is one trial; with workers of Dask it is as many as can work at a time.
 
 A trial is a run of 01_preprocess to 03_train with a light record, `NAME_t0`, `NAME_t1` and so on. It never comes to
 04_evaluate, so a sweep measures nothing on the test set; `ser run --resume` of a trial does. Each trial's sampler has
@@ -6,7 +8,7 @@ a seed of its own, made of `SEED` and the trial's number: a sweep that stopped a
 stop would have tried.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,10 @@ ROW = "trials"
 """Row of the study that the trials are in."""
 GIVE_UP = 5
 """So many trials that fail in a row fail for a reason that those after them would share."""
+Figures = Mapping[str, float]
+"""Of the validation set, as `validation_figures` has them."""
+Execute = Callable[[Sequence[plan.Planned]], Iterable[tuple[plan.Planned, Figures | Exception]]]
+"""Executes the trials of a round, and gives each as it ends: its figures, or why it failed."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +116,23 @@ def plan_sweep(
     return sweep
 
 
+def execute_here(planned: Sequence[plan.Planned]) -> Iterator[tuple[plan.Planned, Figures | Exception]]:
+    """Execute trials in this process, one after the other."""
+    for one in planned:
+        try:
+            yield one, execute_trial(one)
+        except (SerError, OSError) as error:
+            yield one, error
+
+
 def run_sweep(
-    sweep: Sweep, n_trials: int, *, keep: bool = False, show: Callable[[str], None] = lambda line: None
+    sweep: Sweep,
+    n_trials: int,
+    *,
+    keep: bool = False,
+    show: Callable[[str], None] = lambda line: None,
+    execute: Execute = execute_here,
+    at_once: int = 1,
 ) -> "optuna.Study":
     """Go on with a sweep until it has had `n_trials` trials, whether they succeeded or not.
 
@@ -127,6 +148,10 @@ def run_sweep(
         have none, and `artifacts/` has the files of the best.
     show : callable
         Is called with a line for each thing to tell.
+    execute : callable
+        What executes the trials of a round.
+    at_once : int
+        Trials of a round. What is tried next depends on it, and on nothing else of how the trials are executed.
 
     Raises
     ------
@@ -140,8 +165,12 @@ def run_sweep(
         note_about(study, sweep.values, sweep.space, sweep.objective)
         _enqueue_as_it_is(study, sweep)
         failed = 0
-        while (trial := _next_trial(study, sweep, n_trials)) is not None:
-            failed = 0 if _try(study, sweep, trial, n_trials, keep=keep, show=show) else failed + 1
+        while trials := _next_round(study, sweep, n_trials, at_once):
+            planned = [_plan(sweep, trial, n_trials, show) for trial in trials]
+            by_name = {one.name: trial for one, trial in zip(planned, trials, strict=True)}
+            for one, outcome in execute(planned):
+                is_good = _tell(study, sweep, by_name[one.name], outcome, keep=keep, show=show)
+                failed = 0 if is_good else failed + 1
             if failed >= GIVE_UP:
                 raise RunError(
                     f"{failed} trials in a row failed, as those after them would; the sweep {sweep.study} was stopped. "
@@ -158,52 +187,59 @@ def _enqueue_as_it_is(study: "optuna.Study", sweep: Sweep) -> None:
     study.enqueue_trial({name: one.to_key(own[name]) for name, one in sweep.space.items() if one.holds(own[name])})
 
 
-def _next_trial(study: "optuna.Study", sweep: Sweep, n_trials: int) -> "optuna.Trial | None":
-    """The trial that a process which stopped was at, or a new one; None when there were enough."""
+def _next_round(study: "optuna.Study", sweep: Sweep, n_trials: int, at_once: int) -> list["optuna.Trial"]:
+    """The trials that a process which stopped was at, and new ones; none when there were enough."""
     optuna = load_optuna()
     state = optuna.trial.TrialState
+    trials = []
     for stopped in study.get_trials(deepcopy=False, states=(state.RUNNING,)):
         if stopped.params.keys() == sweep.space.keys():
-            return optuna.trial.Trial(study, stopped._trial_id)
-        study.tell(stopped.number, state=state.FAIL)
-    if sum(one.state.is_finished() for one in study.get_trials(deepcopy=False)) >= n_trials:
-        return None
-    return _ask(study, sweep)
+            trials.append(optuna.trial.Trial(study, stopped._trial_id))
+        else:
+            study.tell(stopped.number, state=state.FAIL)
+    n_done = sum(one.state.is_finished() for one in study.get_trials(deepcopy=False))
+    while len(trials) < at_once and n_done + len(trials) < n_trials:
+        trials.append(_ask(study, sweep))
+    return trials
 
 
 def _ask(study: "optuna.Study", sweep: Sweep) -> "optuna.Trial":
     number = len([one for one in study.get_trials(deepcopy=False) if one.state.name != "WAITING"])
     seed = np.random.SeedSequence([make_params(sweep.values).SEED, number]).generate_state(1)[0]
-    study.sampler = load_optuna().samplers.TPESampler(seed=int(seed))
+    study.sampler = load_optuna().samplers.TPESampler(seed=int(seed), constant_liar=True)
     return study.ask({name: one.distribution() for name, one in sweep.space.items()})
 
 
-def _try(
-    study: "optuna.Study",
-    sweep: Sweep,
-    trial: "optuna.Trial",
-    n_trials: int,
-    *,
-    keep: bool,
-    show: Callable[[str], None],
-) -> bool:
-    """Execute a trial and tell Optuna what came of it; say whether it succeeded."""
+def _plan(sweep: Sweep, trial: "optuna.Trial", n_trials: int, show: Callable[[str], None]) -> plan.Planned:
+    """Say what a trial tries, and write it into the study."""
     name = sweep.trial_name(trial.number)
     show(f"Trial {name}, {trial.number + 1} of {n_trials}: {describe(trial.params)}")
     trial.set_user_attr(RUN, name)
     write_study(sweep.study, sweep.title, {ROW: [name]})
-    try:
-        figures = execute_trial(plan.Planned(name, sweep.trial_values(trial.params), ROW))
-    except (SerError, OSError) as error:
-        trial.set_user_attr(ERROR, str(error))
+    return plan.Planned(name, sweep.trial_values(trial.params), ROW)
+
+
+def _tell(
+    study: "optuna.Study",
+    sweep: Sweep,
+    trial: "optuna.Trial",
+    outcome: Figures | Exception,
+    *,
+    keep: bool,
+    show: Callable[[str], None],
+) -> bool:
+    """Tell Optuna what came of a trial; say whether it succeeded."""
+    name = sweep.trial_name(trial.number)
+    if isinstance(outcome, Exception):
+        trial.set_user_attr(ERROR, str(outcome))
         study.tell(trial, state=load_optuna().trial.TrialState.FAIL)
-        show(f"  failed: {error}")
+        show(f"  {name} failed: {outcome}")
         return False
-    trial.set_user_attr(FIGURES, figures)
-    study.tell(trial, figures[sweep.objective])
+    trial.set_user_attr(FIGURES, dict(outcome))
+    study.tell(trial, outcome[sweep.objective])
     best = study.best_trial
-    told = f"validation {SHOWN[sweep.objective]} {figures[sweep.objective]:.4f}"
-    show(f"  {told}; the best so far: {best.value:.4f}, trial {best.number}")
+    told = f"validation {SHOWN[sweep.objective]} {outcome[sweep.objective]:.4f}"
+    show(f"  {name}: {told}; the best so far: {best.value:.4f}, trial {best.number}")
     if not keep:
         _make_light(study, name)
     return True
@@ -219,7 +255,7 @@ def show_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def execute_trial(planned: plan.Planned) -> dict[str, float]:
+def execute_trial(planned: plan.Planned) -> Figures:
     """Execute a trial's notebooks up to its model, or take them up, and measure it on the validation set."""
     run = plan.begin(planned, plan.check([planned])[planned.name])
     runs.execute_run(run, runs.TRAINING)
