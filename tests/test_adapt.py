@@ -101,13 +101,27 @@ def test_head_leaves_a_model_alone_that_is_sure_and_right():
     assert np.abs(head.weights).max() < 0.05 and np.abs(head.bias).max() < 0.05
 
 
+def test_head_begins_at_the_answers_before_calibration():
+    rng = np.random.default_rng(3)
+    logits, labels, X = rng.normal(size=(12, 3)) * 3, np.arange(12) % 3, rng.normal(size=(12, 1, 4)).astype(np.float32)
+    population = Population(mean=[0.0] * 4, within=[1.0] * 4, between=[1.0] * 4)
+    before, calibrated = softmax(logits, axis=1), softmax(logits / 3.5, axis=1)
+    heads = fit_head(before, X[:, 0], labels, population), fit_head(calibrated, X[:, 0], labels, population, 3.5)
+    answers = [
+        add_head(lambda X, p=p: p, head, population)(X) for p, head in zip((before, calibrated), heads, strict=True)
+    ]
+    np.testing.assert_allclose(*answers, atol=1e-4)
+
+
 def probabilities(X):
     """What a model of two emotions says that looks at the first feature: half and half at zero."""
     return softmax(np.column_stack([-X[:, 0, 0], X[:, 0, 0]]), axis=1).astype(np.float32)
 
 
 POPULATION = Population(mean=[0.0, 0.0], within=[1.0, 1.0], between=[5.0, 5.0])
-BUNDLE = Bundle(SimpleNamespace(emotions=["neutral", "angry"], population=POPULATION, speakers={}), probabilities)
+BUNDLE = Bundle(
+    SimpleNamespace(emotions=["neutral", "angry"], population=POPULATION, speakers={}, temperature=1.0), probabilities
+)
 
 
 def shifted(n_clips=60, seed=1):

@@ -149,12 +149,18 @@ class Head(BaseModel):
     weights: list[list[float]] = Field(repr=False)
     """A row for each feature, in standard deviations, and a column for each emotion."""
     bias: list[float]
+    temperature: float = Field(1.0, gt=0)
+    """By which the model's log-probabilities are multiplied first."""
 
 
-def fit_head(probabilities: np.ndarray, X: np.ndarray, labels: np.ndarray, population: Population) -> Head:
+def fit_head(
+    probabilities: np.ndarray, X: np.ndarray, labels: np.ndarray, population: Population, temperature: float = 1.0
+) -> Head:
     """Fit the last layer to labelled clips of a voice: logistic regression that begins at the model's answers.
 
     What is minimised is the cross-entropy of the clips and, for each, a hundredth of the squared change of the weights.
+    A model's temperature makes it as modest as it must be about voices of which it knows nothing, so it is taken back
+    first: about this one the clips tell how sure it may be.
 
     Parameters
     ----------
@@ -164,12 +170,14 @@ def fit_head(probabilities: np.ndarray, X: np.ndarray, labels: np.ndarray, popul
         On the scale of the training speakers.
     labels : np.ndarray [shape=(n_clips,)]
     population : Population
+    temperature : float
+        The model's.
     """
     from scipy.optimize import minimize  # a prediction needs neither, and they take half a second
     from scipy.special import log_softmax
 
     Z = _standardize(X, population)
-    before = log_probabilities(probabilities)
+    before = log_probabilities(probabilities) * temperature
     targets = np.eye(before.shape[1])[labels]
     gram = Z @ Z.T  # the change of the weights is a sum of the clips, Z.T @ shares
 
@@ -183,7 +191,9 @@ def fit_head(probabilities: np.ndarray, X: np.ndarray, labels: np.ndarray, popul
 
     found = minimize(loss, np.zeros((len(Z) + 1) * before.shape[1]), jac=True, method="L-BFGS-B")
     shares, bias = np.split(found.x.reshape(-1, before.shape[1]), [len(Z)])
-    return Head(weights=(Z.T @ shares).round(_DIGITS).tolist(), bias=bias[0].round(_DIGITS).tolist())
+    return Head(
+        weights=(Z.T @ shares).round(_DIGITS).tolist(), bias=bias[0].round(_DIGITS).tolist(), temperature=temperature
+    )
 
 
 def with_head(
@@ -193,7 +203,7 @@ def with_head(
     weights, bias = np.array(head.weights), np.array(head.bias)
 
     def adapted(X: np.ndarray) -> np.ndarray:
-        before = log_probabilities(probabilities(X))
+        before = log_probabilities(probabilities(X)) * head.temperature
         return softmax(before + _standardize(X[:, 0], population) @ weights + bias).astype(np.float32)
 
     return adapted

@@ -165,9 +165,10 @@ def _scaled(clips: Clips, bundle: Bundle) -> np.ndarray:
 def fit_voice_head(labelled: Clips, adapted: Bundle) -> Head | None:
     """Head for labelled clips and a bundle adapted to their voice's statistics; None without a population."""
     X = _scaled(labelled, adapted)
-    if adapted.info.population is None:
+    info = adapted.info
+    if info.population is None:
         return None
-    return fit_head(adapted.probabilities(X), X[:, 0], labelled.labels, adapted.info.population)
+    return fit_head(adapted.probabilities(X), X[:, 0], labelled.labels, info.population, info.temperature)
 
 
 def predicted(clips: Clips, bundle: Bundle) -> np.ndarray:
