@@ -132,7 +132,7 @@ class Params(_Audio):
         [], description="how training varies logmel: mask, warp, shift, stretch, position, tilt, gain, noise, echo"
     )
     BALANCE: bool = Field(
-        False, description="weight emotions equally within a corpus, and corpora by the square root of their size"
+        False, description="weight all corpora equally, and in each all emotions, however many clips they have"
     )
     ADAPT_TO_SPEAKER: bool = Field(
         False, description="learn to be adapted to a new speaker by clips without labels; for FEATURES encoder"

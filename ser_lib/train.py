@@ -264,12 +264,11 @@ class Batches(keras.utils.PyDataset):
 def balance(clips: pd.DataFrame) -> np.ndarray:
     """Weights [shape=(n_clips,)], float32, with the mean 1, by which no emotion and no corpus drowns the others.
 
-    In each corpus of `clips` (with corpus and emotion) the emotions have the same sum of weights; the corpora have sums
-    in the ratio of the square roots of their numbers of clips.
+    The corpora of `clips` (with corpus and emotion) have the same sum of weights, and so have the emotions of each.
     """
-    clips_of = clips.groupby("corpus")["emotion"]
+    n_emotions = clips.groupby("corpus")["emotion"].transform("nunique")
     of_emotion = clips.groupby(["corpus", "emotion"])["emotion"].transform("size")
-    weights = np.sqrt(clips_of.transform("size")) / clips_of.transform("nunique") / of_emotion
+    weights = 1 / n_emotions / of_emotion
     return (weights / weights.mean()).to_numpy(dtype=np.float32)
 
 

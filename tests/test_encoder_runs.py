@@ -363,9 +363,9 @@ def test_predict_without_the_encoder_says_what_brings_it(run, monkeypatch, capsy
 
 
 def test_weights_of_clips_by_hand():
-    # A: 4 clips, 3 + 1; B: 1 clip. Sums of A and B as 2 to 1, of A's emotions 1 and 1; mean 1 means a sum of 5
+    # A: 4 clips, 3 + 1; B: 1 clip. Sums of A and B alike, of A's emotions too; mean 1 means a sum of 5
     clips = pd.DataFrame({"corpus": [*"AAAAB"], "emotion": ["sad", "sad", "sad", "angry", "sad"]})
-    np.testing.assert_allclose(balance(clips), np.array([1 / 3, 1 / 3, 1 / 3, 1, 1]) * 5 / 3, rtol=1e-6)
+    np.testing.assert_allclose(balance(clips), np.array([1.25 / 3, 1.25 / 3, 1.25 / 3, 1.25, 2.5]), rtol=1e-6)
 
 
 def test_batches_have_the_weights_of_their_clips():
