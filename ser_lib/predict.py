@@ -1,8 +1,12 @@
 """Audio file → emotion, with a confidence for each class. The work behind 05_predict."""
 
 import functools
+import itertools
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +19,7 @@ from ser_lib.core.errors import AudioError
 from ser_lib.core.io import write_csv
 from ser_lib.core.paths import locate
 from ser_lib.core.text import printable
-from ser_lib.core.workers import serve
+from ser_lib.core.workers import end_workers, n_processes, worker_processes
 from ser_lib.model.backends import Backend
 from ser_lib.model.bundle import Bundle, load_bundle
 from ser_lib.model.prediction import UNSURE_BELOW, Answer, Prediction, answer_columns, answer_row
@@ -28,6 +32,8 @@ BATCH = 16
 """Files that a worker process takes together."""
 FEW = 64
 """Files from which on worker processes are worth their start."""
+_AHEAD = 64
+"""Batches of answers that are kept at most, until one before them is there."""
 
 
 def predict_emotion_from_file(
@@ -133,23 +139,68 @@ def answers(
     bundle : Bundle, optional
         The request's, if it is open already; it serves where no worker processes are needed.
     jobs : int
-        Processes; -1 for as many as there are cores or, where there is a Dask scheduler (`core/cluster.py`), for its
-        workers. Fewer than `FEW` files are answered in this one.
+        Processes, of which this is one; -1 for as many as there are cores or, where there is a Dask scheduler
+        (`core/cluster.py`), for its workers. Fewer than `FEW` files are answered in this one.
     """
-    if jobs == 1 or len(files) < FEW:
-        bundle = bundle or _open(request.model, request.backend, request.voice)
-        for path, name in files:
-            yield from _answer_channels(path, name, bundle, request)
-        return
-    if jobs == -1 and scheduler_address() is not None:
+    if jobs == -1 and len(files) >= FEW and scheduler_address() is not None:
         yield from _answers_away(files, request)
         return
-    from joblib import Parallel, delayed  # a few files need no workers
+    bundle = bundle or _open(request.model, request.backend, request.voice)
+    n_workers = n_processes(jobs) - 1 if len(files) >= FEW else 0
+    if n_workers:
+        yield from _answers_beside(files, request, bundle, n_workers)
+        return
+    yield from _answer_here(files, bundle, request)
 
+
+@contextmanager
+def early_workers(n_files: int, jobs: int) -> Iterator[None]:
+    """Let the processes start that `answers` will want for so many files, while a model is opened here; end them."""
+    n_workers = n_processes(jobs) - 1 if n_files >= FEW else 0
+    if not n_workers:
+        yield
+        return
+    workers = worker_processes(n_workers)
+    for _ in range(n_workers):
+        workers.submit(_import)
+    try:
+        yield
+    finally:
+        end_workers(workers)
+
+
+def _import() -> None:
+    """Nothing: a worker that is asked for it has imported this module."""
+
+
+def _answers_beside(files: Sequence[tuple[Path, str]], request: Request, bundle: Bundle, n: int) -> Iterator[Answer]:
+    """Answers by `n` workers and this process, which begins while they start and never waits for them idly."""
+    workers = worker_processes(n)
+    ready = [workers.submit(_import) for _ in range(n)]
     batches = (files[first : first + BATCH] for first in range(0, len(files), BATCH))
-    workers = Parallel(jobs, batch_size=1, return_as="generator", initializer=serve, initargs=(os.getpid(),))
-    for answered in workers(delayed(answer_batch)(batch, request) for batch in batches):
-        yield from answered
+    begun: deque[Future[list[Answer]]] = deque()  # in the order of the files
+    with _one_thread():
+        while True:
+            if any(one.done() for one in ready):
+                n_waiting = sum(not one.done() for one in begun)
+                for batch in itertools.islice(batches, max(0, 2 * n - n_waiting)):
+                    begun.append(workers.submit(answer_batch, batch, request))
+            if not begun:
+                if (own := next(batches, None)) is None:
+                    return
+                yield from _answer_here(own, bundle, request)
+            elif begun[0].done() or len(begun) >= _AHEAD or (own := next(batches, None)) is None:
+                yield from begun.popleft().result()
+            else:
+                begun.append(Future())
+                begun[-1].set_result([*_answer_here(own, bundle, request)])
+
+
+def _one_thread() -> AbstractContextManager:
+    """Keep NumPy's products of matrices on one core, where each core has its process."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
 
 
 def _answers_away(files: Sequence[tuple[Path, str]], request: Request) -> Iterator[Answer]:
@@ -171,8 +222,12 @@ def _answer_there(path: Path, model: Path, name: str, request: Request) -> list[
 
 def answer_batch(files: Sequence[tuple[Path, str]], request: Request) -> list[Answer]:
     """Answers for some files, in any process."""
-    bundle = _open(request.model, request.backend, request.voice)
-    return [answer for path, name in files for answer in _answer_channels(path, name, bundle, request)]
+    return [*_answer_here(files, _open(request.model, request.backend, request.voice), request)]
+
+
+def _answer_here(files: Sequence[tuple[Path, str]], bundle: Bundle, request: Request) -> Iterator[Answer]:
+    for path, name in files:
+        yield from _answer_channels(path, name, bundle, request)
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from av.codec.codec import UnknownCodecError
+from joblib import effective_n_jobs
 
 from ser_lib.corpora import demo, emodb
 from ser_lib.corpora.files.registry import read_registry
@@ -22,6 +24,26 @@ LONGEST = ("test_runs.py", "test_train.py", "test_handover.py", "test_predict.py
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    return (yield from _skipped_without_codecs())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    return (yield from _skipped_without_codecs())
+
+
+def _skipped_without_codecs():
+    try:
+        return (yield)
+    except UnknownCodecError as error:  # PyAV's wheels have all that the tests encode with; a system's may not
+        pytest.skip(f"this PyAV lacks a codec: {error}")
+
+
+needs_workers = pytest.mark.skipif(effective_n_jobs(2) == 1, reason="no worker processes on this machine (/dev/shm)")
 
 
 @pytest.fixture(autouse=True, scope="session")

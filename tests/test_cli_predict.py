@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,8 @@ import pandas as pd
 import pytest
 import soundfile
 import wcwidth
+from conftest import needs_workers
+from joblib.externals.loky.reusable_executor import _ReusablePoolExecutor as Executor
 from test_records import call
 from test_store import run_python
 
@@ -512,16 +515,25 @@ def test_file_given_twice_is_answered_once(voices, predicted):
     assert [Path(name).name for name in pd.read_csv(io.StringIO(done.out))["file"]] == ["a.wav", "b c.wav", "ä😀.flac"]
 
 
+@needs_workers
 def test_workers_give_what_one_process_gives_in_order(voices, predicted, monkeypatch):
     for name, value in (("FEW", 2), ("BATCH", 1)):
         monkeypatch.setattr(predict_module, name, value)
     (voices / "in" / "b.wav").write_bytes(b"RIFF")
+    n_files = 30
+    for number in range(3, n_files):
+        shutil.copy(voices / "in" / "a.wav", voices / "in" / f"{number}.wav")
     words = (voices / "in", "--run", "people", "--out")
     assert predicted(*words, voices / "one.csv", "--jobs", 1).status == 1
-    monkeypatch.setattr(predict_module, "answer_file", None)  # this process answers nothing
+    answer = predict_module._answer_here
+    monkeypatch.setattr(predict_module, "_answer_here", lambda *given: time.sleep(0.3) or answer(*given))
+    asked = []
+    submit = Executor.submit
+    monkeypatch.setattr(Executor, "submit", lambda pool, *task: asked.append(task[0]) or submit(pool, *task))
     assert predicted(*words, voices / "two.csv", "--jobs", 2).status == 1
     assert (voices / "one.csv").read_bytes() == (voices / "two.csv").read_bytes()
-    assert (voices / "two.csv").read_text().count("\n") == 5
+    assert (voices / "two.csv").read_text().count("\n") == n_files + 2
+    assert asked.count(predict_module.answer_batch) > 0  # this process did not answer them all
 
 
 def test_table_is_parquet_by_its_name(voices, predicted):

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+from conftest import needs_workers
 from test_project import REPO
 
 SLOW_WORK = """
@@ -39,6 +40,7 @@ def wait_until_gone(processes, *, tries=1200):
         time.sleep(0.1)
 
 
+@needs_workers
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     script = tmp_path / "slow.py"
     script.write_text(SLOW_WORK)
@@ -51,6 +53,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         wait_until_gone(family)  # joblib alone would let them wait for 300 s
 
 
+@needs_workers
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_predict_leaves_no_worker(tmp_path, write_wav, number):

@@ -27,6 +27,7 @@ from ser_lib._cli.common import (
 )
 from ser_lib._cli.parquet import SUFFIX, check_parquet, write_parquet
 from ser_lib.audio.channels import EACH
+from ser_lib.core.cluster import scheduler_address
 from ser_lib.core.io import as_text
 from ser_lib.core.labels import shown_as
 from ser_lib.core.paths import from_here
@@ -105,16 +106,21 @@ def predict(
         check_parquet()
     if over_time and is_parquet:
         raise typer.BadParameter("a timeline is written as .csv, not as .parquet.")
-    from ser_lib.predict import FEW, Request, channels_of
-
-    run, bundle = open_model(run, backend)
-    bundle, own, told = load_speaker(bundle, speaker)
     if over_time and as_json is not None:
         raise typer.BadParameter("a timeline is a table: --json does not go with --window and --hop.")
-    if over_time and own is not None:
-        raise typer.BadParameter("a --speaker of the model's own does not go with --window and --hop.")
-    with tempfile.TemporaryDirectory() as folder:
-        files = _files(paths, Path(folder))
+    from ser_lib.predict import FEW, Request, channels_of, early_workers
+
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        files, notes = _files(paths, Path(folder))
+        processes = (jobs or -1) if len(files) >= FEW else 1
+        if not (over_time or (processes == -1 and (scheduler or scheduler_address()))):
+            stack.enter_context(early_workers(len(files), processes))
+        run, bundle = open_model(run, backend)
+        bundle, own, told = load_speaker(bundle, speaker)
+        if over_time and own is not None:
+            raise typer.BadParameter("a --speaker of the model's own does not go with --window and --hop.")
+        for note in notes:
+            print(printable(note), file=sys.stderr)
         check_plot(plot, files)
         parts = [unfinished_path(output) for output in (csv, as_json) if output not in (None, STDIN)]
         check_outputs((csv, as_json, plot, *parts), (file for file, _ in files))
@@ -128,7 +134,6 @@ def predict(
             heard = ((file, name, one) for file, name in files for one in channels_of(file, channel))
             counts = predict_timelines(heard, bundle, lengths, unsure_below, **targets)
         else:
-            processes = (jobs or -1) if len(files) >= FEW else 1
             if processes == -1:
                 _use_workers(scheduler, speaker if own is None else None)
             model = Path(run) if processes == 1 else bundle_folder(run, backend)  # which is open already
@@ -255,8 +260,8 @@ def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, channel: str | None,
     plots.save_figure(plots.plot_occlusion(prepared, occlusion, settings, title=title)[0], from_here(plot))
 
 
-def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
-    """Files that are meant, and what each is called; standard input goes through a file in `folder`."""
+def _files(paths: list[str], folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
+    """Files that are meant and what each is called, and what to say of them; standard input is a file in `folder`."""
     from ser_lib.core.io import write_temporary
     from ser_lib.corpora.audio_files import find_files, format_left_out
 
@@ -269,12 +274,11 @@ def _files(paths: list[str], folder: Path) -> list[tuple[Path, str]]:
             found, others = find_files(path)
             files += [(file, str(file)) for file in found]
             left_out += others
-    if left_out:
-        print(printable(format_left_out(left_out)), file=sys.stderr)
-    return _once(files)
+    files, again = _once(files)
+    return files, ([format_left_out(left_out)] if left_out else []) + again
 
 
-def _once(files: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
+def _once(files: list[tuple[Path, str]]) -> tuple[list[tuple[Path, str]], list[str]]:
     """Each file where it is given first, under the name that it has there; say how many were given again."""
     first: dict[str, tuple[Path, str]] = {}
     again: dict[str, str] = {}
@@ -286,8 +290,8 @@ def _once(files: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
     if again:
         named, *more = again.values()
         which = f"{named} and {len(more):,} more were" if more else f"{named} was"
-        print(printable(f"note: {which} given more than once, and answered once."), file=sys.stderr)
-    return list(first.values())
+        return list(first.values()), [f"note: {which} given more than once, and answered once."]
+    return list(first.values()), []
 
 
 def _progress(n_files: int) -> AbstractContextManager:
