@@ -106,6 +106,15 @@ def test_notebook_is_a_page_of_its_own(site):
     assert "<script" not in page
 
 
+def test_cell_that_is_collapsed_in_its_notebook_is_folded_on_its_page(site):
+    hidden = nbformat.v4.new_code_cell("EPOCHS = 3", metadata={"jupyter": {"source_hidden": True}})
+    cells = [hidden, nbformat.v4.new_code_cell("print(42)")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), site / "plain" / "03_train.ipynb")
+    build_site()
+    (folded,) = re.findall("<details>.*?</details>", (site / "plain" / "03_train.html").read_text(), re.DOTALL)
+    assert "EPOCHS" in folded and "print" not in folded
+
+
 def test_no_page_names_another_address_to_load_from(site):
     for path in site.rglob("*.html"):
         page = path.read_text()

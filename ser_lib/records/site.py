@@ -51,6 +51,8 @@ _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
 {{ super() }}
 <style>
 .jp-RenderedText pre { white-space: pre-wrap; word-break: normal; overflow-wrap: break-word; }
+.highlight pre { font-family: var(--jp-code-font-family), monospace; }
+summary { cursor: pointer; font-family: var(--jp-ui-font-family), sans-serif; }
 @media (max-width: 900px) { .jp-RenderedText pre { white-space: pre; overflow-x: auto; } }
 </style>
 {% endblock html_head %}
@@ -58,6 +60,10 @@ _NOTEBOOK_TEMPLATE = """{% extends "index.html.j2" %}
 {{ super() }}
 <p style="margin: 1em"><a href="index.html">The run</a> · <a href="../index.html">All runs</a></p>
 {% endblock body_header %}
+{% block input %}
+{% if cell.metadata.get("jupyter", {}).get("source_hidden") %}<details><summary>Parameters and their defaults</summary>
+{{ super() }}</details>{% else %}{{ super() }}{% endif %}
+{% endblock input %}
 {% block html_head_js %}{% endblock %}
 {% block jupyter_widgets %}{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
