@@ -21,13 +21,13 @@ from test_records import call
 from test_store import run_python
 
 from ser_lib import predict as predict_module
-from ser_lib._cli import common as cli_common
 from ser_lib._cli import predict as cli_predict
 from ser_lib.core.errors import AudioError
 from ser_lib.core.text import printable
 from ser_lib.corpora.audio_files import find_files
 from ser_lib.model.bundle import Bundle, load_bundle, read_bundle_info
 from ser_lib.predict import predict_emotion_from_file
+from ser_lib.records.limits import limits
 
 RECORDED = cli_predict.Path(__file__).resolve().parent.parent / "reports"
 RATE = 16000
@@ -265,12 +265,12 @@ def test_terminal_without_such_letters_gets_escapes(voices):
 def test_number_of_speakers_is_that_of_the_split(voices):
     folder = shutil.copytree(RECORDED / "tess_oaf_yaf_s0", voices / "reports" / "one")
     bundle = Bundle(read_bundle_info(folder), probabilities=None)
-    assert "TESS alone (1 speaker). " in cli_common.limits("one", bundle)  # the other one is for testing
+    assert "TESS alone (1 speaker). " in limits("one", bundle)  # the other one is for testing
     (folder / "split.csv").write_bytes(gzip.decompress((folder / "split.csv.gz").read_bytes()))
     (folder / "split.csv.gz").unlink()
-    assert "TESS alone (1 speaker). " in cli_common.limits("one", bundle)
+    assert "TESS alone (1 speaker). " in limits("one", bundle)
     (folder / "split.csv").write_text("of another run")
-    assert "TESS alone. " in cli_common.limits("one", bundle)
+    assert "TESS alone. " in limits("one", bundle)
 
 
 def test_unsure_and_unlike_are_told(voices, predicted):

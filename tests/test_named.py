@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from test_records import call, write_record
 
-from ser_lib._cli import common
 from ser_lib.core.errors import RunError
 from ser_lib.records import models as named
+from ser_lib.records.limits import limits
 
 RECORDED = Path(__file__).resolve().parent.parent / "reports"
 
@@ -179,13 +179,13 @@ def test_limits_tell_what_was_right_of_voices_that_training_left_out():
     info = SimpleNamespace(
         onnx_sha256=stages["03_train"]["artifacts"]["model.onnx"], corpora=["TESS"], left_out=None, split_sha256=""
     )
-    told = common.limits(run, SimpleNamespace(info=info))
+    told = limits(run, SimpleNamespace(info=info))
     assert told == (
         f"Model {run}, which has learnt from TESS alone. Of 1 speaker that it never heard, {10 * right:.0f} of ten "
         f"answers were right ({right:.0%}). Do not judge people by it."
     )
     info.onnx_sha256 = "0" * 64  # of another model, nobody has measured it
-    assert "How right it is about other voices was not measured." in common.limits(run, SimpleNamespace(info=info))
+    assert "How right it is about other voices was not measured." in limits(run, SimpleNamespace(info=info))
 
 
 def test_default_keeps_its_fallback(root):

@@ -296,10 +296,10 @@ def test_real_names_of_emodb_with_boredom_are_seven_classes(tmp_path):
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:keras")
 def test_added_emotions_and_unknown_voices_go_all_the_way(root, voices):
     from ser_lib import plots
-    from ser_lib._cli.common import limits
     from ser_lib.evaluate import evaluate_baselines, evaluate_model, evaluate_robustness
     from ser_lib.model.bundle import load_bundle
     from ser_lib.predict import predict_emotion_from_file
+    from ser_lib.records.limits import limits
     from ser_lib.records.pages import shared_with_training
     from ser_lib.records.record import Record
     from ser_lib.train import train_model

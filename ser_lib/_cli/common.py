@@ -1,4 +1,4 @@
-"""What the commands that use a model share: which model, what it says of itself, and where results go."""
+"""What the commands that use a model share: which model, and where results go."""
 
 import os
 import shlex
@@ -79,24 +79,14 @@ def _fallback_of(default: str, info: "BundleInfo") -> str | None:
 
     if has_weights(encoder):
         return None
+    from ser_lib.records.limits import expected
+
     print(
         f"note: {default}, the default model, needs the encoder {encoder}, which is not on this machine: {fallback} "
-        f"answers, which knows fewer voices. {_expected(info, default)}ser encoder get {encoder} brings it.",
+        f"answers, which knows fewer voices. {expected(info, default)}ser encoder get {encoder} brings it.",
         file=sys.stderr,
     )
     return fallback
-
-
-def _expected(info: "BundleInfo", name: str = "it") -> str:
-    """How right a model was about voices left out of its training, in a sentence; empty if that was not measured."""
-    if not info.left_out:
-        return ""
-    accuracy = sum(one.accuracy for one in info.left_out) / len(info.left_out)
-    return f"Of voices that {name} never heard, {_of_ten(accuracy)}. "
-
-
-def _of_ten(accuracy: float) -> str:
-    return f"{10 * accuracy:.0f} of ten answers were right ({accuracy:.0%})"
 
 
 def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
@@ -154,63 +144,6 @@ def load_speaker(bundle: "Bundle", speaker: str | None) -> tuple["Bundle", str |
 
     voice = read_voice(speaker, bundle)
     return adapt_bundle(bundle, voice), None, f"{voice.told}\n"
-
-
-def limits(run: str, bundle: "Bundle") -> str:
-    """One line on what the model has learnt from, and how right it was about other voices."""
-    corpora, voices = ", ".join(bundle.info.corpora), _voices(_speakers(run, bundle))
-    measured = _expected(bundle.info) or _tested(run, bundle) or "How right it is about other voices was not measured. "
-    return printable(
-        f"Model {run}, which has learnt from {corpora} alone{voices}. {measured}Do not judge people by it."
-    )
-
-
-def _tested(run: str, bundle: "Bundle") -> str:
-    """How right a model was about its test set, if none of whose speakers it has learnt from; empty otherwise."""
-    from ser_lib.records.record import find_record
-
-    try:
-        record = find_record(run)
-        trained, results = record.manifest.stages.get("03_train"), record.evaluation
-    except RunError:
-        return ""
-    n, accuracy = results.get("speakers"), record.metric_value("accuracy")
-    all_new = results.get("known", {}).get("speakers") == 0 and not results.get("unknown", {}).get("speakers")
-    same = trained is not None and bundle.info.onnx_sha256 in trained.artifacts.values()
-    if not (n and all_new and same and accuracy is not None):
-        return ""
-    return f"Of {n} {'speaker' if n == 1 else 'speakers'} that it never heard, {_of_ten(accuracy)}. "
-
-
-def _voices(speakers: set[tuple[str, str]]) -> str:
-    """Count the speakers, as far as they are known."""
-    count = len([name for _, name in speakers if name])
-    parts = [f"{count} {'speaker' if count == 1 else 'speakers'}"] if count else []
-    parts += ["others unknown" if count else "speakers unknown"] if count < len(speakers) else []
-    return f" ({', '.join(parts)})" if parts else ""
-
-
-def _speakers(run: str, bundle: "Bundle") -> set[tuple[str, str]]:
-    """Corpus and name of the speakers that trained the model, by the table of its own split, if that is there."""
-    import csv
-    import hashlib
-    import io
-
-    from ser_lib.records.models import model_folder
-    from ser_lib.records.record import private_values, read_table
-    from ser_lib.store import SPLIT_FILE
-
-    private = private_values(run)
-    own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
-    for folder in (model_folder(run), *own, locate(run)):
-        try:
-            table = read_table(folder, SPLIT_FILE) or b""
-            if hashlib.sha256(table).hexdigest() == bundle.info.split_sha256:
-                rows = csv.DictReader(io.StringIO(table.decode(), newline=""))
-                return {(row["corpus"], row["speaker"]) for row in rows if row["set"] == "train"}
-        except (csv.Error, KeyError, ValueError):  # of a bundle from elsewhere
-            return set()
-    return set()
 
 
 def check_plot(plot: Path | None, files: list) -> None:

@@ -14,7 +14,6 @@ from ser_lib._cli.common import (
     RunOption,
     check_outputs,
     check_windows,
-    limits,
     load_speaker,
     open_model,
 )
@@ -82,6 +81,8 @@ def listen(
         pass  # the usual end, in the middle of a prediction
     finally:  # the windows so far count, whatever ended them
         if windows:
+            from ser_lib.records.limits import limits
+
             _conclude(windows, bundle, csv, told + limits(run, bundle), last_values(run, speaker))
     if not windows:
         print("Nothing was heard.", file=sys.stderr)

@@ -21,7 +21,6 @@ from ser_lib._cli.common import (
     check_outputs,
     check_plot,
     check_windows,
-    limits,
     load_speaker,
     open_model,
 )
@@ -148,6 +147,8 @@ def predict(
     if n_answered and STDIN in (csv, as_json):
         print(told, end="", file=sys.stderr)
     elif n_answered:
+        from ser_lib.records.limits import limits
+
         print(("" if over_time else "\n") + told + limits(run, bundle))
     raise SystemExit(1 if n_failed else 0)
 

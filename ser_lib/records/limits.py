@@ -1,0 +1,73 @@
+"""What a model says of itself beside an answer: what it has learnt from, and how right it was about other voices."""
+
+import csv
+import hashlib
+import io
+
+from ser_lib.core.errors import RunError
+from ser_lib.core.paths import locate, resolve
+from ser_lib.core.text import printable
+from ser_lib.model.bundle import Bundle
+from ser_lib.model.bundle_info import BundleInfo
+from ser_lib.records.models import model_folder
+from ser_lib.records.record import find_record, private_values, read_table
+from ser_lib.store import SPLIT_FILE
+
+
+def limits(run: str, bundle: Bundle) -> str:
+    """One line on what the model has learnt from, and how right it was about other voices."""
+    corpora, voices = ", ".join(bundle.info.corpora), _voices(_speakers(run, bundle))
+    measured = expected(bundle.info) or _tested(run, bundle) or "How right it is about other voices was not measured. "
+    return printable(
+        f"Model {run}, which has learnt from {corpora} alone{voices}. {measured}Do not judge people by it."
+    )
+
+
+def expected(info: BundleInfo, name: str = "it") -> str:
+    """How right a model was about voices left out of its training, in a sentence; empty if that was not measured."""
+    if not info.left_out:
+        return ""
+    accuracy = sum(one.accuracy for one in info.left_out) / len(info.left_out)
+    return f"Of voices that {name} never heard, {_of_ten(accuracy)}. "
+
+
+def _of_ten(accuracy: float) -> str:
+    return f"{10 * accuracy:.0f} of ten answers were right ({accuracy:.0%})"
+
+
+def _tested(run: str, bundle: Bundle) -> str:
+    """How right a model was about its test set, if none of whose speakers it has learnt from; empty otherwise."""
+    try:
+        record = find_record(run)
+        trained, results = record.manifest.stages.get("03_train"), record.evaluation
+    except RunError:
+        return ""
+    n, accuracy = results.get("speakers"), record.metric_value("accuracy")
+    all_new = results.get("known", {}).get("speakers") == 0 and not results.get("unknown", {}).get("speakers")
+    same = trained is not None and bundle.info.onnx_sha256 in trained.artifacts.values()
+    if not (n and all_new and same and accuracy is not None):
+        return ""
+    return f"Of {n} {'speaker' if n == 1 else 'speakers'} that it never heard, {_of_ten(accuracy)}. "
+
+
+def _voices(speakers: set[tuple[str, str]]) -> str:
+    """Count the speakers, as far as they are known."""
+    count = len([name for _, name in speakers if name])
+    parts = [f"{count} {'speaker' if count == 1 else 'speakers'}"] if count else []
+    parts += ["others unknown" if count else "speakers unknown"] if count < len(speakers) else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _speakers(run: str, bundle: Bundle) -> set[tuple[str, str]]:
+    """Corpus and name of the speakers that trained the model, by the table of its own split, if that is there."""
+    private = private_values(run)
+    own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
+    for folder in (model_folder(run), *own, locate(run)):
+        try:
+            table = read_table(folder, SPLIT_FILE) or b""
+            if hashlib.sha256(table).hexdigest() == bundle.info.split_sha256:
+                rows = csv.DictReader(io.StringIO(table.decode(), newline=""))
+                return {(row["corpus"], row["speaker"]) for row in rows if row["set"] == "train"}
+        except (csv.Error, KeyError, ValueError):  # of a bundle from elsewhere
+            return set()
+    return set()
