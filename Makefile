@@ -39,7 +39,7 @@ test-all: setup  ## run the tests, the slow ones too
 # warnings of old versions are nobody's to mend
 test-lowest: setup  ## run the tests with the lowest versions that pyproject.toml allows
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
-	@$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct --editable ".[dev,cluster,sweep,train,notebooks]"
+	@$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct --editable ".[dev,cluster,sweep,train,notebooks,demo]"
 	@build/lowest/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" -o filterwarnings=
 
 fuzz: setup  ## try a hundred times as many damaged files and bundles, others each time (an hour)
@@ -66,7 +66,7 @@ notebooks: setup  ## write the Colab cell into every notebook, collapse it and t
 	@$(BIN)/python -m ser_lib.core.colab && $(BIN)/ruff format --quiet notebooks
 
 lock: setup  ## renew requirements.lock
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --extra dev --extra cluster --extra sweep --extra train --extra notebooks --no-header pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --extra dev --extra cluster --extra sweep --extra train --extra notebooks --extra demo --no-header pyproject.toml --output-file requirements.lock
 
 clean:  ## remove .venv and all results; corpora in data/ and records in reports/ stay
 	rm -rf .venv artifacts build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -156,7 +156,8 @@ def test_project_is_made_in_no_folder_with_something_in_it(tmp_path, kind):
 
 def test_extras_are_those_of_the_project_table():
     names = {"sklearn": "scikit-learn", "PIL": "pillow", "markupsafe": "jinja2", "espeakng_loader": "espeakng-loader"}
-    jupyter = ("ipykernel", "IPython", "ipywidgets", "jupyter_client", "nbclient", "nbconvert", "nbformat", "traitlets")
+    names["starlette"] = "gradio"
+    jupyter = ("ipykernel", "IPython", "jupyter_client", "nbclient", "nbconvert", "nbformat", "traitlets")
     names |= dict.fromkeys(jupyter, "jupyter")
     table = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for extra, modules in EXTRAS.items():

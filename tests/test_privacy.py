@@ -4,8 +4,10 @@ import ast
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -121,6 +123,26 @@ def test_run_reaches_no_other_machine(strace, project, demo_folder):
     shutil.copytree(demo_folder, project / "data" / "demo")
     small = set_all(SMALL | {"EPOCHS": 1})
     assert reached(strace, project, "run", "params/demo.yaml", *small, "--name", "net") == set()
+
+
+@pytest.mark.slow
+def test_page_reaches_no_other_machine(strace, project):
+    trace = project.parent / "trace"
+    command = [*strace, f"--output={trace}", *SER, "demo", "--run", "demo", "--no-browser"]
+    options = {"cwd": project, "env": environment(project), "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **options) as process:
+        try:
+            address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
+            for path in ("", "config", "gradio_api/info", "theme.css"):
+                with urllib.request.urlopen(address + path) as answered:
+                    content = answered.read().decode()
+                assert "fonts.googleapis" not in content and "cdnjs" not in content
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+    assert process.returncode == 0
+    assert addresses(trace.read_text()) == set()
+    assert left_in(project.parent / "tmpdir") == []
+    assert {path.rpartition("/")[0] for path in left_in(project.parent / "home")} <= {".cache/matplotlib"}  # its fonts
 
 
 def test_predict_leaves_nothing_in_the_users_folders(project):

@@ -320,9 +320,7 @@ def test_every_dependency_is_explained():
 
 def test_every_import_is_a_dependency():
     names = {"sklearn": "scikit-learn", "yaml": "pyyaml", "IPython": "jupyter", "nbformat": "jupyter"}
-    names |= dict.fromkeys(
-        ["ipywidgets", "jupyter_client", "nbclient", "nbconvert", "traitlets"], "jupyter"
-    )  # these come with it
+    names |= dict.fromkeys(["jupyter_client", "nbclient", "nbconvert", "traitlets"], "jupyter")  # these come with it
     names |= {"markupsafe": "jinja2", "PIL": "pillow", "pydantic_core": "pydantic"}
     imported = set()
     for path in MODULES:
@@ -331,9 +329,9 @@ def test_every_import_is_a_dependency():
                 imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 imported.add(node.module.split(".")[0])
-    imported -= set(sys.stdlib_module_names) | {"ser_lib", "google"}  # google.colab is Colab's
+    imported -= set(sys.stdlib_module_names) | {"ser_lib", "google", "starlette"}  # Colab's google.colab; gradio's
     extras = project_table()["optional-dependencies"]
-    wanted = [line for extra in ("mic", "cluster", "parquet", "sweep") for line in extras[extra]]
+    wanted = [line for extra in ("mic", "cluster", "parquet", "sweep", "demo") for line in extras[extra]]
     imported -= {line.split(">=")[0] for line in wanted}
     missing = {pip_name(names.get(name, name)) for name in imported} - {pip_name(name) for name in dependencies()}
     assert not missing

@@ -1,17 +1,17 @@
-"""The panel of 05_predict that teaches a model a voice, with the stand-in of test_enrolment.py."""
+"""Lessons that teach a model a voice, with the stand-in of test_enrolment.py."""
 
-import io
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import soundfile
 from test_enrolment import RATE, hearing, sine
 
+from ser_lib.core.errors import AudioError, ParameterError
 from ser_lib.model.enrolment import gather_clips, hear_clip, learn_voice
-from ser_lib.model.voices import read_voice
-from ser_lib.stream import panel as panels
-from ser_lib.stream import teach
+from ser_lib.stream.teach import new_lesson
+
+SAID = (195, 205, 395, 405, 295, 305)
+"""Frequency (Hz) of two sentences of each emotion."""
 
 
 @pytest.fixture(scope="module")
@@ -20,56 +20,61 @@ def bundle():
 
 
 @pytest.fixture
-def shown(root, bundle, monkeypatch):
-    monkeypatch.setenv("JPY_SESSION_NAME", "05_predict.ipynb")
-    for module in (panels, teach):
-        monkeypatch.setattr(module, "display", lambda what: None)
-    monkeypatch.setattr(panels, "tested_files", lambda params: [])
-    panel = panels.show_panel(bundle, SimpleNamespace())
-    return panel, teach.show_teacher(bundle, panel)
+def sound(tmp_path):
+    def write(hz):
+        soundfile.write(tmp_path / f"{hz}.wav", sine(hz), RATE)
+        return tmp_path / f"{hz}.wav"
+
+    return write
 
 
-def wav(hz):
-    stream = io.BytesIO()
-    soundfile.write(stream, sine(hz), RATE, format="WAV")
-    return stream.getvalue()
-
-
-def test_panel_teaches_what_the_folder_would(shown, bundle, capsys):
-    panel, teacher = shown
-    assert teacher.task.value.startswith("1 of 6, neutral: “") and teacher.next.disabled
-    for hz in (195, 205, 395, 405, 295, 305):
-        teacher.recorder.recording = wav(hz)
-        assert not teacher.next.disabled
-        teacher.next.click()
-    out = capsys.readouterr().out
-    assert "Right of your 6 labelled clips" in out and "Adapted to me, from 6 labelled clips." in out
-    heard = gather_clips(
-        [hear_clip(sine(hz), RATE, bundle) for hz in (195, 205, 395, 405, 295, 305)], [0, 0, 1, 1, 2, 2]
-    )
+def test_lesson_teaches_what_the_folder_would(bundle, sound):
+    lesson = new_lesson(bundle)
+    assert [task.emotion for task in lesson.tasks] == [e for e in ("neutral", "happy", "sad") for _ in range(2)]
+    for hz in SAID:
+        assert not lesson.is_over
+        assert lesson.hear(sound(hz), bundle) == pytest.approx(0.5)
+        lesson.go_on()
+    assert lesson.is_over
+    voice = lesson.learn("me", bundle)
+    heard = gather_clips([hear_clip(sine(hz), RATE, bundle) for hz in SAID], [0, 0, 1, 1, 2, 2])
     expected = learn_voice("me", heard, bundle)
-    assert read_voice("me", bundle).statistics.mean == pytest.approx(expected.statistics.mean, rel=1e-3)
-    adapted, told = panel.adapted()  # the new voice is chosen
-    assert told == "Adapted to me, from 6 labelled clips." and adapted.predict(sine(400), RATE).emotion == "happy"
+    assert voice.statistics.mean == pytest.approx(expected.statistics.mean, rel=1e-3)
+    assert voice.gained == expected.gained and voice.told == "Adapted to me, from 6 labelled clips."
 
 
-def test_panel_goes_on_after_what_is_skipped_or_no_sound(shown, capsys):
-    _, teacher = shown
-    teacher.recorder.recording = b"no sound"
-    assert "This cannot be used: " in capsys.readouterr().out and teacher.next.disabled
-    for _ in range(6):
-        teacher.skip.click()
-    assert "Nothing was recorded." in capsys.readouterr().out
-    assert teacher.task.value.startswith("1 of 6")
+def test_sentence_that_is_skipped_or_said_again_counts_as_last_said(bundle, sound):
+    lesson = new_lesson(bundle)
+    for hz in (900, 195):  # the first was a slip of the tongue
+        lesson.hear(sound(hz), bundle)
+    lesson.go_on()
+    lesson.hear(sound(205), bundle)
+    lesson.go_on(skip=True)
+    lesson.hear(sound(395), bundle)
+    heard = {number: float(features[0, 0]) for number, (features, _) in lesson.heard.items()}
+    assert heard == {0: pytest.approx(195, abs=2), 2: pytest.approx(395, abs=2)}
 
 
-def test_headless_and_other_models_get_a_sentence(root, bundle, monkeypatch, capsys):
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    assert teach.show_teacher(bundle, None) is None
-    assert capsys.readouterr().out == f"{teach.HEADLESS}\n"
-    monkeypatch.setenv("JPY_SESSION_NAME", "05_predict.ipynb")
-    monkeypatch.setattr(panels, "display", lambda what: None)
-    monkeypatch.setattr(panels, "tested_files", lambda params: [])
-    plain = replace(bundle, info=bundle.info.model_copy(update={"population": None}))
-    assert teach.show_teacher(plain, panels.show_panel(plain, SimpleNamespace())) is None
-    assert capsys.readouterr().out == f"{teach.NOT_THIS_MODEL}\n"
+def test_same_recording_for_another_sentence_is_refused(bundle, sound):
+    lesson = new_lesson(bundle)
+    lesson.hear(sound(195), bundle)
+    lesson.go_on()
+    with pytest.raises(AudioError, match="it is the same recording as that of sentence 1"):
+        lesson.hear(sound(195), bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "reason"),
+    [("a/b", SAID, "name"), ("me", (), "Nothing was recorded"), ("me", SAID[:2], "two emotions")],
+)
+def test_nothing_is_learnt_without_a_name_and_two_emotions(bundle, sound, name, said, reason):
+    lesson = new_lesson(bundle)
+    for hz in said:
+        lesson.hear(sound(hz), bundle)
+        lesson.go_on()
+    with pytest.raises(ParameterError, match=reason):
+        lesson.learn(name, bundle)
+
+
+def test_model_that_takes_no_labels_has_no_lesson(bundle):
+    assert new_lesson(replace(bundle, info=bundle.info.model_copy(update={"population": None}))).tasks == []

@@ -15,6 +15,7 @@ from ser_lib import __version__
 from ser_lib._cli.cluster import SchedulerOption, execute_all, use_scheduler
 from ser_lib._cli.common import check_means, parameter_file, same_command, summarize
 from ser_lib._cli.data import data_app
+from ser_lib._cli.demo import demo
 from ser_lib._cli.encoder import encoder_app
 from ser_lib._cli.enrol import enrol
 from ser_lib._cli.export import export
@@ -314,6 +315,7 @@ app.command()(sweep)
 app.add_typer(runs_app, name="runs")
 app.command()(new)
 app.command()(predict)
+app.command()(demo)
 app.command()(listen)
 app.command()(enrol)
 app.command()(export)

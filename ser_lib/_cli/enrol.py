@@ -9,7 +9,6 @@ import typer
 
 from ser_lib.core.errors import AudioError, ParameterError
 from ser_lib.core.labels import shown_as
-from ser_lib.core.paths import shown
 from ser_lib.core.text import printable
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def enrol(
     from ser_lib._cli.common import open_model
     from ser_lib.corpora.audio_files import find_files, format_left_out
     from ser_lib.model.enrolment import UNLABELLED, enrolment_text, fewest_clips, gather_clips, learn_voice
-    from ser_lib.model.voices import check_name, save_voice
+    from ser_lib.model.voices import check_name, kept_text, save_voice
 
     name = check_name(name or Path(os.path.realpath(folder)).name)
     _, bundle = open_model(run)
@@ -61,7 +60,7 @@ def enrol(
     text = enrolment_text(voice, bundle)
     print(text, end="\n" if text else "")
     print(f"{name} is enrolled with {voice.from_clips}: ser predict FILE --speaker {name}")
-    print(f"{shown(path)} holds numbers that say what the voice is like, and no sound. Delete it to forget the voice.")
+    print(kept_text(path))
 
 
 def _labels(files: list[Path], folder: str, bundle: "Bundle") -> dict[Path, int]:

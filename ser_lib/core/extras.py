@@ -10,12 +10,11 @@ from importlib.util import find_spec
 from ser_lib.core.errors import ExtraError
 
 EXTRAS = {
+    "demo": ("gradio", "starlette"),
     "train": ("espeakng_loader", "json_tricks", "keras", "pooch", "requests", "sklearn", "tensorflow", "tf2onnx"),
     "notebooks": (
-        "anywidget",
         "ipykernel",
         "IPython",
-        "ipywidgets",
         "jinja2",
         "jupyter_client",
         "markupsafe",

@@ -190,16 +190,27 @@ def enrolment_text(voice: Voice, bundle: Bundle) -> str:
     if voice.gained is None:
         few = f"Fewer than {FEW_CLIPS} clips change little. " if voice.n_clips < FEW_CLIPS else ""
         return f"{few}Two clips of each emotion, in folders named by it, would bring more."
-    return f"{_table(voice.gained)}\n{_verdict(voice.gained)}"
+    return f"{_table(voice.gained)}\n{gained_verdict(voice.gained)}"
+
+
+def gained_title(gained: Gained) -> str:
+    """What `gained_counts` counts."""
+    return f"Right of your {gained.n_clips} labelled clips, each from what the others teach"
+
+
+def gained_counts(gained: Gained) -> dict[str, int]:
+    """What is known of a voice → how many of its labelled clips are right then."""
+    return {"nothing": gained.before, "the voice": gained.statistics, "the voice and labels": gained.labels}
 
 
 def _table(gained: Gained) -> str:
-    counts = {"nothing": gained.before, "the voice": gained.statistics, "the voice and labels": gained.labels}
-    lines = [f"  {what:<20} {count:>4} {count / gained.n_clips:>5.0%}" for what, count in counts.items()]
-    return "\n".join([f"Right of your {gained.n_clips} labelled clips, each from what the others teach:", *lines])
+    counts = gained_counts(gained).items()
+    lines = [f"  {what:<20} {count:>4} {count / gained.n_clips:>5.0%}" for what, count in counts]
+    return "\n".join([f"{gained_title(gained)}:", *lines])
 
 
-def _verdict(gained: Gained) -> str:
+def gained_verdict(gained: Gained) -> str:
+    """Whether labels are used, and why, in sentences."""
     best = max(gained.labels, gained.statistics)
     if gained.labels > gained.statistics:
         text = "The labels help and are used."
@@ -207,5 +218,7 @@ def _verdict(gained: Gained) -> str:
         text = "The labels make no difference here and are used: for the trial, some were held back."
     else:
         text = "The labels do not help on these clips, so the voice alone is used."
-    worse = " But nothing at all does better: compare with and without --speaker." if best < gained.before else ""
+    worse = (
+        " But nothing at all does better: compare answers with the voice and without." if best < gained.before else ""
+    )
     return f"{text}{worse} One clip more or less is {1 / gained.n_clips:.0%}."

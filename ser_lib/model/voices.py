@@ -82,6 +82,11 @@ def save_voice(voice: Voice) -> Path:
     return path
 
 
+def kept_text(path: Path) -> str:
+    """What to know of the file that `save_voice` has written."""
+    return f"{shown(path)} holds numbers that say what the voice is like, and no sound. Delete it to forget the voice."
+
+
 def enrolled_voices(bundle: Bundle) -> list[str]:
     """Names of the voices that a model was taught, by the alphabet."""
     files = sorted(_folder().glob(f"*/{_file_of(bundle.info.onnx_sha256)}"))

@@ -1,1 +1,1 @@
-"""Long recordings and microphones, in windows; buttons in 05_predict."""
+"""Long recordings and microphones, in windows; a page to try a model, and to teach it a voice."""
