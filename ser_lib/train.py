@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,9 @@ from ser_lib.core.errors import SerError, StageError
 from ser_lib.core.io import whole_file, write_json, write_text
 from ser_lib.core.progress import progress_bar
 from ser_lib.corpora.clips import check_known
-from ser_lib.model.adapt import FEWEST_VOICES, TrainingVoices
-from ser_lib.model.augment import augment
+from ser_lib.model.adapt import FEWEST_VOICES, TrainingVoices, know_some
 from ser_lib.model.backends import load_onnx
+from ser_lib.model.batches import Batches, balance
 from ser_lib.model.bundle import save_bundle
 from ser_lib.model.bundle_info import check_speakers
 from ser_lib.model.calibration import LeftOut, calibrate, fit_temperature
@@ -103,11 +104,10 @@ def train_model(
         export_onnx(best_model, partial)
         difference = _difference(best_model, partial, sets["test"][0])
     print(f"ONNX Runtime and Keras agree on the features of {len(sets['test'][0])} test clips within {difference:.0e}.")
-    temperature, left_out = _calibrate(best_model, sets, params, decibel, own_layers)
+    calibration = _calibrate(best_model, sets, params, decibel, own_layers)
     population = voices.population if voices else None
     _save(model, history, data, params)
-    split = load_split(params, data.clips)
-    save_bundle(data, split, params, temperature=temperature, left_out=left_out, population=population)
+    save_bundle(data, load_split(params, data.clips), params, **calibration, population=population)
     keep_params("03_train", params)
     return model, history
 
@@ -162,17 +162,17 @@ def _calibrate(
     params: Params,
     decibel: float,
     own_layers: Sequence[keras.Layer] | None,
-) -> tuple[float, list[LeftOut] | None]:
-    """Temperature and, if it holds for corpora or speakers that were left out, how right the model was about them."""
+) -> dict[str, Any]:
+    """What `BundleInfo` has of calibration; beside `temperature`, of corpora or speakers that were left out."""
     if params.CALIBRATE_ON == "validation":
         X, y, _ = sets["validation"]
-        return fit_temperature(y.argmax(axis=1), predict_probabilities(model, X)), None
+        return {"temperature": fit_temperature(y.argmax(axis=1), predict_probabilities(model, X))}
     known = [sets["train"], sets["validation"]]
     X, y = (np.concatenate([one[part] for one in known]) for part in (0, 1))
     clips = pd.concat([one[2] for one in known], ignore_index=True)
     groups, labels = _groups(clips), y.argmax(axis=1)
     n_train = len(sets["train"][1])
-    probabilities = np.zeros_like(y)
+    probabilities, of_known = np.zeros_like(y), np.full_like(y, np.nan)
     for group in np.unique(groups):
         others = np.flatnonzero(groups != group)
         train, validation = (
@@ -186,12 +186,23 @@ def _calibrate(
                 train, watched, params, best, decibel=decibel, voices=voices, own_layers=own_layers,
                 what=f"Without {group}",
             )  # fmt: skip
-            probabilities[groups == group] = predict_probabilities(load_model(best), X[groups == group])
+            of_others = load_model(best)
+        tested = np.flatnonzero(groups == group)
+        probabilities[tested] = predict_probabilities(of_others, X[tested])
+        if voices is not None:
+            speakers, rng = clips["speaker"].to_numpy(dtype=str)[tested], np.random.default_rng(params.SEED)
+            rows, scaled = know_some(X[tested, 0], speakers, voices.population, rng)
+            of_known[tested[rows]] = predict_probabilities(of_others, scaled[:, np.newaxis])
     names, sizes = np.unique(groups, return_counts=True)
-    weights = (1 / sizes)[np.searchsorted(names, groups)]
-    temperature = fit_temperature(labels, probabilities, weights * len(labels) / len(names))
+    weights = (1 / sizes)[np.searchsorted(names, groups)] * len(labels) / len(names)
+    temperature = fit_temperature(labels, probabilities, weights)
     calibrated = calibrate(probabilities, temperature)
-    return temperature, [_left_out(name, labels[groups == name], calibrated[groups == name]) for name in names]
+    found: dict[str, Any] = {"temperature": temperature}
+    found["left_out"] = [_left_out(name, labels[groups == name], calibrated[groups == name]) for name in names]
+    told = ~np.isnan(of_known[:, 0])
+    if told.any():
+        found["voice_temperature"] = fit_temperature(labels[told], of_known[told], weights[told])
+    return found
 
 
 def _groups(clips: pd.DataFrame) -> np.ndarray:
@@ -215,61 +226,6 @@ def _left_out(name: str, labels: np.ndarray, probabilities: np.ndarray) -> LeftO
             for name, values in metrics.coverage(labels, probabilities).items()
         },
     )
-
-
-class Batches(keras.utils.PyDataset):
-    """Training clips in batches, in another order and varied anew by `AUGMENT` in each epoch.
-
-    With `weights` [shape=(n_clips,)], each batch has those of its clips, too. With `voices`, those of `X`, it is drawn
-    for each of them and each epoch what is known of the voice.
-    """
-
-    def __init__(
-        self,
-        X: np.ndarray,
-        y: np.ndarray,
-        params: Params,
-        *,
-        decibel: float = 1.0,
-        weights: np.ndarray | None = None,
-        voices: TrainingVoices | None = None,
-    ) -> None:
-        super().__init__()
-        self._weights, self._voices = weights, voices
-        self._X, self._y, self._size, self._names = X, y, params.BATCH_SIZE, params.AUGMENT
-        self._how = {"decibel": decibel, "tiled": params.TILE}
-        self._rng = np.random.default_rng(params.SEED)
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return -(-len(self._X) // self._size)
-
-    def __getitem__(self, number: int) -> tuple[np.ndarray, ...]:
-        """Features and one-hot labels of a batch; the same ones however often and in whatever order they are asked."""
-        rows = self._order[number * self._size : (number + 1) * self._size]
-        X = self._X[rows]
-        if self._names:
-            X = augment(X, self._names, np.random.default_rng([self._epoch, number]), **self._how)
-        return (X, self._y[rows]) if self._weights is None else (X, self._y[rows], self._weights[rows])
-
-    def on_epoch_end(self) -> None:
-        """Shuffle the clips, and choose the variations of the next epoch."""
-        self._order = self._rng.permutation(len(self._X))
-        self._epoch = int(self._rng.integers(2**32))
-        if self._voices:
-            self._X = self._voices.vary_knowledge(self._rng)[:, np.newaxis]
-
-
-def balance(clips: pd.DataFrame) -> np.ndarray:
-    """Weights [shape=(n_clips,)], float32, with the mean 1, by which no emotion and no corpus drowns the others.
-
-    The corpora of `clips` (with corpus and emotion) have the same sum of weights, and so have the emotions of each.
-    """
-    n_emotions = clips.groupby("corpus")["emotion"].transform("nunique")
-    of_emotion = clips.groupby(["corpus", "emotion"])["emotion"].transform("size")
-    weights = 1 / n_emotions / of_emotion
-    return (weights / weights.mean()).to_numpy(dtype=np.float32)
 
 
 def one_decibel(speakers: Mapping[str, Statistics]) -> float:

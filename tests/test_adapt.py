@@ -10,10 +10,11 @@ from sklearn.metrics import balanced_accuracy_score
 
 from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import ParameterError
-from ser_lib.model.adapt import Population, TrainingVoices, estimate_voice, fit_head, to_population
+from ser_lib.model.adapt import Population, TrainingVoices, estimate_voice, fit_head, know_some, to_population
 from ser_lib.model.adapt import with_head as add_head
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.calibration import fit_temperature
+from ser_lib.model.voices import Voice, adapt_bundle
 from ser_lib.params import make_params
 from ser_lib.scoring import adaptation
 
@@ -101,6 +102,34 @@ def test_head_leaves_a_model_alone_that_is_sure_and_right():
     assert np.abs(head.weights).max() < 0.05 and np.abs(head.bias).max() < 0.05
 
 
+POPULATION = Population(mean=[0.0, 0.0], within=[1.0, 1.0], between=[5.0, 5.0])
+
+
+def test_some_clips_of_each_voice_bring_its_others_to_scale():
+    rng = np.random.default_rng(5)
+    speakers = np.repeat(["a", "b", "c"], [50, 6, 1])
+    X = rng.normal(3, 2, (57, 4))
+    population = Population(mean=[0.0] * 4, within=[1.0] * 4, between=[1e6] * 4)  # means are trusted as they are
+    rows, scaled = know_some(X, speakers, population, np.random.default_rng(0))
+    assert [(speakers[rows] == one).sum() for one in "abc"] == [30, 3, 0]  # of fifty twenty are known, of six half
+    for one in "ab":
+        drawn = np.setdiff1d(np.flatnonzero(speakers == one), rows)
+        n, of_voice = len(drawn), speakers[rows] == one
+        std = np.sqrt((n * X[drawn].var(axis=0) + 20) / (n + 20))  # twenty clips with the variance 1
+        np.testing.assert_allclose(scaled[of_voice], (X[rows][of_voice] - X[drawn].mean(axis=0)) / std, atol=1e-4)
+
+
+@pytest.mark.parametrize(("n_clips", "temperature"), [(4, 3.0), (5, 1.5)])
+def test_temperature_for_known_voices_is_for_five_clips_and_more(n_clips, temperature):
+    logits = np.random.default_rng(6).normal(size=(8, 3)) * 4
+    info = SimpleNamespace(population=POPULATION, speakers={}, temperature=3.0, voice_temperature=1.5)
+    voice = Voice(
+        name="x", onnx_sha256="", n_clips=n_clips, statistics=estimate_voice(np.ones((n_clips, 2)), POPULATION)
+    )
+    adapted = adapt_bundle(Bundle(info, lambda X: softmax(logits / 3, axis=1)), voice)
+    np.testing.assert_allclose(adapted.probabilities(logits), softmax(logits / temperature, axis=1), rtol=1e-6)
+
+
 def test_head_begins_at_the_answers_before_calibration():
     rng = np.random.default_rng(3)
     logits, labels, X = rng.normal(size=(12, 3)) * 3, np.arange(12) % 3, rng.normal(size=(12, 1, 4)).astype(np.float32)
@@ -118,9 +147,11 @@ def probabilities(X):
     return softmax(np.column_stack([-X[:, 0, 0], X[:, 0, 0]]), axis=1).astype(np.float32)
 
 
-POPULATION = Population(mean=[0.0, 0.0], within=[1.0, 1.0], between=[5.0, 5.0])
 BUNDLE = Bundle(
-    SimpleNamespace(emotions=["neutral", "angry"], population=POPULATION, speakers={}, temperature=1.0), probabilities
+    SimpleNamespace(
+        emotions=["neutral", "angry"], population=POPULATION, speakers={}, temperature=1.0, voice_temperature=None
+    ),
+    probabilities,
 )
 
 

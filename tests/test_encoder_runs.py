@@ -23,6 +23,7 @@ from ser_lib.audio.signal import load_audio, prepare_signal, resample
 from ser_lib.core.errors import BundleError, EncoderError, ParameterError
 from ser_lib.core.packed import Numbers
 from ser_lib.evaluate import evaluate_adaptation, evaluate_baselines, evaluate_model, evaluate_robustness
+from ser_lib.model.batches import Batches, balance
 from ser_lib.model.bundle import load_bundle, read_bundle_info
 from ser_lib.model.bundle_info import check_speakers
 from ser_lib.model.explain import explain_answer
@@ -34,7 +35,7 @@ from ser_lib.split import split_data
 from ser_lib.store import notebook_params
 from ser_lib.stream.microphone import listen
 from ser_lib.stream.timeline import predict_timeline
-from ser_lib.train import Batches, balance, train_model
+from ser_lib.train import train_model
 
 # Keras 3.15 copies TensorFlow's variables in a way that numpy 2 dislikes.
 pytestmark = pytest.mark.filterwarnings(
@@ -415,6 +416,7 @@ def test_bundle_says_what_its_speakers_are_like(run, adapted):
     ]
     np.testing.assert_allclose(info.population.mean, np.mean(means, axis=0, dtype=np.float64), rtol=1e-4, atol=1e-6)
     assert run["bundle"].info.population is None and run["bundle"].info.left_out is None
+    assert info.voice_temperature is None  # of two speakers, one is left to learn from: too few for a population
 
 
 def test_every_speaker_was_left_out_once(run, adapted):

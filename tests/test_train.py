@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 from test_store import run_python, tiny_data
 
@@ -18,6 +19,7 @@ from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import StageError
 from ser_lib.core.io import write_csv, write_text
 from ser_lib.model.backends import load_onnx
+from ser_lib.model.batches import Batches
 from ser_lib.model.bundle import load_bundle
 from ser_lib.model.network import (
     build_model,
@@ -30,7 +32,7 @@ from ser_lib.model.network import (
 )
 from ser_lib.model.onnx import export_onnx
 from ser_lib.params import make_params
-from ser_lib.train import Batches, best_epoch, make_callbacks, one_decibel, train_model
+from ser_lib.train import best_epoch, make_callbacks, one_decibel, train_model
 
 # Keras 3.15 copies TensorFlow's variables in a way that numpy 2 dislikes.
 pytestmark = pytest.mark.filterwarnings(
@@ -495,3 +497,27 @@ def test_opened_too_early_says_what_to_run_first(project, made, notebook):
         (params.output_dir / name).unlink()
     with pytest.raises(StageError, match=f"Run {notebook} first"):
         train_model(params)
+
+
+def test_known_voices_have_a_temperature_of_their_own():
+    """Voices that lie far apart: right about those of which some clips are known, and by chance about the others."""
+    from ser_lib.train import _calibrate
+
+    rng = np.random.default_rng(0)
+    speakers = np.repeat([f"{corpus}/{n}" for corpus in "AB" for n in range(10)], 40)
+    labels = np.arange(len(speakers)) % 2
+    X = rng.normal(0, 1, (len(speakers), 1, 3)) + 3 * labels[:, np.newaxis, np.newaxis]
+    X += np.repeat(rng.normal(0, 30, (20, 1, 3)), 40, axis=0)
+    clips = pd.DataFrame({"speaker": speakers, "corpus": [one[0] for one in speakers], "emotion": labels})
+    rows = rng.permutation(len(X))
+    sets = {
+        name: (X[part].astype(np.float32), np.eye(2, dtype=np.float32)[labels[part]], clips.iloc[part])
+        for name, part in (("train", rows[:600]), ("validation", rows[600:]))
+    }
+    params = make_params({
+        "FEATURES": "encoder", "ENCODER": "smart-turn", "MODEL": "linear", "DROPOUT_RATE": 0.0, "SCHEDULE": "one_cycle",
+        "DENOISE": False, "LEARNING_RATE": 0.1, "EPOCHS": 10, "ADAPT_TO_SPEAKER": True, "CALIBRATE_ON": "left_out",
+    })  # fmt: skip
+    found = _calibrate(None, sets, params, 1.0, None)
+    assert [one.name for one in found["left_out"]] == ["A", "B"]
+    assert found["voice_temperature"] < found["temperature"] / 2

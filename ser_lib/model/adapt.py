@@ -23,10 +23,14 @@ from ser_lib.audio.normalize import Statistics
 from ser_lib.core.packed import Numbers, to_numbers
 from ser_lib.model.calibration import log_probabilities, softmax
 
+FEW_CLIPS = 5
+"""Clips of a voice below which their statistics change little."""
 FEWEST_VOICES = 2
 """Training speakers that a population is made of, at least."""
 _N_CLIPS = (0, 0, 5, 20, None)
 """Clips of a voice that training pretends to know: one is drawn for each voice and epoch. None: all of them."""
+_KNOWN_CLIPS = 20
+"""Clips of each voice that `know_some` pretends to know, at most; and at most half of them."""
 _PRIOR_CLIPS = 20.0
 """Clips that the training speakers' variance counts as, beside a voice's own."""
 _LEAST_BETWEEN = 1e-3
@@ -139,6 +143,35 @@ class TrainingVoices:
                 moments = all_clips if len(known) == len(rows) else _measure(self._X[known])
                 varied[rows] = _rescale(self._X[rows], *_estimate(moments, self.population), self.population)
         return varied
+
+
+def know_some(
+    X: np.ndarray, speakers: np.ndarray, population: Population, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clips of each voice, brought to the population's scale by twenty others of the same voice.
+
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n_clips, n_features)]
+    speakers : np.ndarray [shape=(n_clips,)]
+    population : Population
+    rng : np.random.Generator
+        Draws the twenty.
+
+    Returns
+    -------
+    rows : np.ndarray [shape=(n,)]
+        Of the clips that are not drawn.
+    scaled : np.ndarray [shape=(n, n_features)]
+    """
+    rows, scaled = [np.empty(0, dtype=int)], [X[:0]]
+    for speaker in np.unique(speakers):
+        order = rng.permutation(np.flatnonzero(speakers == speaker))
+        known, rest = np.split(order, [min(_KNOWN_CLIPS, len(order) // 2)])
+        if len(known):
+            rows.append(rest)
+            scaled.append(_rescale(X[rest], *_estimate(_measure(X[known]), population), population))
+    return np.concatenate(rows), np.concatenate(scaled)
 
 
 class Head(BaseModel):

@@ -164,7 +164,7 @@ class Bundle:
 def save_bundle(data: ProcessedData, sets: np.ndarray, params: Params, **learnt_values: Any) -> BundleInfo:
     """Write `bundle.json` and `LICENCE.txt` beside the models in `OUTPUT_DIR` for `sets` [shape=(n_clips,)].
 
-    `learnt_values`: `temperature` and, of `BundleInfo`, `population` and `left_out`.
+    `learnt_values`: `temperature` and, of `BundleInfo`, `voice_temperature`, `population` and `left_out`.
     """
     from ser_lib.audio.encoders import weights_sha256  # decoders, which stored features do not need
 

@@ -46,6 +46,8 @@ class BundleInfo(BaseModel):
     settings: StoredSettings
     encoder_sha256: str | None = None
     temperature: float = Field(gt=RANGE[0] / 2, lt=RANGE[1] * 2)
+    voice_temperature: float | None = Field(None, gt=RANGE[0] / 2, lt=RANGE[1] * 2)
+    """For voices of which some clips are known, without labels."""
     speakers: dict[str, Statistics] = Field(repr=False)
     population: Population | None = Field(None, repr=False)
     left_out: list[LeftOut] | None = None
@@ -58,7 +60,7 @@ class BundleInfo(BaseModel):
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what came later where there is none of it: such a bundle reads as it always did."""
-        later, values = {"encoder_sha256", "population", "left_out"}, dump(self)
+        later, values = {"encoder_sha256", "voice_temperature", "population", "left_out"}, dump(self)
         if self.format == PACKED:
             del values["features"]
         return {name: value for name, value in values.items() if name not in later or value is not None}

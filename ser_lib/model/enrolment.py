@@ -14,14 +14,12 @@ import numpy as np
 from ser_lib.audio.normalize import Statistics, speaker_statistics
 from ser_lib.core.errors import ParameterError
 from ser_lib.core.labels import shown_as
-from ser_lib.model.adapt import Head, estimate_voice, fit_head
+from ser_lib.model.adapt import FEW_CLIPS, Head, estimate_voice, fit_head
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.voices import Gained, Voice, adapt_bundle
 
 UNLABELLED = -1
 """Label of a clip whose emotion is not told."""
-FEW_CLIPS = 5
-"""Clips below which their statistics change little."""
 _FEWEST_UNSHRUNK = 20
 """Clips that a voice takes at least where nothing is known of other voices."""
 _N_FOLDS = 5
@@ -96,7 +94,7 @@ def learn_voice(name: str, clips: Clips, bundle: Bundle) -> Voice:
     gained = cross_validate(clips, bundle)
     if gained is not None and gained.labels < gained.statistics:
         return voice.model_copy(update={"gained": gained})
-    head = fit_voice_head(clips[labelled], adapt_bundle(bundle, voice))
+    head = fit_voice_head(clips[labelled], replace(bundle, voice=statistics))
     return voice.model_copy(update={"gained": gained, "head": head, "n_labelled": int(labelled.sum())})
 
 
@@ -147,13 +145,13 @@ def _folds(labels: np.ndarray) -> np.ndarray:
 
 def adapt_by(known: Clips, bundle: Bundle) -> tuple[Bundle, Bundle]:
     """The bundle adapted to a voice by some of its clips: by their statistics alone, and by their labels, too."""
-    statistics = measure_voice(known, bundle)
-    adapted, labelled = replace(bundle, voice=statistics), known[known.labels != UNLABELLED]
+    statistics, labelled = measure_voice(known, bundle), known[known.labels != UNLABELLED]
+    voice = Voice(name="_", onnx_sha256="", n_clips=len(known.X), statistics=statistics)
+    adapted = adapt_bundle(bundle, voice)
     if not len(labelled.X):
         return adapted, adapted
-    head = fit_voice_head(labelled, adapted)
-    voice = Voice(name="_", onnx_sha256="", n_clips=len(known.X), statistics=statistics, head=head)
-    return adapted, adapt_bundle(bundle, voice)
+    head = fit_voice_head(labelled, replace(bundle, voice=statistics))
+    return adapted, adapt_bundle(bundle, voice.model_copy(update={"head": head}))
 
 
 def _scaled(clips: Clips, bundle: Bundle) -> np.ndarray:
@@ -163,7 +161,7 @@ def _scaled(clips: Clips, bundle: Bundle) -> np.ndarray:
 
 
 def fit_voice_head(labelled: Clips, adapted: Bundle) -> Head | None:
-    """Head for labelled clips and a bundle adapted to their voice's statistics; None without a population."""
+    """Head for labelled clips and a bundle with their voice's statistics, no more; None without a population."""
     X = _scaled(labelled, adapted)
     info = adapted.info
     if info.population is None:

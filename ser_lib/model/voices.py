@@ -17,8 +17,9 @@ from ser_lib.core.errors import BundleError, ParameterError
 from ser_lib.core.foreign import read_json
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import has_project, resolve, shown
-from ser_lib.model.adapt import Head, with_head
+from ser_lib.model.adapt import FEW_CLIPS, Head, with_head
 from ser_lib.model.bundle import Bundle
+from ser_lib.model.calibration import calibrate
 
 FOLDER = "data/voices"
 """Folder of all voices, below the project; without one they lie in the user's data folder."""
@@ -131,11 +132,17 @@ def _fits(voice: Voice, bundle: Bundle) -> bool:
 
 
 def adapt_bundle(bundle: Bundle, voice: Voice) -> Bundle:
-    """Return the bundle adapted to a voice: its statistics before the model and, if it has one, its head after it."""
-    adapted = replace(bundle, voice=voice.statistics)
-    if voice.head is None or bundle.info.population is None:
+    """Return the bundle adapted to a voice: its statistics before the model and, if it has one, its head after it.
+
+    Without a head, answers have the temperature for voices of which some clips are known, if the model has one.
+    """
+    adapted, info = replace(bundle, voice=voice.statistics), bundle.info
+    if voice.head is not None and info.population is not None:
+        return replace(adapted, probabilities=with_head(bundle.probabilities, voice.head, info.population))
+    if info.voice_temperature is None or voice.n_clips < FEW_CLIPS:
         return adapted
-    return replace(adapted, probabilities=with_head(bundle.probabilities, voice.head, bundle.info.population))
+    relative = info.voice_temperature / info.temperature
+    return replace(adapted, probabilities=lambda X: calibrate(bundle.probabilities(X), relative))
 
 
 def with_voice(bundle: Bundle, name: str) -> Bundle:
