@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +45,16 @@ def _skipped_without_codecs():
 
 
 needs_workers = pytest.mark.skipif(effective_n_jobs(2) == 1, reason="no worker processes on this machine (/dev/shm)")
+
+
+@pytest.fixture(scope="session")
+def loopback():
+    """What the machine says to itself through its network; a sandbox may have none."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), 10):
+            pass
+    except OSError as error:
+        pytest.skip(f"this machine has no loopback interface: {error.strerror or error}")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -49,7 +49,7 @@ def there(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def local(there):
+def local(there, loopback):
     """Two workers in processes of their own, with another project folder and another cache."""
     config = {
         "distributed.scheduler.allowed-failures": 0,
@@ -111,7 +111,7 @@ def test_few_clips_are_done_here(scheduler, tmp_path):
     assert list(found) == [(1, os.getpid())]
 
 
-def test_scheduler_that_is_killed_is_one_line(tmp_path, monkeypatch):
+def test_scheduler_that_is_killed_is_one_line(loopback, tmp_path, monkeypatch):
     quiet = {"stderr": subprocess.DEVNULL, "env": os.environ | {"PYTHONPATH": str(REPO / "tests")}}
     file = tmp_path / "scheduler.json"
     scheduler = subprocess.Popen([*DASK, "scheduler", "--port", "0", "--scheduler-file", file], **quiet)

@@ -182,7 +182,7 @@ def check(shown):
     return parts
 
 
-def test_nothing_from_elsewhere_steers_what_reads_a_pipe(hostile):
+def test_nothing_from_elsewhere_steers_what_reads_a_pipe(hostile, loopback):
     done = subprocess.run(
         command_of(ALL_COMMANDS), env=environment_of(hostile), cwd=hostile, timeout=500,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -191,7 +191,7 @@ def test_nothing_from_elsewhere_steers_what_reads_a_pipe(hostile):
 
 
 @pytest.mark.skipif(not gives_terminals(), reason="no terminals on this machine (/dev/pts)")
-def test_nothing_from_elsewhere_steers_a_terminal(hostile):
+def test_nothing_from_elsewhere_steers_a_terminal(hostile, loopback):
     for part in check(on_terminal(command_of(ALL_COMMANDS), hostile)):
         assert "status 0" in part or "rror: " in part or "status 1" in part, part
 
