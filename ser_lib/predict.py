@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from ser_lib.core.errors import AudioError
 from ser_lib.core.io import write_csv
 from ser_lib.core.paths import locate
 from ser_lib.core.text import printable
-from ser_lib.core.workers import end_workers, n_processes, worker_processes
+from ser_lib.core.workers import FEW, begin, n_processes, worker_processes
 from ser_lib.model.backends import Backend
 from ser_lib.model.bundle import Bundle, load_bundle
 from ser_lib.model.prediction import UNSURE_BELOW, Answer, Prediction, answer_columns, answer_row
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 BATCH = 16
 """Files that a worker process takes together."""
-FEW = 64
-"""Files from which on worker processes are worth their start."""
 _AHEAD = 64
 """Batches of answers that are kept at most, until one before them is there."""
 
@@ -153,30 +151,10 @@ def answers(
     yield from _answer_here(files, bundle, request)
 
 
-@contextmanager
-def early_workers(n_files: int, jobs: int) -> Iterator[None]:
-    """Let the processes start that `answers` will want for so many files, while a model is opened here; end them."""
-    n_workers = n_processes(jobs) - 1 if n_files >= FEW else 0
-    if not n_workers:
-        yield
-        return
-    workers = worker_processes(n_workers)
-    for _ in range(n_workers):
-        workers.submit(_import)
-    try:
-        yield
-    finally:
-        end_workers(workers)
-
-
-def _import() -> None:
-    """Nothing: a worker that is asked for it has imported this module."""
-
-
 def _answers_beside(files: Sequence[tuple[Path, str]], request: Request, bundle: Bundle, n: int) -> Iterator[Answer]:
     """Answers by `n` workers and this process, which begins while they start and never waits for them idly."""
     workers = worker_processes(n)
-    ready = [workers.submit(_import) for _ in range(n)]
+    ready = begin(workers, n, __name__)
     batches = (files[first : first + BATCH] for first in range(0, len(files), BATCH))
     begun: deque[Future[list[Answer]]] = deque()  # in the order of the files
     with _one_thread():

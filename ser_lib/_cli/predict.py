@@ -31,6 +31,7 @@ from ser_lib.core.io import as_text
 from ser_lib.core.labels import shown_as
 from ser_lib.core.paths import from_here
 from ser_lib.core.text import printable
+from ser_lib.core.workers import early_workers
 from ser_lib.model.backends import Backend
 from ser_lib.model.prediction import UNSURE_BELOW
 
@@ -107,13 +108,13 @@ def predict(
         raise typer.BadParameter("a timeline is written as .csv, not as .parquet.")
     if over_time and as_json is not None:
         raise typer.BadParameter("a timeline is a table: --json does not go with --window and --hop.")
-    from ser_lib.predict import FEW, Request, channels_of, early_workers
-
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         files, notes = _files(paths, Path(folder))
+        if not over_time and (jobs or not (scheduler or scheduler_address())):
+            stack.enter_context(early_workers(len(files), jobs or -1, "ser_lib.predict"))
+        from ser_lib.predict import FEW, Request, channels_of
+
         processes = (jobs or -1) if len(files) >= FEW else 1
-        if not (over_time or (processes == -1 and (scheduler or scheduler_address()))):
-            stack.enter_context(early_workers(len(files), processes))
         run, bundle = open_model(run, backend)
         bundle, own, told = load_speaker(bundle, speaker)
         if over_time and own is not None:

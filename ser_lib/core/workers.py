@@ -5,8 +5,14 @@ import shutil
 import signal
 import threading
 import time
-from concurrent.futures import Executor
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
+
+FEW = 64
+"""Files from which on worker processes are worth their start."""
 
 _LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _ONE_THREAD = dict.fromkeys(_LIMITS, "1")
@@ -47,7 +53,34 @@ def worker_processes(n: int) -> Executor:
     return get_reusable_executor(n, initializer=serve, initargs=(os.getpid(),), env=_ONE_THREAD)
 
 
-def end_workers(workers: Executor) -> None:
-    """End the processes of `worker_processes`, at once where they can be killed, or else when they have answered."""
+@contextmanager
+def early_workers(n_files: int, jobs: int, module: str) -> Iterator[None]:
+    """Let the processes begin that so many files will want, while this one imports and opens things; end them at last.
+
+    `module` is what they import meanwhile.
+    """
+    n_workers = n_processes(jobs) - 1 if n_files >= FEW and jobs != 1 else 0
+    if not n_workers:
+        yield
+        return
+    workers = worker_processes(n_workers)
+    begin(workers, n_workers, module)
+    try:
+        yield
+    finally:
+        _end(workers)
+
+
+def begin(workers: Executor, n: int, module: str) -> list[Future[None]]:
+    """Let `n` workers import a module; the first of these that is done tells that one of them is there."""
+    return [workers.submit(_import, module) for _ in range(n)]
+
+
+def _import(module: str) -> None:
+    import_module(module)
+
+
+def _end(workers: Executor) -> None:
+    """End the workers, at once where they can be killed, or else when they have answered."""
     can_kill = os.name == "nt" or find_spec("psutil") is not None or shutil.which("pgrep") is not None
     workers.shutdown(wait=False, kill_workers=can_kill)  # type: ignore[call-arg]
