@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -179,7 +182,7 @@ def test_missing_extra_is_one_line_and_another_missing_module_is_not(monkeypatch
 
 @pytest.mark.slow
 def test_wheel_works_in_an_empty_environment(wheel, tmp_path, write_wav):
-    """Installed by the lock with the extras, `ser new` and `make all`."""
+    """Installed by the lock with the extras, `ser demo`, `ser new` and `make all`."""
     home = tmp_path / "env"
     python = home / "bin" / "python"
     subprocess.run([*UV, "venv", "--quiet", "--python", sys.executable, str(home)], check=True)
@@ -202,6 +205,16 @@ def test_wheel_works_in_an_empty_environment(wheel, tmp_path, write_wav):
     write_wav(tmp_path / "a.wav", np.sin(np.arange(16000) / 9) / 3, 16000)
     done = subprocess.run([ser, "predict", "a.wav"], env=environment, **run)
     assert done.returncode == 0, done.stderr
+    subprocess.run([*install, f"ser_lib[demo] @ {wheel.as_uri()}"], check=True)
+    command, options = [ser, "demo", "--no-browser"], {"cwd": tmp_path, "env": environment, "text": True}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as page:
+        try:
+            address = re.search(r"http://127\.0\.0\.1:\d+/", page.stdout.readline())[0]
+            with urllib.request.urlopen(address) as answered:
+                assert b"Which emotion does the model hear?" in answered.read()
+        finally:
+            page.send_signal(signal.SIGINT)
+    assert page.returncode == 0
     subprocess.run([*install, f"ser_lib[train,notebooks] @ {wheel.as_uri()}"], check=True)
     environment["PATH"] = f"{ser.parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run("ser new mine && cd mine && make all", shell=True, env=environment, **run)

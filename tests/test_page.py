@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 import warnings
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from test_records import call
 from test_runs import SER
 
 from ser_lib._cli import demo as command
+from ser_lib.core.errors import AudioError, BundleError
 from ser_lib.model.bundle import load_bundle
 from ser_lib.model.voices import enrolled_voices
 from ser_lib.stream import inline
@@ -123,6 +126,32 @@ def test_voice_is_kept_as_by_ser_enrol_and_answers_tell_it(root, tmp_path):
     assert not plain(desk.answer("one", "", [], str(tmp_path / "400.wav"))[0])[0].startswith("happy (")
 
 
+def test_desk_waits_for_what_it_computes_and_says_what_cannot_be_opened(demo, monkeypatch):
+    begun, going_on = threading.Event(), threading.Event()
+
+    def wait(*_, **__):
+        begun.set()
+        going_on.wait()
+        raise AudioError("x cannot be used.")
+
+    def open_none():
+        raise BundleError("It is\ndamaged.")
+
+    monkeypatch.setattr("ser_lib.stream.visit.explain_file", wait)
+    desk = Desk({"demo": lambda: (demo, ""), "none": open_none}, keep_voices=True)
+    assert desk.limits("none") == "It is\\ndamaged."
+    answering = threading.Thread(target=desk.answer, args=("demo", "", [], "x"))
+    answering.start()
+    begun.wait()
+    started = time.monotonic()
+    desk.end(0.05)
+    assert time.monotonic() - started >= 0.05 and answering.is_alive()
+    going_on.set()
+    desk.end(60)
+    answering.join(10)
+    assert not answering.is_alive()
+
+
 def test_on_a_page_for_others_a_voice_is_the_visitors_alone(root, tmp_path):
     bundle = hearing()
     desk = Desk({"one": lambda: (bundle, "limits")}, keep_voices=False)
@@ -202,12 +231,12 @@ def chromium(tmp_path_factory):
 def served(root):
     """Address of a page with the stand-in and a model that takes no labels, which this process serves."""
     with warnings_of_others():
-        from ser_lib.stream.page import make_page, serve
+        from ser_lib.stream.page import make_page, serve, stop
 
         models = {"one": lambda: (hearing(), "It has heard sines."), "demo": lambda: (demo_bundle(), "Of the demo.")}
         page = make_page(models, keep_voices=True)
         yield serve(page)
-        page.close(verbose=False)
+        stop(page)
 
 
 @contextmanager
@@ -316,6 +345,7 @@ def test_command_warns_where_others_are_let_in_and_keeps_no_voices(root, monkeyp
     page = SimpleNamespace(
         make_page=lambda models, **options: made.update(models=[*models], **options),
         serve=lambda page, **options: made.update(options) or "http://0.0.0.0:8000/",
+        stop=lambda page: made.update(stopped=True),
     )
     monkeypatch.setitem(sys.modules, "ser_lib.stream.page", page)
     monkeypatch.setattr(command, "check_extras", lambda *names: None)
@@ -328,7 +358,8 @@ def test_command_warns_where_others_are_let_in_and_keeps_no_voices(root, monkeyp
     assert code == 0 and out == "The page is at http://0.0.0.0:8000/ until Ctrl-C.\n"
     assert err.startswith("warning: whoever reaches 0.0.0.0 ") and "not kept" in err
     assert made == {
-        "models": ["demo", "tess_robust_random_s0: robust"], "keep_voices": False, "host": "0.0.0.0", "port": 8000
+        "models": ["demo", "tess_robust_random_s0: robust"], "keep_voices": False, "stopped": True,
+        "host": "0.0.0.0", "port": 8000,
     }  # fmt: skip
     code, out, err = call(monkeypatch, capsys, "demo", "--host", "127.0.0.1", "--no-browser", "--run", "nothing")
     assert code == 1 and err.count("\n") == 1

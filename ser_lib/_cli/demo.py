@@ -34,7 +34,7 @@ def demo(
     check_extras("demo")
     models = {called: functools.cache(functools.partial(_open, name)) for called, name in _models(run).items()}
     next(iter(models.values()))()  # what is wrong with it is said before a page opens
-    from ser_lib.stream.page import make_page, serve
+    from ser_lib.stream.page import make_page, serve, stop
 
     is_own = _is_loopback(host)
     if not is_own:
@@ -43,11 +43,14 @@ def demo(
             f"not kept. Browsers give a page their microphone over https, and without it on this machine alone.",
             file=sys.stderr,
         )
-    address = serve(make_page(models, keep_voices=is_own), host=host, port=port)
-    print(f"The page is at {address} until Ctrl-C.{' Nothing leaves this machine.' if is_own else ''}", flush=True)
-    if browser and is_own and _has_screen():
-        webbrowser.open(address)
-    _wait()
+    page = make_page(models, keep_voices=is_own)
+    address = serve(page, host=host, port=port)
+    with contextlib.suppress(KeyboardInterrupt):  # the usual end
+        print(f"The page is at {address} until Ctrl-C.{' Nothing leaves this machine.' if is_own else ''}", flush=True)
+        if browser and is_own and _has_screen():
+            webbrowser.open(address)
+        threading.Event().wait()
+    stop(page)
 
 
 def _models(run: str | None) -> dict[str, str]:
@@ -82,9 +85,3 @@ def _is_loopback(host: str) -> bool:
 def _has_screen() -> bool:
     """Whether a browser would not open in the terminal."""
     return sys.platform != "linux" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
-
-
-def _wait() -> None:
-    """Until Ctrl-C, which is the usual end."""
-    with contextlib.suppress(KeyboardInterrupt):
-        threading.Event().wait()

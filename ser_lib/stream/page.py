@@ -24,6 +24,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send  # noqa: E402
 
 HOST = "127.0.0.1"
 _NOBODY = "anybody's"
+_PATIENCE = 10.0
+"""Seconds that an answer is waited for when the page ends."""
 _COLUMN = 320
 """Pixels below which columns stand under each other."""
 _POLICY = b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self'; base-uri 'self'"
@@ -60,7 +62,7 @@ def make_page(models: Models, *, keep_voices: bool, unsure_below: float = UNSURE
         for event in (chosen, page.load(**begin)):
             event.then(desk.warm_up, model, show_progress="hidden")
         chosen.then(**begin)
-    page.sounds = sounds  # it goes with the page
+    page.desk, page.sounds = desk, sounds  # they go with the page
     return page
 
 
@@ -194,6 +196,13 @@ def serve(page: gr.Blocks, *, host: str = HOST, port: int | None = None, **optio
             f"The page must have an address of this machine and a port that is free. Got {where}."
         ) from None
     return address
+
+
+def stop(page: Any) -> None:
+    """Stop serving a page of `make_page`, wait for what is being computed, and delete what was recorded."""
+    page.close(verbose=False)
+    page.desk.end(_PATIENCE)
+    page.sounds.cleanup()
 
 
 class _Closed:

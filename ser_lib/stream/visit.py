@@ -4,6 +4,7 @@ import base64
 import contextlib
 import html
 import io
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from ser_lib.audio.signal import Recording
 from ser_lib.core.errors import AudioError, SerError
+from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.enrolment import enrolment_text, gained_counts, gained_title, gained_verdict
 from ser_lib.model.prediction import UNSURE_BELOW
@@ -40,6 +42,7 @@ class Desk:
     def __init__(self, models: Models, *, keep_voices: bool, unsure_below: float = UNSURE_BELOW) -> None:
         self.models, self.keep_voices, self._unsure_below = models, keep_voices, unsure_below
         self._warm: set[str] = set()
+        self._at_work = threading.Lock()
 
     def bundle(self, model: str) -> Bundle:
         """Model of a name."""
@@ -53,12 +56,22 @@ class Desk:
         bundle = self.bundle(model)
         rate = bundle.info.settings.sampling_rate
         signal = np.random.default_rng(0).uniform(-0.5, 0.5, rate).astype(np.float32)
-        with contextlib.suppress(SerError):  # which the first visitor is told
+        with self._at_work, contextlib.suppress(SerError):  # which the first visitor is told
             explain_signal(Recording(signal, rate, None, False), "noise", bundle)
 
+    def end(self, seconds: float) -> None:
+        """Begin nothing any more, and wait so long at most (s) for what was begun.
+
+        A process that ends while a thread of it computes outside of Python may be aborted.
+        """
+        self._at_work.acquire(timeout=seconds)
+
     def limits(self, model: str) -> str:
-        """What the model says of itself, in a line."""
-        return self.models[model]()[1]
+        """What the model says of itself, in a line, or why it cannot be opened."""
+        try:
+            return self.models[model]()[1]
+        except SerError as error:
+            return printable(str(error))
 
     def lesson(self, model: str) -> Lesson:
         """Sentences that teach the model a voice."""
@@ -92,10 +105,11 @@ class Desk:
         """
         try:
             bundle, lines = self._adapted(model, name, taught)
-            found = explain_file(Path(path), bundle, unsure_below=self._unsure_below, on_progress=on_progress)
+            with self._at_work:
+                found = explain_file(Path(path), bundle, unsure_below=self._unsure_below, on_progress=on_progress)
+                pictures = "".join(_figure_html(what, figure) for what, figure in found.pictures.items())
         except SerError as error:
             return tell(str(error)), {}, ""
-        pictures = "".join(_figure_html(what, figure) for what, figure in found.pictures.items())
         return tell(*found.lines, *lines, headline=found.headline), found.probabilities, pictures
 
     def _adapted(self, model: str, name: str, taught: list[Voice]) -> tuple[Bundle, list[str]]:
@@ -110,9 +124,13 @@ class Desk:
     def hear(self, model: str, lesson: Lesson, path: str) -> str:
         """Hear a sentence of a lesson, and say so, or why that cannot be done."""
         try:
-            seconds = lesson.hear(Path(path), self.bundle(model))
+            bundle = self.bundle(model)
+            with self._at_work:
+                seconds = lesson.hear(Path(path), bundle)
         except (AudioError, OSError) as error:
             return tell(f"This recording cannot be used: {error}. Record it again.")
+        except SerError as error:  # an encoder is missing
+            return tell(str(error))
         return tell(f"Heard, {seconds:.1f} s. Record it again to replace it.")
 
     def learn(self, model: str, lesson: Lesson, name: str) -> tuple[Voice, str]:
@@ -124,7 +142,8 @@ class Desk:
             If the name cannot be used, or too little was recorded.
         """
         bundle = self.bundle(model)
-        voice = lesson.learn(name, bundle)
+        with self._at_work:
+            voice = lesson.learn(name, bundle)
         lines = [f"{voice.told} Answers on this page now use it."]
         lines += [kept_text(save_voice(voice))] if self.keep_voices else ["It is forgotten when you leave this page."]
         if voice.gained is None:
