@@ -1,4 +1,4 @@
-"""The commands `ser runs`, `ser runs default`, `ser runs slim` and `ser runs rm`."""
+"""The commands `ser runs`, `ser runs default`, `ser runs note`, `ser runs slim` and `ser runs rm`."""
 
 from typing import Annotated
 
@@ -9,7 +9,8 @@ from ser_lib.core.errors import SerError
 from ser_lib.core.paths import check_project, shown
 
 runs_app = typer.Typer(
-    help="List runs, newest first; remove one, make records light, or name the default.", invoke_without_command=True
+    help="List runs, newest first; note something of one, remove one, make records light, or name the default.",
+    invoke_without_command=True,
 )
 
 
@@ -17,6 +18,7 @@ runs_app = typer.Typer(
 def list_runs(context: typer.Context) -> None:
     """List runs, newest first."""
     from ser_lib.records.models import is_default
+    from ser_lib.records.notes import read_note
     from ser_lib.records.record import format_value, list_records
 
     if context.invoked_subcommand is not None:
@@ -27,10 +29,13 @@ def list_runs(context: typer.Context) -> None:
         mark = "default" if is_default(record.name) else ""
         try:
             figures = [format_value(record.metric_value(metric)) for metric in ("accuracy", "uar")]
-            rows.append((record.name, record.state, record.started, *figures, mark))
+            tags = ", ".join(read_note(record).tags)
+            rows.append((record.name, record.state, record.started, *figures, mark, tags))
         except (SerError, TypeError, ValueError):
-            rows.append((record.name, "damaged", record.started, "", "", mark))
-    print_table([("run", "state", "started (UTC)", "test accuracy", "test UAR", ""), *rows])
+            rows.append((record.name, "damaged", record.started, "", "", mark, ""))
+    heads = ("run", "state", "started (UTC)", "test accuracy", "test UAR", "", "tags")
+    n_shown = len(heads) if any(row[-1] for row in rows) else len(heads) - 1
+    print_table([row[:n_shown] for row in [heads, *rows]])
 
 
 @runs_app.command(name="default")
@@ -48,6 +53,26 @@ def set_default(
     check_project()
     set_default(run)
     print(f"{run} is the default now: ser predict FILE")
+
+
+@runs_app.command(name="note")
+def note_run(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    text: Annotated[
+        str | None, typer.Argument(help="The note, in place of an earlier one; '' for none.  [default: show it]")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Add a tag; may be given several times.")] = None,
+    untag: Annotated[list[str] | None, typer.Option(help="Remove a tag; may be given several times.")] = None,
+) -> None:
+    """Note something of a run, in a sentence or by tags; both stay in its record, and the pages show them."""
+    from ser_lib.records.notes import change_note
+    from ser_lib.records.site import build_site
+
+    check_project()
+    note = change_note(run, text, add=tag or [], remove=untag or [])
+    print(f"note: {note.note or 'none'}\ntags: {', '.join(note.tags) or 'none'}")
+    if text is not None or tag or untag:
+        print(build_site())
 
 
 @runs_app.command()

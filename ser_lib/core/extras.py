@@ -25,6 +25,7 @@ EXTRAS = {
         "nh3",
         "papermill",
         "PIL",
+        "plotly",
         "traitlets",
     ),
     "cluster": ("dask", "distributed"),

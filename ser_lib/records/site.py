@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from ser_lib.core.errors import ExtraError, RunError, StageError
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
 from ser_lib.core.quick import without_grammar
+from ser_lib.records.notes import read_note
+from ser_lib.records.overview import overview, values_of
 from ser_lib.records.pages import advice_of, shared_with_training, templates
 from ser_lib.records.record import STUDY_FILE, Record, list_records, reports_folder
 from ser_lib.records.study import HEADINGS, StudyRecord, read_study, study_folders
@@ -82,7 +85,7 @@ _ATTRIBUTES = {
     "td": {"colspan"},
 }
 _PROTOCOLS = {"http", "https", "mailto", "data"}
-_LIBRARIES = ("jinja2", "matplotlib", "mistune", "nbconvert", "nh3")
+_LIBRARIES = ("jinja2", "matplotlib", "mistune", "nbconvert", "nh3", "plotly")
 _NOTES = TypeAdapter(dict[str, tuple[str, str]])
 
 
@@ -123,7 +126,9 @@ def build_site(*, every: bool = False) -> Site:
         for folder in study_folders():
             _is_right(folder.name, left_out, _write_study_page, folder, desk, studies)
     first = reports_folder() / "index.html"
-    page = templating.get_template("index.html").render(records=records, studies=studies, damaged=left_out)
+    page = templating.get_template("index.html").render(
+        overview=overview(records, studies), charts=_chart_library(), damaged=left_out
+    )
     write_text(first, page, through_link=False)
     names = {record.name for record in records} | {study.name for study in studies}
     return Site(first, len(names), len(written & names), left_out)
@@ -204,13 +209,19 @@ def _write_run_page(record: Record, desk: _Desk) -> None:
     for notebook in notebooks:
         desk.write(notebook.with_suffix(".html"), looks_of([notebook]), functools.partial(_notebook_page, notebook))
     desk.write(record.folder / "index.html", _looks(record), lambda: _run_page(record, notebooks, desk.templating))
-    _ = record.params, record.metrics  # which the first page shows
+    _ = values_of(record, record.params), record.history  # which the first page shows
+
+
+def _chart_library() -> Markup:
+    """Script of Plotly as its package carries it: none of it is kept here, and the page loads nothing."""
+    return Markup((files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8"))
 
 
 def _run_page(record: Record, notebooks: list[Path], templating: jinja2.Environment) -> str:
     card = record.folder / MODEL_CARD_FILE
     return templating.get_template("run.html").render(
         record=record,
+        note=read_note(record),
         notebooks=[notebook.stem for notebook in notebooks],
         matrices=[_matrix_picture(values, name, record.emotions) for name, values in record.metrics.items()],
         history=_picture(plots.plot_history(record.history)[0]) if record.history else "",
