@@ -75,7 +75,7 @@ def test_what_changes_nothing_is_not_told(clone):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("train_model(params)", "train_model(params.model_copy(update={'EPOCHS': 1}))"),
+        ("train_model(params, ", "train_model(params.model_copy(update={'EPOCHS': 1}), "),
         ("import pandas as pd", "import pandas as pd\n!pip list"),
         ("EPOCHS: int = 50", "EPOCHS: int = print(5)"),
         ("EPOCHS: int = 50", "from ser_lib import train\nEPOCHS: int = 50"),
@@ -140,7 +140,7 @@ def quick(monkeypatch):
 
 
 def test_a_changed_notebook_is_told_by_terminal_record_and_card(clone, quick, capsys):
-    change(clone, "train_model(params)", "train_model(params.model_copy(update={'EPOCHS': 1}))")
+    change(clone, "train_model(params, ", "train_model(params.model_copy(update={'EPOCHS': 1}), ")
     run = runs.start_run({}, name="mine")
     runs.execute_run(run)
     told = capsys.readouterr().err
