@@ -9,7 +9,7 @@ stop would have tried.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,7 +241,7 @@ def _tell(
     told = f"validation {SHOWN[sweep.objective]} {outcome[sweep.objective]:.4f}"
     show(f"  {name}: {told}; the best so far: {best.value:.4f}, trial {best.number}")
     if not keep:
-        _make_light(study, name)
+        _make_light(study, trial)
     return True
 
 
@@ -262,13 +262,16 @@ def execute_trial(planned: plan.Planned) -> Figures:
     return validation_figures(run.params)
 
 
-def _make_light(study: "optuna.Study", name: str) -> None:
-    """Make a trial's record light, and remove the files of every trial that is not the best."""
-    for one in plan_slimming([name]):
-        slim(one)
-    for trial in completed(study):
-        if trial.number != study.best_trial.number:
-            _remove_files(trial.user_attrs[RUN])
+def _make_light(study: "optuna.Study", trial: "optuna.Trial") -> None:
+    """Make a trial's record light, and remove the files of every trial that is not the best.
+
+    The first keeps its notebooks: they are how all trials went, but for the parameters.
+    """
+    for one in plan_slimming([trial.user_attrs[RUN]]):
+        slim(one if trial.number else replace(one, notebooks=[]))
+    for other in completed(study):
+        if other.number != study.best_trial.number:
+            _remove_files(other.user_attrs[RUN])
 
 
 def _remove_files(name: str) -> None:
