@@ -1,3 +1,4 @@
+import math
 import shutil
 import signal
 import subprocess
@@ -8,7 +9,10 @@ import numpy as np
 import psutil
 import pytest
 from conftest import needs_workers
+from joblib import Parallel, delayed
 from test_project import REPO
+
+from ser_lib.core.workers import worker_processes
 
 SLOW_WORK = """
 import os, time
@@ -38,6 +42,13 @@ def wait_until_gone(processes, *, tries=1200):
         tries -= 1
         assert tries, processes
         time.sleep(0.1)
+
+
+@needs_workers
+def test_clips_and_answers_share_a_process():
+    roots = [worker_processes(2).submit(math.sqrt, 4).result()]
+    roots += Parallel(2)(delayed(math.sqrt)(number) for number in (9, 16))
+    assert [*roots, worker_processes(2).submit(math.sqrt, 25).result()] == [2, 3, 4, 5]
 
 
 @needs_workers

@@ -47,10 +47,11 @@ def worker_processes(n: int) -> Executor:
     """Give `n` worker processes, the same ones where they are asked for again; they start with the first task.
 
     They are joblib's: unlike those of multiprocessing, they do not run a script again that has no `__main__` guard.
+    joblib makes them itself: it has one such pool in a process, and trips over one that is not of its own making.
     """
-    from joblib.externals.loky import get_reusable_executor
+    from joblib.executor import get_memmapping_executor
 
-    return get_reusable_executor(n, initializer=serve, initargs=(os.getpid(),), env=_ONE_THREAD)
+    return get_memmapping_executor(n, initializer=serve, initargs=(os.getpid(),), env=_ONE_THREAD)
 
 
 @contextmanager
