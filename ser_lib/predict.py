@@ -69,9 +69,7 @@ def predict_emotion_from_file(
 
 def _predict(path: Path, bundle: Bundle, called: str, channel: str | None, **options: Any) -> Prediction:
     try:
-        clip = load_recording(locate(path), channel=channel)
-        answer = bundle.answer(path.name, clip.signal, clip.sampling_rate, **options)
-        return replace(answer, damaged_after=clip.damaged_after, channels_differ=clip.channels_differ)
+        return bundle.answer_recording(path.name, load_recording(locate(path), channel=channel), **options)
     except AudioError as error:
         raise AudioError(f"{called} cannot be used: {error}.") from None
     except OSError as error:

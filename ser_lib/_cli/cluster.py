@@ -90,6 +90,16 @@ def _need(run: "Run") -> str:
     return json.dumps([*named, params.audio_settings.model_dump()], sort_keys=True)
 
 
+def _make_runs(planned: Sequence["Planned"]) -> list["Run"]:
+    """Make planned runs, whose values stay here whatever becomes of them."""
+    from ser_lib.records.run import keep_values, make_run
+
+    runs = [make_run(one.values, name=one.name) for one in planned]
+    for run in runs:
+        keep_values(run)
+    return runs
+
+
 def execute_all(client: "Client", planned: Sequence["Planned"]) -> list[str]:
     """Execute planned runs on workers, saying of each how it went as it comes back; the names of those that failed.
 
@@ -100,12 +110,8 @@ def execute_all(client: "Client", planned: Sequence["Planned"]) -> list[str]:
     """
     from ser_lib.core.progress import progress_bar, write_line
     from ser_lib.records.cluster import execute_away, staging
-    from ser_lib.records.run import keep_values, make_run
 
-    runs = [make_run(one.values, name=one.name) for one in planned]
-    for run in runs:
-        keep_values(run)
-    failed = []
+    runs, failed = _make_runs(planned), []
     with staging() as folder:
         features = make_features(runs, folder)
         with progress_bar(len(runs), "Running", "runs") as bar:
@@ -123,15 +129,12 @@ def execute_all(client: "Client", planned: Sequence["Planned"]) -> list[str]:
 def trials_away(client: "Client") -> Iterator["Execute"]:
     """Give what executes the trials of a sweep on workers; features that were made for one serve all that follow."""
     from ser_lib.records.cluster import execute_away, staging
-    from ser_lib.records.run import keep_values, make_run
 
     made: dict[str, Path | None] = {}
     with staging() as folder:
 
         def execute(planned: Sequence["Planned"]) -> Iterator[tuple["Planned", "Figures | Exception"]]:
-            runs = [make_run(one.values, name=one.name) for one in planned]
-            for run in runs:
-                keep_values(run)
+            runs = _make_runs(planned)
             by_name = {one.name: one for one in planned}
             for run, back in execute_away(client, runs, make_features(runs, folder, made), are_trials=True):
                 yield by_name[run.name], RunError(back.error) if back.error else back.figures

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import ipaddress
 import os
 import sys
 import threading
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ser_lib._cli.common import RunOption, bundle_folder, which_run
+from ser_lib.core.cluster import is_loopback
 from ser_lib.core.extras import check_extras
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def demo(
     next(iter(models.values()))()  # what is wrong with it is said before a page opens
     from ser_lib.stream.page import make_page, serve, stop
 
-    is_own = _is_loopback(host)
+    is_own = is_loopback(host)
     if not is_own:
         print(
             f"warning: whoever reaches {host} can use the page, and what they record comes to this machine. Voices are "
@@ -73,13 +73,6 @@ def _open(run: str) -> tuple["Bundle", str]:
 
     bundle = load_bundle(bundle_folder(run, "onnx"))
     return bundle, limits(run, bundle)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False
 
 
 def _has_screen() -> bool:

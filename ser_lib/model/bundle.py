@@ -29,6 +29,7 @@ from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MANIFEST_FILE, SPLIT_FILE, 
 
 if TYPE_CHECKING:
     from ser_lib.audio.features import Measures
+    from ser_lib.audio.signal import Recording
 
 _LIBRARIES = ("ser_lib", "keras", "tensorflow", "onnxruntime", "librosa", "noisereduce", "numpy", "pydub", "soxr")
 
@@ -103,6 +104,11 @@ class Bundle:
         probabilities = self.probabilities(features[np.newaxis])[0]
         novelty = self.info.novelty.find_novelty(measures, features, self.info.settings)
         return to_prediction(name, probabilities, self.info.emotions, unsure_below=unsure_below, novelty=novelty)
+
+    def answer_recording(self, name: str, heard: "Recording", **options: Any) -> Prediction:
+        """Answer what was heard of a file called `name`, and say what is odd about it; the `options` are `answer`'s."""
+        answer = self.answer(name, heard.signal, heard.sampling_rate, **options)
+        return replace(answer, damaged_after=heard.damaged_after, channels_differ=heard.channels_differ)
 
     def predict(
         self,

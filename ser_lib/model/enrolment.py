@@ -94,7 +94,7 @@ def learn_voice(name: str, clips: Clips, bundle: Bundle) -> Voice:
     gained = cross_validate(clips, bundle)
     if gained is not None and gained.labels < gained.statistics:
         return voice.model_copy(update={"gained": gained})
-    head = fit_voice_head(clips[labelled], replace(bundle, voice=statistics))
+    head = fit_voice_head(clips[labelled], statistics, bundle)
     return voice.model_copy(update={"gained": gained, "head": head, "n_labelled": int(labelled.sum())})
 
 
@@ -150,7 +150,7 @@ def adapt_by(known: Clips, bundle: Bundle) -> tuple[Bundle, Bundle]:
     adapted = adapt_bundle(bundle, voice)
     if not len(labelled.X):
         return adapted, adapted
-    head = fit_voice_head(labelled, replace(bundle, voice=statistics))
+    head = fit_voice_head(labelled, statistics, bundle)
     return adapted, adapt_bundle(bundle, voice.model_copy(update={"head": head}))
 
 
@@ -160,13 +160,13 @@ def _scaled(clips: Clips, bundle: Bundle) -> np.ndarray:
     return np.array([bundle.to_scale(X, n, None) for X, n in zip(clips.X, clips.n_sound, strict=True)])
 
 
-def fit_voice_head(labelled: Clips, adapted: Bundle) -> Head | None:
-    """Head for labelled clips and a bundle with their voice's statistics, no more; None without a population."""
-    X = _scaled(labelled, adapted)
-    info = adapted.info
+def fit_voice_head(labelled: Clips, statistics: Statistics, bundle: Bundle) -> Head | None:
+    """Head for labelled clips of a voice with these statistics; None without a population."""
+    info = bundle.info
     if info.population is None:
         return None
-    return fit_head(adapted.probabilities(X), X[:, 0], labelled.labels, info.population, info.temperature)
+    X = _scaled(labelled, replace(bundle, voice=statistics))
+    return fit_head(bundle.probabilities(X), X[:, 0], labelled.labels, info.population, info.temperature)
 
 
 def predicted(clips: Clips, bundle: Bundle) -> np.ndarray:

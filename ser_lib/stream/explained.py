@@ -1,7 +1,7 @@
 """A file, its answer, and pictures of what the model heard and what the answer rests on; or its timeline."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -84,8 +84,7 @@ def explain_file(
 def explain_signal(heard: Recording, name: str, bundle: Bundle, *, unsure_below: float = UNSURE_BELOW) -> Explained:
     """Answer what was heard of the file of a name; AudioError, whose message is the reason, if it cannot be used."""
     signal, rate, settings = heard.signal, heard.sampling_rate, bundle.info.settings
-    answer = bundle.answer(name, signal, rate, unsure_below=unsure_below)
-    answer = replace(answer, damaged_after=heard.damaged_after, channels_differ=heard.channels_differ)
+    answer = bundle.answer_recording(name, heard, unsure_below=unsure_below)
     steps = prepare_signal(signal, rate, settings)
     waveform, evidence = _figure(1.4), _figure(5.0)
     bounds = trim_bounds(steps["normalised"], settings)
