@@ -22,7 +22,7 @@ from ser_lib.core.io import write_csv
 from ser_lib.corpora.audio_files import named_audio
 from ser_lib.corpora.clips import Clip, Skipped, check_known, find_corpora, format_reasons
 from ser_lib.params import Params
-from ser_lib.store import ProcessedData, keep_params, load_processed, save_processed, to_labels
+from ser_lib.store import SKIPPED_FILE, ProcessedData, keep_params, load_processed, save_processed, to_labels
 
 
 def preprocess_data(params: Params) -> ProcessedData:
@@ -60,7 +60,7 @@ def preprocess_data(params: Params) -> ProcessedData:
     data = stored or _process_all(clips, settings, fingerprint, params)
     failed = data.skipped.assign(files=1)
     skipped = pd.concat([_skipped_table(left_out), failed], ignore_index=True)
-    write_csv(params.output_dir / "skipped.csv", skipped)
+    write_csv(params.output_dir / SKIPPED_FILE, skipped)
     unusable = [Skipped(row.file, row.reason) for row in failed.itertuples() if named_audio(PurePath(row.file))]
     _check_skipped([*(left for left in left_out if left.fault), *unusable], len(data.clips), params.MAX_SKIPPED)
     if data.clips.empty:

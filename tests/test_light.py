@@ -60,9 +60,8 @@ def test_named_models_keep_notebooks_and_model_and_runs_of_no_study_their_notebo
         "alone": {".ipynb", ".gz"},
     }
     lines = out.splitlines()
-    assert {"a_s1: 5 notebooks and model.onnx", "b_s1: nothing left out, tables compressed", "alone: model.onnx"} < set(
-        lines
-    )
+    assert {"a_s1: 5 notebooks, model.onnx, bundle.json", "b_s1: nothing left out, tables compressed"} < set(lines)
+    assert "alone: model.onnx, bundle.json" in lines
     assert lines[-2] == "Left 0.0 MB out of 5 records. To make it again: ser reproduce RUN"
     assert call(monkeypatch, capsys, "runs", "slim", "--all")[1] == "Nothing to leave out.\n"
 
@@ -87,7 +86,7 @@ def test_record_that_is_light_says_the_same_as_before(reports):
     after = find_record("a_s1")
     assert [after.sizes, after.predictions.to_dict(), after.models, after.params] == told
     assert after.manifest.artifacts == before.manifest.artifacts
-    assert after.manifest.left_out == sorted([*(f"{stage}.ipynb" for stage in STAGES), "model.onnx"])
+    assert after.manifest.left_out == sorted([*(f"{stage}.ipynb" for stage in STAGES), "bundle.json", "model.onnx"])
     assert "McNemar's exact test: p = 1." in compare_runs([find_record("a_s0"), after]).notes[0]
     assert compare_with(after, find_record("a_s0")).same and values_of(after)["EPOCHS"] == 50
 
@@ -177,11 +176,21 @@ def test_model_that_is_still_in_artifacts_predicts(reports):
     assert bundle_folder("a_s1", "onnx") == output
 
 
-def test_bundle_of_a_light_record_is_told_in_python(format4, root):
+@pytest.mark.parametrize("missing", ["model.onnx", "bundle.json"])
+def test_bundle_of_a_light_record_is_told_in_python(format4, root, missing):
     folder = shutil.copytree(format4, root / "reports" / "demo")
-    (folder / "model.onnx").unlink()
-    with pytest.raises(StageError, match=r"demo/model\.onnx is not part of the record\. .*: ser reproduce demo$"):
+    (folder / missing).unlink()
+    with pytest.raises(StageError, match=rf"demo/{missing} is not part of the record\. .*: ser reproduce demo$"):
         load_bundle(folder)
+
+
+def test_description_that_an_earlier_version_kept_goes_too(reports):
+    slim(plan_slimming(["a_s1"])[0])
+    (reports / "a_s1" / "bundle.json").write_text("{}")
+    (one,) = plan_slimming(["a_s1"])
+    assert (one.notebooks, one.models, one.tables) == ([], [reports / "a_s1" / "bundle.json"], [])
+    slim(one)
+    assert plan_slimming(["a_s1"]) == []
 
 
 def test_keras_model_that_no_record_keeps_is_told_with_what_to_do(format4, root):

@@ -103,7 +103,7 @@ def load_run(run: str, backend: Backend = "onnx") -> "Bundle":
 
 def bundle_folder(run: str, backend: Backend) -> Path:
     """Folder of a run's bundle: the record (ONNX alone), `OUTPUT_DIR`, or the folder that `run` names itself."""
-    from ser_lib.records.models import has_model, left_out_model, model_folder
+    from ser_lib.records.models import has_left_model_out, has_model, left_out_model, model_folder
     from ser_lib.records.record import check_record, private_values, reports_folder
 
     private = private_values(run)
@@ -115,7 +115,7 @@ def bundle_folder(run: str, backend: Backend) -> Path:
         is_light = (folder / MANIFEST_FILE).is_file() and not has_model(folder)
         if folder.is_file() or ((folder / BUNDLE_FILE).is_file() and not is_light):
             return folder
-    if any((folder / BUNDLE_FILE).is_file() for folder in folders):
+    if any(has_left_model_out(folder) for folder in folders):
         raise RunError(left_out_model(run))
     if any(folder.is_dir() for folder in folders):
         raise RunError(f"The run must be one that has trained, or a folder with {BUNDLE_FILE}. {run} has none.")

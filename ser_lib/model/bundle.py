@@ -252,7 +252,15 @@ def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
             ) from None
 
 
+def _check_recorded(path: Path) -> None:
+    """Raise StageError if a record lacks this file of its model: light ones have left it out."""
+    if not path.exists() and (path.parent / MANIFEST_FILE).is_file():
+        run = path.parent.name
+        raise StageError(f"{shown(path)} is not part of the record. To train it again: ser reproduce {run}")
+
+
 def _load_folder(folder: Path, backend: Backend) -> Bundle:
+    _check_recorded(folder / BUNDLE_FILE)
     info = read_bundle_info(folder)
     check_encoder(folder / BUNDLE_FILE, info)
     name, sha256, load = {
@@ -267,8 +275,7 @@ def _load_folder(folder: Path, backend: Backend) -> Bundle:
                 f"its Keras model. ser reproduce {folder.name} trains that again; predict by --run and the new run's "
                 f"name."
             )
-        if not path.exists() and (folder / MANIFEST_FILE).is_file():
-            raise StageError(f"{shown(path)} is not part of the record. To train it again: ser reproduce {folder.name}")
+        _check_recorded(path)
         fits = file_hash(require(path, "03_train")) == sha256
     except OSError as error:
         raise BundleError(f"A model in the bundle cannot be read: {error.strerror or error}.") from None

@@ -1,7 +1,7 @@
 """Light records: what a record may do without, since `ser reproduce` makes it again.
 
-Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep model and
-notebooks; a run that no study gathers keeps its notebooks, too.
+Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep model,
+`bundle.json` and notebooks; a run that no study gathers keeps its notebooks, too.
 """
 
 import gzip
@@ -15,6 +15,7 @@ from ser_lib.records.manifest import DONE, TRAINED, write_manifest
 from ser_lib.records.models import named_models
 from ser_lib.records.record import COMPRESSED, Record, find_record, list_records, record_folder
 from ser_lib.records.study import read_study, study_folders
+from ser_lib.store import BUNDLE_FILE
 
 _ENDED = (DONE, TRAINED)
 """States of runs that came to the end they were to come to."""
@@ -33,7 +34,7 @@ class Slimming:
         """One line."""
         parts = [f"{len(self.notebooks)} notebook{'s' * (len(self.notebooks) > 1)}"] if self.notebooks else []
         parts += [path.name for path in self.models]
-        return f"{self.record.name}: {' and '.join(parts) or 'nothing left out, tables compressed'}"
+        return f"{self.record.name}: {', '.join(parts) or 'nothing left out, tables compressed'}"
 
     @property
     def size(self) -> int:
@@ -68,10 +69,11 @@ def _plan(record: Record, *, is_gathered: bool, is_named: bool) -> Slimming:
     folder, artifacts = record.plain, record.manifest.artifacts
     notebooks = [folder / f"{stage}.ipynb" for stage in record.manifest.stages if is_gathered and not is_named]
     onnx = folder / record.params["MODEL_ONNX_FILE"]
-    # a model goes only where the manifest tells one that is made again from another
-    models = [onnx] if not is_named and onnx.is_file() and artifacts.get(onnx.name) == file_hash(onnx) else []
-    tables = [folder / name for name in COMPRESSED if (folder / name).is_file()]
-    return Slimming(record, [path for path in notebooks if path.is_file()], models, tables)
+    # a model goes only where the manifest tells one that is made again from another, and its description with it
+    goes = artifacts.get(onnx.name) == file_hash(onnx) if onnx.is_file() else onnx.name in record.manifest.left_out
+    models = [onnx, folder / BUNDLE_FILE] if goes and not is_named else []
+    tables = [folder / name for name in COMPRESSED]
+    return Slimming(record, *([path for path in paths if path.is_file()] for paths in (notebooks, models, tables)))
 
 
 def slim(one: Slimming) -> None:

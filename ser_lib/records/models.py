@@ -12,8 +12,9 @@ from ser_lib.core.errors import RunError
 from ser_lib.core.foreign import fault_place, read_json
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import has_project, shipped_root, shown
+from ser_lib.records.manifest import read_manifest
 from ser_lib.records.record import RUN_NAME, find_record, record_folder, reports_folder
-from ser_lib.store import BUNDLE_FILE
+from ser_lib.store import BUNDLE_FILE, MANIFEST_FILE
 
 MODELS_FILE = "models.json"
 """Name of the list, in `reports/`."""
@@ -114,10 +115,10 @@ def set_default(run: str) -> None:
     if not RUN_NAME.fullmatch(run) or not folder.is_dir():
         raise RunError(f"The default must be a run in reports/. There is none called {run!r}; `ser runs` lists them.")
     find_record(run)
-    if not (folder / BUNDLE_FILE).is_file():
-        raise RunError(f"The default must be a run that has trained. {run} has no {BUNDLE_FILE}.")
-    if not has_model(folder):
+    if has_left_model_out(folder):
         raise RunError(f"The default must be a run with a model. {left_out_model(run)}")
+    if not has_model(folder):
+        raise RunError(f"The default must be a run that has trained. {run} has no {BUNDLE_FILE}.")
     listed = _read() or _Models.model_construct(models=[])
     first = next((model for model in listed.models if model.run == run), NamedModel(run=run))
     listed.models = [first, *(model for model in listed.models if model.run != run and model.model_extra)]
@@ -125,8 +126,14 @@ def set_default(run: str) -> None:
 
 
 def has_model(folder: Path) -> bool:
-    """Tell whether a record holds a model to predict with; a light one has its description alone."""
+    """Tell whether a record holds a model to predict with, and its description."""
     return (folder / BUNDLE_FILE).is_file() and any(folder.glob("*.onnx"))
+
+
+def has_left_model_out(folder: Path) -> bool:
+    """Tell whether a folder is a light record, without its model."""
+    light = (folder / MANIFEST_FILE).is_file() and not has_model(folder)
+    return light and any(name.endswith(".onnx") for name in read_manifest(folder).left_out)
 
 
 def left_out_model(run: str) -> str:

@@ -24,7 +24,7 @@ from ser_lib.core.paths import from_here, project_root, resolve, shown
 from ser_lib.params import Params, read_values
 from ser_lib.records.manifest import Manifest, check_plain, read_manifest
 from ser_lib.records.schema import HISTORY, LEAKAGE, METRICS
-from ser_lib.store import LEAKAGE_FILE, MANIFEST_FILE, PREDICTIONS_FILE, SETS, SPLIT_FILE, UNUSED
+from ser_lib.store import LEAKAGE_FILE, MANIFEST_FILE, PREDICTIONS_FILE, SETS, SKIPPED_FILE, SPLIT_FILE, UNUSED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ STUDY_FILE = "study.json"
 """Name of a study's file in its folder."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
-COMPRESSED = (SPLIT_FILE, PREDICTIONS_FILE)
+COMPRESSED = (SKIPPED_FILE, SPLIT_FILE, PREDICTIONS_FILE)
 """Tables that a record keeps as `<name>.gz`; up to format 4, as they are."""
 _LARGEST_TABLE = 200_000_000  # bytes that a compressed one may hold; a million clips take half of it
 DEFAULT_OF_THE_TIME = {"DENOISE_REFERENCE": True, "BASELINES": False, "ROBUSTNESS": False, "UNSURE_BELOW": 0.0}

@@ -45,14 +45,22 @@ from ser_lib.records.notebook import execute_notebook
 from ser_lib.records.pages import write_model_card
 from ser_lib.records.record import COMPRESSED, RUN_NAME, complete, record_folder, scratch_folder
 from ser_lib.records.sources import edited, notebook_hash
-from ser_lib.store import BUNDLE_FILE, LEAKAGE_FILE, LICENCE_FILE, MODEL_CARD_FILE, PREDICTIONS_FILE, SPLIT_FILE
+from ser_lib.store import (
+    BUNDLE_FILE,
+    LEAKAGE_FILE,
+    LICENCE_FILE,
+    MODEL_CARD_FILE,
+    PREDICTIONS_FILE,
+    SKIPPED_FILE,
+    SPLIT_FILE,
+)
 
 STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 """The notebooks, in the order in which they run."""
 TRAINING = STAGES[:3]
 """Those that end with a model; none of them measures anything on the test set."""
 _RECORDED = {
-    "skipped.csv", SPLIT_FILE, LEAKAGE_FILE, "history.json", BUNDLE_FILE, LICENCE_FILE, "metrics.json",
+    SKIPPED_FILE, SPLIT_FILE, LEAKAGE_FILE, "history.json", BUNDLE_FILE, LICENCE_FILE, "metrics.json",
     PREDICTIONS_FILE, "predictions.csv",
 }  # fmt: skip
 
@@ -92,7 +100,7 @@ class Run:
         """Files that `stage` must have written when it is done."""
         params, folder = self.params, self.params.output_dir
         return {
-            "01_preprocess": [params.processed_data_file, folder / "clips.csv", folder / "skipped.csv"],
+            "01_preprocess": [params.processed_data_file, folder / "clips.csv", folder / SKIPPED_FILE],
             "02_split": [folder / name for name in (SPLIT_FILE, LEAKAGE_FILE, params.X_TEST_FILE, params.Y_TEST_FILE)],
             "03_train": [
                 folder / name
