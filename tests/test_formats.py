@@ -2,9 +2,12 @@
 
 import importlib.util
 
+import av
+import conftest
 import numpy as np
 import pytest
 import soundfile
+from av.codec.codec import UnknownCodecError
 from test_audio import best_correlation
 from test_project import REPO
 
@@ -37,10 +40,7 @@ def clip(demo_folder, tmp_path_factory):
 
 
 def encoded(folder, clip, name):
-    try:
-        return compression.encode(folder / "phrase", clip[0], clip[1], compression.FORMATS[name])
-    except ValueError as error:  # av.codec.codec.UnknownCodecError
-        pytest.skip(f"this PyAV has no encoder: {error}")
+    return compression.encode(folder / "phrase", clip[0], clip[1], compression.FORMATS[name])
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,6 @@ def test_rates_and_channels_are_read(clip, tmp_path, name, rate, n_channels):
 
 
 def test_sound_of_a_film_is_heard(clip, tmp_path):
-    import av
-
     t, signal = np.arange(10), np.ascontiguousarray(clip[0][np.newaxis])
     with av.open(str(tmp_path / "film.mp4"), "w") as container:
         film = container.add_stream("mpeg4", rate=10, width=16, height=16, pix_fmt="yuv420p")
@@ -145,3 +143,31 @@ def test_narrow_bands_are_named(bundle, clip, tmp_path, name):
     answer = predict_emotion_from_file(encoded(tmp_path, clip, name), bundle)
     assert any(phrase.startswith("band: nothing above ") for phrase in answer.novelty)
     assert not any(phrase.startswith("band") for phrase in predict_emotion_from_file(clip[2], bundle).novelty)
+
+
+# A PyAV without a codec: of a system, whose FFmpeg may have been built without it
+
+
+@pytest.mark.parametrize("name", ["nonsense", "flac"])  # which no FFmpeg has, and which each has
+def test_unknown_codec_is_a_failure_where_no_codec_is_lacking(name):
+    outcome = conftest.pytest_pyfunc_call(None)
+    next(outcome)
+    with pytest.raises(UnknownCodecError, match=name):
+        outcome.throw(UnknownCodecError(name))
+
+
+def test_codec_that_this_machine_lacks_is_a_skip_by_name(monkeypatch):
+    def without_flac(name, mode):
+        if (name, mode) == ("flac", "w"):
+            raise UnknownCodecError(name)
+
+    monkeypatch.setattr(av, "Codec", without_flac)
+    outcome = conftest.pytest_pyfunc_call(None)
+    next(outcome)
+    with pytest.raises(pytest.skip.Exception, match=r"^this PyAV has no encoder flac$"):
+        outcome.throw(UnknownCodecError("flac"))
+
+
+def test_codecs_that_may_be_lacking_are_those_that_something_encodes_with():
+    used = {form.codec for form in compression.FORMATS.values()} - {"VORBIS"} | {"mpeg4", "libmp3lame"}
+    assert used <= conftest.ENCODERS
