@@ -15,7 +15,7 @@ from ser_lib.audio.channels import EACH, channel_names
 from ser_lib.audio.decode import read_blocks
 from ser_lib.audio.signal import load_recording
 from ser_lib.core.cluster import scheduler_address
-from ser_lib.core.errors import AudioError
+from ser_lib.core.errors import AudioError, unusable
 from ser_lib.core.io import write_csv
 from ser_lib.core.paths import locate
 from ser_lib.core.text import printable
@@ -70,10 +70,8 @@ def predict_emotion_from_file(
 def _predict(path: Path, bundle: Bundle, called: str, channel: str | None, **options: Any) -> Prediction:
     try:
         return bundle.answer_recording(path.name, load_recording(locate(path), channel=channel), **options)
-    except AudioError as error:
-        raise AudioError(f"{called} cannot be used: {error}.") from None
-    except OSError as error:
-        raise AudioError(f"{called} cannot be used: {error.strerror or error}.") from None
+    except (AudioError, OSError) as error:
+        raise AudioError(unusable(called, error)) from None
 
 
 def answer_file(
@@ -186,7 +184,7 @@ def _answers_away(files: Sequence[tuple[Path, str]], request: Request) -> Iterat
     tasks = [(Path(os.path.abspath(path)), request.model, name, request) for path, name in files]  # noqa: PTH100 - links
     for (_, name), answered in zip(files, compute(_answer_there, tasks, BATCH), strict=True):
         if isinstance(answered, AudioError):
-            yield Answer(name, None, printable(f"{name} cannot be used: {answered}."), request.channel or "")
+            yield Answer(name, None, printable(unusable(name, answered)), request.channel or "")
         else:
             yield from answered
 

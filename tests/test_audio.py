@@ -11,7 +11,7 @@ import soundfile
 from ser_lib.audio import signal as audio
 from ser_lib.audio import sound_file
 from ser_lib.audio.settings import AudioSettings
-from ser_lib.core.errors import AudioError
+from ser_lib.core.errors import AudioError, unusable
 
 RATE = 24414
 
@@ -391,3 +391,15 @@ def test_file_is_the_same_in_blocks(tmp_path, monkeypatch):
         monkeypatch.setattr(sound_file, "BLOCK", 1000)
         rounding = 1e-7 if name == "a.mp3" else 0  # mpg123 rounds by where a block begins
         np.testing.assert_allclose(audio.load_audio(tmp_path / name)[0], whole, rtol=0, atol=rounding)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AudioError("the file is empty"), "the file is empty"),
+        (PermissionError(13, "Permission denied", "/home/somebody/a.wav"), "Permission denied"),  # told by its own name
+        (OSError("read of closed file"), "read of closed file"),
+    ],
+)
+def test_file_that_cannot_be_used_is_named_with_the_reason(error, reason):
+    assert unusable("a.wav", error) == f"a.wav cannot be used: {reason}."

@@ -18,7 +18,7 @@ from ser_lib._cli.common import (
     open_model,
 )
 from ser_lib._cli.timeline import TIMELINE_HEAD, timeline_line
-from ser_lib.core.errors import AudioError
+from ser_lib.core.errors import AudioError, unusable
 from ser_lib.core.paths import from_here
 from ser_lib.core.terminal import write_data
 from ser_lib.model.prediction import UNSURE_BELOW, damage_note
@@ -97,7 +97,7 @@ def _windows(file: Path | None, device: str | None, bundle: "Bundle", lengths: d
             yield from predict_windows(_until_interrupted(blocks), rate, bundle, **lengths)
     except AudioError as error:
         name = "the microphone" if file is None else file
-        raise AudioError(f"{name} cannot be used: {error}.") from None
+        raise AudioError(unusable(name, error)) from None
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def predict_timelines(
 
     In a table, a file that failed has one row, with the error.
     """
-    from ser_lib.core.errors import AudioError
+    from ser_lib.core.errors import AudioError, unusable
     from ser_lib.stream.timeline import failed_timeline, predict_timeline
 
     counts, to = [0, 0], None
@@ -49,7 +49,7 @@ def predict_timelines(
                 if plot is not None:
                     _plot_timeline(file, name, table, plot)
             except (AudioError, OSError) as error:
-                table, reason = None, f"{shown} cannot be used: {error}."
+                table, reason = None, unusable(shown, error)
                 print(f"error: {reason}", file=sys.stderr, flush=True)
             if csv is not None:
                 is_first, to = to is None, to or stack.enter_context(open_output(csv))

@@ -28,6 +28,12 @@ class AudioError(SerError):
     """One audio file cannot be used; the message is the reason."""
 
 
+def unusable(called: object, error: AudioError | OSError) -> str:
+    """Sentence of a file, by what it is called, that it cannot be used, and why."""
+    reason = error.strerror or error if isinstance(error, OSError) else error
+    return f"{called} cannot be used: {reason}."
+
+
 class DamagedAudio(AudioError):
     """A part of a recording cannot be decoded; the first such part begins after `seconds`."""
 

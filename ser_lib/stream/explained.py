@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ser_lib import plots
 from ser_lib.audio.signal import Recording, load_recording, prepare_signal, trim_bounds
-from ser_lib.core.errors import AudioError
+from ser_lib.core.errors import AudioError, unusable
 from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.explain import explain_answer
@@ -75,10 +75,8 @@ def explain_file(
             plots.plot_timeline(timeline, envelope, figure=figure)
             return Explained("Emotions over time", lines, pictures={"How probable each emotion is over time.": figure})
         return explain_signal(load_recording(path), path.name, bundle, unsure_below=unsure_below)
-    except AudioError as error:
-        raise AudioError(printable(f"{path.name} cannot be used: {error}.")) from None
-    except OSError as error:
-        raise AudioError(printable(f"{path.name} cannot be used: {error.strerror or error}.")) from None
+    except (AudioError, OSError) as error:
+        raise AudioError(printable(unusable(path.name, error))) from None
 
 
 def explain_signal(heard: Recording, name: str, bundle: Bundle, *, unsure_below: float = UNSURE_BELOW) -> Explained:
