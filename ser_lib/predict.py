@@ -19,7 +19,7 @@ from ser_lib.core.errors import AudioError, unusable
 from ser_lib.core.io import write_csv
 from ser_lib.core.paths import locate
 from ser_lib.core.text import printable
-from ser_lib.core.workers import FEW, begin, n_processes, worker_processes
+from ser_lib.core.workers import begin, n_processes, worker_processes, worth
 from ser_lib.model.backends import Backend
 from ser_lib.model.bundle import Bundle, load_bundle
 from ser_lib.model.prediction import UNSURE_BELOW, Answer, Prediction, answer_columns, answer_row
@@ -134,13 +134,14 @@ def answers(
         The request's, if it is open already; it serves where no worker processes are needed.
     jobs : int
         Processes, of which this is one; -1 for as many as there are cores or, where there is a Dask scheduler
-        (`core/cluster.py`), for its workers. Fewer than `FEW` files are answered in this one.
+        (`core/cluster.py`), for its workers. Few files are answered in this one.
     """
-    if jobs == -1 and len(files) >= FEW and scheduler_address() is not None:
+    jobs = worth(len(files), jobs)
+    if jobs == -1 and scheduler_address() is not None:
         yield from _answers_away(files, request)
         return
     bundle = bundle or _open(request.model, request.backend, request.voice)
-    n_workers = n_processes(jobs) - 1 if len(files) >= FEW else 0
+    n_workers = n_processes(jobs) - 1
     if n_workers:
         yield from _answers_beside(files, request, bundle, n_workers)
         return

@@ -22,6 +22,7 @@ from test_store import run_python
 
 from ser_lib import predict as predict_module
 from ser_lib._cli import predict as cli_predict
+from ser_lib.core import workers as workers_module
 from ser_lib.core.errors import AudioError
 from ser_lib.core.text import printable
 from ser_lib.corpora.audio_files import find_files
@@ -517,8 +518,8 @@ def test_file_given_twice_is_answered_once(voices, predicted):
 
 @needs_workers
 def test_workers_give_what_one_process_gives_in_order(voices, predicted, monkeypatch):
-    for name, value in (("FEW", 2), ("BATCH", 1)):
-        monkeypatch.setattr(predict_module, name, value)
+    monkeypatch.setattr(workers_module, "FEW", 2)
+    monkeypatch.setattr(predict_module, "BATCH", 1)
     (voices / "in" / "b.wav").write_bytes(b"RIFF")
     n_files = 30
     for number in range(3, n_files):

@@ -18,8 +18,9 @@ from ser_lib.core import cluster
 from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import AudioError, ClusterError
 from ser_lib.core.io import file_hash
+from ser_lib.core.workers import FEW
 from ser_lib.params import make_params
-from ser_lib.predict import FEW, Request, answers
+from ser_lib.predict import Request, answers
 from ser_lib.preprocess import preprocess_data
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask restarts killed workers, and must not fail in that

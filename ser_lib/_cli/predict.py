@@ -31,7 +31,7 @@ from ser_lib.core.io import as_text
 from ser_lib.core.labels import shown_as
 from ser_lib.core.paths import from_here
 from ser_lib.core.text import printable
-from ser_lib.core.workers import early_workers
+from ser_lib.core.workers import early_workers, worth
 from ser_lib.model.backends import Backend
 from ser_lib.model.prediction import UNSURE_BELOW
 
@@ -112,9 +112,9 @@ def predict(
         files, notes = _files(paths, Path(folder))
         if not over_time and (jobs or not (scheduler or scheduler_address())):
             stack.enter_context(early_workers(len(files), jobs or -1, "ser_lib.predict"))
-        from ser_lib.predict import FEW, Request, channels_of
+        from ser_lib.predict import Request, channels_of
 
-        processes = (jobs or -1) if len(files) >= FEW else 1
+        processes = worth(len(files), jobs or -1)
         run, bundle = open_model(run, backend)
         bundle, own, told = load_speaker(bundle, speaker)
         if over_time and own is not None:

@@ -13,7 +13,6 @@ from importlib.util import find_spec
 
 FEW = 64
 """Files from which on worker processes are worth their start."""
-
 _LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _ONE_THREAD = dict.fromkeys(_LIMITS, "1")
 """Environment of processes of which there is one for each core."""
@@ -36,8 +35,15 @@ def serve(parent: int) -> None:
     end_with(parent)
 
 
+def worth(n_files: int, jobs: int) -> int:
+    """Give `jobs`, or 1 where there are too few files for processes to be worth their start."""
+    return jobs if n_files >= FEW else 1
+
+
 def n_processes(jobs: int) -> int:
     """How many processes work: `jobs`, or for -1 as many as there are cores; one where a machine lets none talk."""
+    if jobs == 1:
+        return 1
     from joblib import effective_n_jobs
 
     return effective_n_jobs(jobs)
@@ -60,7 +66,7 @@ def early_workers(n_files: int, jobs: int, module: str) -> Iterator[None]:
 
     `module` is what they import meanwhile.
     """
-    n_workers = n_processes(jobs) - 1 if n_files >= FEW and jobs != 1 else 0
+    n_workers = n_processes(worth(n_files, jobs)) - 1
     if not n_workers:
         yield
         return
