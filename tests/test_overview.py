@@ -11,7 +11,8 @@ from test_records import call, write_full_record, write_record
 from test_report import CHROMIUM
 
 from ser_lib.core.errors import RunError
-from ser_lib.records.notes import change_note, read_note
+from ser_lib.records import record
+from ser_lib.records.notes import change_note
 from ser_lib.records.overview import overview
 from ser_lib.records.record import find_record, list_records
 from ser_lib.records.site import build_site
@@ -96,7 +97,7 @@ def test_note_and_tags_stay_in_the_record_and_are_shown(four, monkeypatch, capsy
     assert "too &lt;loud&gt;" in first and "too &lt;loud&gt;" in (four / "other" / "index.html").read_text()
     assert str(build_site()).startswith("Pages: 0 of 5 written")
     shutil.copytree(four / "other", four / "copied")  # it goes where the record goes
-    assert read_note(find_record("copied")).tags == ["b", "a"]
+    assert find_record("copied").note.tags == ["b", "a"]
     lines = call(monkeypatch, capsys, "runs")[1].splitlines()
     assert lines[0].endswith("tags") and sum(line.endswith("b, a") for line in lines) == 2
 
@@ -136,6 +137,14 @@ def test_damaged_note_is_named_and_the_other_runs_are_shown(four, content):
     site = build_site()
     assert site.left_out == ["other: reports/other/note.json is damaged. Restore it, or remove it."]
     assert set(read_data(site.first.read_text())["runs"]) == {"s_s0", "s_s1", "stopped"}
+
+
+def test_pages_take_each_note_from_its_file_once(four, monkeypatch):
+    change_note("other", "one")
+    read, asked = record.read_json, []
+    monkeypatch.setattr(record, "read_json", lambda path, *given: asked.append(path) or read(path, *given))
+    build_site(every=True)
+    assert asked.count(four / "other" / "note.json") == 1
 
 
 # In a browser

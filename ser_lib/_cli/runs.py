@@ -18,7 +18,6 @@ runs_app = typer.Typer(
 def list_runs(context: typer.Context) -> None:
     """List runs, newest first."""
     from ser_lib.records.models import is_default
-    from ser_lib.records.notes import read_note
     from ser_lib.records.record import format_value, list_records
 
     if context.invoked_subcommand is not None:
@@ -29,7 +28,7 @@ def list_runs(context: typer.Context) -> None:
         mark = "default" if is_default(record.name) else ""
         try:
             figures = [format_value(record.metric_value(metric)) for metric in ("accuracy", "uar")]
-            tags = ", ".join(read_note(record).tags)
+            tags = ", ".join(record.note.tags)
             rows.append((record.name, record.state, record.started, *figures, mark, tags))
         except (SerError, TypeError, ValueError):
             rows.append((record.name, "damaged", record.started, "", "", mark, ""))

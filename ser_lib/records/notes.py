@@ -1,58 +1,14 @@
 """Notes and tags of runs, by people: `note.json` in a record, so that they go where the record goes."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import ValidationError
 
 from ser_lib.core.errors import RunError
-from ser_lib.core.foreign import read_json
 from ser_lib.core.io import write_text
-from ser_lib.core.paths import shown
 from ser_lib.core.text import quoted
-from ser_lib.records.record import Record, check_record, find_record
-
-NOTE_FILE = "note.json"
-"""Name of the file in a record."""
-_LONGEST_NOTE = 500
-_LONGEST_TAG = 40
-_MOST_TAGS = 20
-
-
-def _check_printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("a note is one line")
-    return text
-
-
-_Text = Annotated[str, StringConstraints(max_length=_LONGEST_NOTE), AfterValidator(_check_printable)]
-_Tag = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$", max_length=_LONGEST_TAG)]
-
-
-class Note(BaseModel):
-    """Contents of `note.json`; a record without one has neither."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    note: _Text = ""
-    tags: list[_Tag] = Field([], max_length=_MOST_TAGS)
-
-
-def read_note(record: Record) -> Note:
-    """Note and tags of a run.
-
-    Raises
-    ------
-    RunError
-        If the file is damaged.
-    """
-    path = record.plain / NOTE_FILE
-    try:
-        return read_json(path, Note.model_validate_json)
-    except FileNotFoundError:
-        return Note()
-    except (OSError, ValueError):
-        raise RunError(f"{shown(path)} is damaged. Restore it, or remove it.") from None
+from ser_lib.records.record import NOTE_FILE, check_record, find_record
+from ser_lib.records.schema import LONGEST_NOTE, LONGEST_TAG, MOST_TAGS, Note
 
 
 def change_note(run: str, text: str | None = None, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> Note:
@@ -73,7 +29,7 @@ def change_note(run: str, text: str | None = None, *, add: Sequence[str] = (), r
     """
     record = find_record(run)
     check_record(record.folder)
-    before = read_note(record)
+    before = record.note
     lacking = [tag for tag in remove if tag not in before.tags]
     if lacking:
         has = f"has {', '.join(before.tags)}" if before.tags else "has none"
@@ -93,9 +49,9 @@ def _checked(text: str, tags: list[str]) -> Note:
     except ValidationError as error:
         place = error.errors()[0]["loc"]
     if place[0] == "note":
-        rule = f"A note must be one line of at most {_LONGEST_NOTE} letters"
+        rule = f"A note must be one line of at most {LONGEST_NOTE} letters"
         raise RunError(f"{rule}. Got {len(text)}." if text.isprintable() else f"{rule}. Got {quoted(text)}.")
     if len(place) == 1:
-        raise RunError(f"A run may have at most {_MOST_TAGS} tags. Got {len(tags)}.")
-    rule = f"A tag must be at most {_LONGEST_TAG} letters, digits, '_', '.' or '-', and not begin with the last two"
+        raise RunError(f"A run may have at most {MOST_TAGS} tags. Got {len(tags)}.")
+    rule = f"A tag must be at most {LONGEST_TAG} letters, digits, '_', '.' or '-', and not begin with the last two"
     raise RunError(f"{rule}. Got {quoted(tags[int(place[1])])}.")

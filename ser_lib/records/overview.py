@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ser_lib.records.notes import read_note
 from ser_lib.records.record import Record, format_value
 from ser_lib.records.study import StudyRecord
 
@@ -173,15 +172,14 @@ def overview(records: Sequence[Record], studies: Iterable[StudyRecord]) -> Overv
 
 def values_of(record: Record, params: Iterable[str]) -> dict[str, Any]:
     """Value of each column for a run; `params` are those that are columns."""
-    note = read_note(record)
     return {
         "state": record.state,
         **{figure.key: _finite(record.metric_value(*figure.metric)) for figure in _FIRST if figure.metric},
         "corpus": record.corpora,
         "split": record.split,
         "model": record.model,
-        "tags": ", ".join(note.tags),
-        "note": note.note,
+        "tags": ", ".join(record.note.tags),
+        "note": record.note.note,
         **{name: _plain(record.params.get(name)) for name in params},
         "started": record.started,
         "seconds": round(record.manifest.seconds),

@@ -23,7 +23,7 @@ from ser_lib.core.locks import is_locked
 from ser_lib.core.paths import from_here, project_root, resolve, shown
 from ser_lib.params import Params, read_values
 from ser_lib.records.manifest import Manifest, check_plain, read_manifest
-from ser_lib.records.schema import HISTORY, LEAKAGE, METRICS
+from ser_lib.records.schema import HISTORY, LEAKAGE, METRICS, NOTE, Note
 from ser_lib.store import LEAKAGE_FILE, MANIFEST_FILE, PREDICTIONS_FILE, SETS, SKIPPED_FILE, SPLIT_FILE, UNUSED
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.json"
 """Name of a study's file in its folder."""
+NOTE_FILE = "note.json"
+"""Name of a note's file in the record of its run."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
 COMPRESSED = (SKIPPED_FILE, SPLIT_FILE, PREDICTIONS_FILE)
@@ -129,6 +131,11 @@ class Record:
         return {name: values.model_dump(exclude_unset=True) for name, values in stored.items()}
 
     @cached_property
+    def note(self) -> Note:
+        """`note.json`: what people noted of the run, and its tags."""
+        return self._json(NOTE_FILE, NOTE) or Note()
+
+    @cached_property
     def predictions(self) -> "pd.DataFrame | None":
         """`test_predictions.csv`."""
         return self._table(PREDICTIONS_FILE, ["clip", "true", "predicted"])
@@ -224,7 +231,7 @@ class Record:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError):
-            raise _damaged(path) from None
+            raise _damaged(path, "it" if name == NOTE_FILE else "the run") from None
 
     def _table(self, name: str, columns: list[str]) -> "pd.DataFrame | None":
         try:
@@ -262,8 +269,8 @@ def read_table(folder: Path, name: str) -> bytes | None:
     return content
 
 
-def _damaged(path: Path) -> RunError:
-    return RunError(f"{shown(path)} is damaged. Restore it, or remove the run.")
+def _damaged(path: Path, what: str = "the run") -> RunError:
+    return RunError(f"{shown(path)} is damaged. Restore it, or remove {what}.")
 
 
 def private_values(run: str) -> dict[str, Any]:

@@ -5,7 +5,16 @@ Metrics that were not stored yet when a record was made may be missing; what is 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    StringConstraints,
+    TypeAdapter,
+    model_validator,
+)
 
 from ser_lib.core.labels import EMOTIONS, in_order, is_emotion
 
@@ -144,9 +153,38 @@ class _Leakage(BaseModel):
     audio: _Shared
 
 
+LONGEST_NOTE = 500
+"""Letters of a note."""
+LONGEST_TAG = 40
+"""Letters of a tag."""
+MOST_TAGS = 20
+"""Tags of a run."""
+
+
+def _check_printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a note is one line")
+    return text
+
+
+_Text = Annotated[str, StringConstraints(max_length=LONGEST_NOTE), AfterValidator(_check_printable)]
+_Tag = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$", max_length=LONGEST_TAG)]
+
+
+class Note(BaseModel):
+    """`note.json`, which people write; a record without one has neither."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    note: _Text = ""
+    tags: list[_Tag] = Field([], max_length=MOST_TAGS)
+
+
 METRICS = TypeAdapter(_Metrics)
 """`metrics.json`."""
 HISTORY = TypeAdapter(dict[str, list[float]])
 """`history.json`: quantity → value of each epoch."""
 LEAKAGE = TypeAdapter(dict[Literal["test", "validation"], _Leakage])
 """`leakage.json`: set → what its clips have in common with training clips."""
+NOTE = TypeAdapter(Note)
+"""`note.json`."""

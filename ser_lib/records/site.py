@@ -35,7 +35,6 @@ from ser_lib.core.errors import ExtraError, RunError, StageError
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
 from ser_lib.core.quick import without_grammar
-from ser_lib.records.notes import read_note
 from ser_lib.records.overview import overview, values_of
 from ser_lib.records.pages import advice_of, shared_with_training, templates
 from ser_lib.records.record import STUDY_FILE, Record, list_records, reports_folder
@@ -221,7 +220,7 @@ def _run_page(record: Record, notebooks: list[Path], templating: jinja2.Environm
     card = record.folder / MODEL_CARD_FILE
     return templating.get_template("run.html").render(
         record=record,
-        note=read_note(record),
+        note=record.note,
         notebooks=[notebook.stem for notebook in notebooks],
         matrices=[_matrix_picture(values, name, record.emotions) for name, values in record.metrics.items()],
         history=_picture(plots.plot_history(record.history)[0]) if record.history else "",
