@@ -295,7 +295,7 @@ def test_unusable_files_are_left_out_and_named(params_for, corpus, write_wav):
     assert set(skipped) == set(reasons)
     assert all(reason in skipped[file] for file, reason in reasons.items())
     written = table(params, "skipped.csv").sort_values("file")
-    pd.testing.assert_frame_equal(data.skipped.astype({"files": written["files"].dtype}).sort_values("file"), written)
+    pd.testing.assert_frame_equal(data.skipped.astype({"files": str}).sort_values("file"), written)
 
 
 def test_too_many_unusable_files_stop_the_run_and_stand_in_skipped_csv(params, params_for, corpus, write_wav):
