@@ -69,8 +69,8 @@ def _decode(path: str, block: int, send: Callable) -> dict:
     """Send the samples of a file in blocks; the last answer says after how many something was damaged."""
     # a playlist must open no other file, nor wait for what a broadcast adds to it: no protocol is allowed, and only
     # what is open already is read
-    options = {"protocol_whitelist": "none"}
-    with _Seekable(path) as file, av.open(file, "r", options=options, metadata_errors="ignore") as container:
+    limits = {"protocol_whitelist": "none"}  # of the container: for streams that come later (flv) PyAV 14 to 17 crash
+    with _Seekable(path) as file, av.open(file, "r", container_options=limits, metadata_errors="ignore") as container:
         if not container.streams.audio:
             return {"error": "the file has no audio track"}
         known = [stream for stream in container.streams.audio if stream.codec_context is not None and stream.rate]
