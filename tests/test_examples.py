@@ -15,7 +15,7 @@ import ser_lib
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:keras"
 )
-MODULES = ("params", "audio.features", "scoring.metrics", "plots", "model.bundle", "predict")
+MODULES = ("params", "audio.features", "scoring.metrics", "plots.results", "model.bundle", "predict")
 STAGES = ("preprocess", "split", "train", "evaluate")
 
 
