@@ -32,6 +32,7 @@ from ser_lib.model.network import (
     set_seed,
 )
 from ser_lib.model.onnx import export_onnx
+from ser_lib.model.onnx_guard import TooLarge
 from ser_lib.params import Params
 from ser_lib.scoring import metrics
 from ser_lib.store import ProcessedData, keep_params, load_sets, load_split
@@ -294,6 +295,11 @@ def _try_export(X: np.ndarray, n_classes: int, params: Params, own_layers: Seque
             _difference(model, Path(folder) / "untrained.onnx", X[:2])
         except (SerError, OSError):
             raise
+        except TooLarge as error:
+            raise StageError(
+                f"A model must not be too large to predict with: {error}. This one is, so it was not trained. Let it "
+                f"have fewer units, or fewer frames (HOP_LENGTH, TARGET_LENGTH) or features."
+            ) from None
         except Exception as error:  # Keras and tf2onnx raise all kinds
             reason = (str(error).splitlines() or [""])[0][:200]
             unfit = f"{_versions()} do not fit together: install those of requirements.lock."

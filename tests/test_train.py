@@ -18,6 +18,7 @@ from ser_lib import store, train
 from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import StageError
 from ser_lib.core.io import write_csv, write_text
+from ser_lib.model import onnx_guard
 from ser_lib.model.backends import load_onnx
 from ser_lib.model.batches import Batches
 from ser_lib.model.bundle import load_bundle
@@ -141,6 +142,26 @@ def test_layers_that_cannot_be_exported_are_refused_before_training(root):
     write_tiny_data(params)
     with pytest.raises(StageError, match=r"not ReverseSequence\); it was not trained\. Take other layers\.$"):
         train_model(params, own_layers=[keras.layers.LSTM(3, go_backwards=True)])
+
+
+def test_network_that_would_be_too_large_to_predict_with_is_refused_before_training(root, monkeypatch):
+    params = make_params(SMALL)
+    write_tiny_data(params)
+    monkeypatch.setattr(onnx_guard, "MOST_OPERATIONS", 1000)
+    message = r"at most 1,000 multiplications for a clip\. This one is, so it was not trained\. Let it have fewer units"
+    with pytest.raises(StageError, match=message):
+        train_model(params)
+
+
+def test_attention_over_many_frames_is_not_too_large(tmp_path):
+    frames = np.random.default_rng(0).standard_normal((2, 150, 15)).astype(np.float32)
+    model = build_model(frames, 7, make_params({"POOLING": "attention", "LSTM_UNITS": 64}))
+    export_onnx(model, tmp_path / "model.onnx")
+    probabilities, _ = load_onnx(tmp_path / "model.onnx")
+    assert np.allclose(probabilities(frames), predict_probabilities(model, frames), atol=1e-5)
+    # each direction and frame has 4 gates of 64 units; beside the two layers' outputs, all else is small
+    gates = 2 * 150 * 4 * 64
+    assert onnx_guard.count_numbers((tmp_path / "model.onnx").read_bytes()) < 10 * gates
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 """How protobuf writes a value."""
 
 
+class TooLarge(ValueError):
+    """A model whose layers are plain, and ask for too much."""
+
+
 def count_numbers(content: bytes) -> int:
     """Numbers that the model in an ONNX file computes for one clip, all layers together.
 
@@ -53,7 +57,7 @@ def count_numbers(content: bytes) -> int:
     Raises
     ------
     ValueError
-        If it is refused.
+        If it is refused; TooLarge if only for the size of its layers.
     """
     _check_size(memoryview(content))
     model = onnx.load_from_string(content)
@@ -68,12 +72,12 @@ def count_numbers(content: bytes) -> int:
     for node in graph.node:
         for name in node.output:
             if name and name not in sizes:
-                sizes[name] = _bound(node.op_type, [sizes[given] for given in node.input if given])
+                sizes[name] = _bound(node, shapes, sizes)
     computed = sum(sizes[name] for node in graph.node for name in node.output if name)
     if computed > MOST_NUMBERS:
-        raise ValueError(f"its layers must have at most {MOST_NUMBERS:,} numbers for a clip")
+        raise TooLarge(f"its layers must have at most {MOST_NUMBERS:,} numbers for a clip")
     if sum(_operations(node, shapes, sizes) for node in graph.node) > MOST_OPERATIONS:
-        raise ValueError(f"it must need at most {MOST_OPERATIONS:,} multiplications for a clip")
+        raise TooLarge(f"it must need at most {MOST_OPERATIONS:,} multiplications for a clip")
     return computed
 
 
@@ -110,12 +114,21 @@ def _operations(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], sizes:
     if node.op_type in ("MaxPool", "AveragePool"):
         (kernel,) = (attribute.ints for attribute in node.attribute if attribute.name == "kernel_shape")
         return made * math.prod(kernel)
-    if node.op_type in ("MatMul", "Gemm"):
-        rows = shapes.get(node.input[0], (given[0],))
-        return made * (max(rows[-2:], default=1) if node.op_type == "Gemm" else (rows or (1,))[-1])
+    if node.op_type == "MatMul":
+        return made * _summed(node, shapes, sizes)
+    if node.op_type == "Gemm":
+        return made * max(shapes.get(node.input[0], (given[0],))[-2:], default=1)
     if node.op_type in ("LSTM", "GRU", "RNN"):
         return shapes.get(node.input[0], (given[0],))[0] * (given[1] + given[2])
     return made + sum(given)
+
+
+def _summed(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], sizes: dict[str, int]) -> int:
+    """Products that are added for each number of a `MatMul`, at most: the rows of a matrix where it is known."""
+    first, second = node.input
+    if second in shapes and len(shapes[second]) == 2:
+        return shapes[second][0]
+    return (shapes.get(first, (sizes[first],)) or (1,))[-1]
 
 
 def _check_plain(model: onnx.ModelProto) -> None:
@@ -152,12 +165,14 @@ def _check_tensor(tensor: onnx.TensorProto) -> None:
         raise ValueError("each of its tensors must hold as many numbers as its dimensions say")
 
 
-def _bound(kind: str, sizes: list[int]) -> int:
+def _bound(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], sizes: dict[str, int]) -> int:
     """Most numbers that a layer can have whose shape is not known, from those that it is given."""
-    if kind == "Reshape":
-        return sizes[0]
-    if kind == "MatMul":
-        return sizes[0] * sizes[1]
+    if node.op_type == "Reshape":
+        return sizes[node.input[0]]
+    if node.op_type == "MatMul":
+        first, second = node.input
+        rows, columns = shapes[second] if len(shapes.get(second, ())) == 2 else (1, sizes[second])
+        return sizes[first] * columns // max(rows, 1)
     raise ValueError(_UNKNOWN)
 
 
