@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ser_lib._cli.new import new
 from ser_lib.core.errors import ExtraError, RunError
 from ser_lib.core.extras import EXTRAS, check_extras, name_extras
 from ser_lib.core.paths import project_root
@@ -221,3 +222,16 @@ def test_wheel_works_in_an_empty_environment(wheel, tmp_path, write_wav):
     assert done.returncode == 0, done.stderr + done.stdout
     assert "Done: validation accuracy" in done.stdout
     assert (tmp_path / "mine" / "reports" / "index.html").is_file()
+
+
+def test_project_and_command_in_folders_with_a_space_are_made_by_the_line_that_is_shown(tmp_path, monkeypatch, capsys):
+    fake = tmp_path / "an environment" / "ser"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\necho called "$@"\n')
+    fake.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(fake)])
+    new(Path("my course"))
+    line = capsys.readouterr().out.partition("To see it work: ")[2]
+    done = subprocess.run(line, shell=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("called run params/demo.yaml\n", "")

@@ -1,5 +1,6 @@
 """The command `ser new`."""
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ def new(
 
     make_project(folder)
     name = printable(str(folder))
-    print(f"{name} is a project. To see it work: cd {name} && make all{_which_ser()}")
+    print(f"{name} is a project. To see it work: cd {shlex.quote(name)} && make all{_which_ser()}")
 
 
 def _which_ser() -> str:
@@ -26,4 +27,4 @@ def _which_ser() -> str:
     here = Path(sys.argv[0]).absolute()
     found = shutil.which("ser")
     is_found = found is not None and Path(found).exists() and Path(found).samefile(here)
-    return "" if is_found or here.name != "ser" else f" SER={here}"
+    return "" if is_found or here.name != "ser" else f" SER={shlex.quote(str(here))}"
