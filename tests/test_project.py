@@ -44,10 +44,12 @@ STUDIES |= {
 }
 STUDIES |= {
     "voices_protocol": [
-        "voices_random_s0",
-        *(f"voices_to-{name}_s0" for name in ("tess", "ravdess", "emodb", "savee", "ased", "turev")),
-        *(f"voices_fold{fold}_s0" for fold in range(5)),
-    ],
+        f"voices_{row}_s{seed}"
+        for row in ("random", *(f"to-{corpus}" for corpus in ("tess", "ravdess", "emodb", "savee", "ased", "turev")))
+        for seed in range(3)
+    ]
+    + [f"voices_fold{fold}_s0" for fold in range(5)]
+    + [f"voices_fold{fold}_s{seed}" for fold in range(5) for seed in (1, 2)],
     "voices_cnn_study": [f"voices_cnn_{row}_s0" for row in ("random", "to-tess")],
 }
 STUDIES |= {
