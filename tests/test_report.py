@@ -412,6 +412,17 @@ def test_model_card_goes_by_the_speakers_that_were_met(root, known, said):
     assert said in (folder / "model_card.md").read_text()
 
 
+def test_model_card_tells_how_right_the_model_was_about_what_was_left_out(root):
+    folder = write_full_record(root, "one")
+    curve = {"threshold": [0.0, 0.5], "answered": [1.0, 0.2], "accuracy": [0.466, 0.9]}
+    stored = json.loads((folder / "metrics.json").read_text()) | {"coverage": {"left out": curve}}
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    write_model_card(folder)
+    card = " ".join((folder / "model_card.md").read_text().split())
+    assert "of voices that were left out of its training in turn, 47 % of the answers were right." in card
+    assert "close to guessing" not in card
+
+
 def test_card_and_page_of_a_folder_of_ones_own_claim_nothing_of_unknown_voices(root):
     folder = write_full_record(root, "one", CORPORA=["OWN"])
     stored = json.loads((folder / "metrics.json").read_text())
