@@ -52,6 +52,8 @@ STUDIES |= {
     + [f"voices_fold{fold}_s{seed}" for fold in range(5) for seed in (1, 2)],
     "voices_cnn_study": [f"voices_cnn_{row}_s0" for row in ("random", "to-tess")],
 }
+STUDIES |= {f"voices_{way}_study": [f"voices_{way}_s{seed}" for seed in range(3)] for way in ("oaf_yaf", "yaf_oaf")}
+STUDIES |= {f"tess_encoder_{way}_study": [f"tess_encoder_{way}_s0"] for way in ("oaf_yaf", "yaf_oaf")}
 STUDIES |= {
     f"{name}_study": [f"{name}_f{fold}" for fold in range(n_folds)]
     for name, n_folds in (("emodb_whisper", 10), ("emodb7_whisper", 10), ("ravdess_whisper", 5))
