@@ -188,6 +188,8 @@ def serve(page: gr.Blocks, *, host: str = HOST, port: int | None = None, **optio
     }
     closed: dict[str, Any] = {"share": False, "ssr_mode": False, "mcp_server": False, "quiet": True}
     closed |= {"app_kwargs": {"middleware": [Middleware(_Closed)]}, "prevent_thread_lock": True}
+    # Once its server has answered, Gradio asks it again, for 3 s, and after that demands a public link
+    closed["_frontend"] = False
     try:
         _, address, _ = page.launch(server_name=host, server_port=port, **look, **closed, **options)
     except OSError:
