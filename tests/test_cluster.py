@@ -1,3 +1,5 @@
+import http.server
+import importlib.util
 import json
 import os
 import re
@@ -5,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -251,6 +254,39 @@ def test_corpus_that_no_worker_sees(scheduler, tmp_path, capsys):
     with pytest.raises(ClusterError, match=r"must see the same corpora.*nowhere"):
         list(each(sleep_and_square, [(number, missing, {}) for number in range(40)], ["x"] * 40, {}, 1, "x"))
     assert capsys.readouterr().err.count("does not see") == 2
+
+
+class _Page(http.server.BaseHTTPRequestHandler):
+    """A dashboard, and an address that has none."""
+
+    def do_GET(self):
+        self.send_response(200 if self.path == "/status" else 404)
+        self.end_headers()
+        self.wfile.write(b"<html>tasks</html>")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_address_of_the_dashboard_is_told_where_one_answers(loopback, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # which would answer nothing
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert cluster.has_dashboard(f"{address}/status")
+        assert not cluster.has_dashboard(f"{address}/left-out")
+        server.shutdown()
+    assert not cluster.has_dashboard(f"{address}/status")
+    assert not cluster.has_dashboard("{no address}")
+
+
+@pytest.mark.parametrize("dashboard", [True, False])
+def test_scheduler_has_a_dashboard_unless_it_was_left_out_or_lacks_bokeh(loopback, dashboard):
+    has_bokeh = importlib.util.find_spec("bokeh") is not None
+    options = {"dashboard_address": ":0", "scheduler_kwargs": {"dashboard": dashboard}}
+    with distributed.LocalCluster(n_workers=0, processes=False, **options) as local, local.get_client() as client:
+        assert client.dashboard_link.endswith("/status")  # which Dask gives in any case
+        assert cluster.has_dashboard(client.dashboard_link) == (dashboard and has_bokeh)
 
 
 def test_nothing_answers():

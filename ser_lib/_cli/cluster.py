@@ -50,7 +50,8 @@ def use_scheduler(address: str | None) -> "Client | None":
     client = cluster.connect(address)
     cluster.check_workers(client, describe)
     cores = client.nthreads()
-    watch = f" Watch them: {client.dashboard_link}" if client.dashboard_link else ""
+    link = client.dashboard_link
+    watch = f" Watch them: {link}" if link and cluster.has_dashboard(link) else ""
     print(f"{len(cores)} workers help, {sum(cores.values())} tasks at a time.{watch}", file=sys.stderr, flush=True)
     return client
 

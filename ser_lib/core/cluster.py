@@ -27,6 +27,10 @@ VARIABLE = "DASK_SCHEDULER_ADDRESS"
 """Dask's own environment variable: the address of its scheduler."""
 PATIENCE = 30.0
 """Seconds to wait for the scheduler, and for its first worker."""
+_DASHBOARD_PATIENCE = 3.0
+"""Seconds to wait for the dashboard, which is looked at for its address alone."""
+_NO_BOKEH = b"Dask needs "
+"""What Dask answers in place of the dashboard where bokeh is not installed."""
 _clients: dict[str, "Client"] = {}
 """Client of each address that this process gives work to."""
 
@@ -87,6 +91,19 @@ def connect(address: str) -> "Client":
         ) from None
     _clients[address] = client
     return client
+
+
+def has_dashboard(link: str) -> bool:
+    """Tell whether Dask's dashboard answers at its address; one left out, or without bokeh, has an address too."""
+    from http.client import HTTPException
+    from urllib.request import ProxyHandler, build_opener
+
+    ask = build_opener(ProxyHandler({})).open  # it is as near as the scheduler
+    try:
+        with ask(link, timeout=_DASHBOARD_PATIENCE) as answer:
+            return _NO_BOKEH not in answer.read(1000)
+    except (OSError, ValueError, HTTPException):  # ValueError: a template that gives no address
+        return False
 
 
 def lost(address: str) -> ClusterError:
