@@ -68,7 +68,7 @@ def test_folder_is_a_table_of_its_audio_files(voices, predicted):
         len({wcwidth.wcswidth(row) for row in (head, *rows)}) == 1 and len(rows) == 3
     )  # aligned; the text file is none
     assert all(str(voices / "in" / name) in done.out for name in ("a.wav", "b c.wav", "deeper"))
-    assert "learnt from TESS alone (2 speakers). " in done.out.splitlines()[-1]
+    assert "Model people has learnt from 2 speakers of TESS. " in done.out.splitlines()[-1]
 
 
 def test_file_that_is_given_twice_is_answered_once(voices, predicted, monkeypatch):
@@ -266,12 +266,12 @@ def test_terminal_without_such_letters_gets_escapes(voices):
 def test_number_of_speakers_is_that_of_the_split(voices):
     folder = shutil.copytree(RECORDED / "tess_oaf_yaf_s0", voices / "reports" / "one")
     bundle = Bundle(read_bundle_info(folder), probabilities=None)
-    assert "TESS alone (1 speaker). " in limits("one", bundle)  # the other one is for testing
+    assert "learnt from 1 speaker of TESS. " in limits("one", bundle)  # the other one is for testing
     (folder / "split.csv").write_bytes(gzip.decompress((folder / "split.csv.gz").read_bytes()))
     (folder / "split.csv.gz").unlink()
-    assert "TESS alone (1 speaker). " in limits("one", bundle)
+    assert "learnt from 1 speaker of TESS. " in limits("one", bundle)
     (folder / "split.csv").write_text("of another run")
-    assert "TESS alone. " in limits("one", bundle)
+    assert "learnt from TESS. " in limits("one", bundle)
 
 
 def test_unsure_and_unlike_are_told(voices, predicted):

@@ -90,7 +90,7 @@ def test_record_has_its_pages(old):
 def test_record_predicts_and_is_exported(old, root, write_wav, monkeypatch, capsys):
     file = write_wav(root / "a.wav", np.sin(np.arange(16000) / 9) / 3, 16000)
     status, out, _ = call(monkeypatch, capsys, "predict", str(file), "--run", "demo")
-    assert status == 0 and "Model demo, which has learnt from DEMO alone (" in out
+    assert status == 0 and "\nModel demo has learnt from " in out and " speakers of DEMO. " in out
     assert call(monkeypatch, capsys, "export", "demo", str(root / "demo.zip"))[0] == 0
 
 

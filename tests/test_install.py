@@ -106,7 +106,7 @@ def test_installed_wheel_predicts_in_an_empty_folder(light, installed, write_wav
     done = light("predict", "a.wav")
     assert done.returncode == 0, done.stderr
     fallback = json.loads((REPO / "reports" / "models.json").read_text())["models"][0]["fallback"]
-    assert f"Model {fallback}, " in done.stdout
+    assert f"Model {fallback} has " in done.stdout
     assert "ser encoder get smart-turn brings it" in done.stderr
     assert [path.name for path in light.here.iterdir()] == ["a.wav"]
     assert sorted(installed.rglob("*.json")) == before

@@ -267,7 +267,7 @@ def test_command_plays_a_file_and_writes_its_windows(root, write_wav, bundle, li
         re.match(r"Of \d+ windows? of speech: ", shares)
         and "% are silence.\nUnlike what the model has learnt" in shares
     )
-    assert "learnt from TESS alone" in limits
+    assert "learnt from 2 speakers of TESS. " in limits
     table = pd.read_csv(root / "new" / "t.csv", keep_default_na=False)
     names = [*predict_timeline(path, bundle), "model"]
     assert list(table) == names and len(table) == len(lines)

@@ -12,6 +12,8 @@ import pytest
 from test_records import call, write_record
 
 from ser_lib.core.errors import RunError
+from ser_lib.model.bundle import Bundle
+from ser_lib.model.bundle_info import read_bundle_info
 from ser_lib.records import models as named
 from ser_lib.records.limits import limits
 
@@ -43,9 +45,9 @@ def test_newer_run_does_not_become_the_default(root, write_wav, monkeypatch, cap
     write_model(root, "demo-of-two-epochs", started="2099-01-01T00:00:00+00:00", CORPORA=["OWN"], EPOCHS=2)
     file = write_wav(root / "a.wav", np.sin(np.arange(16000) / 9) / 3, 16000)
     status, out, err = call(monkeypatch, capsys, "predict", str(file))
-    assert (status, err) == (0, "") and "Model people," in out
+    assert (status, err) == (0, "") and "Model people has " in out
     status, out, _ = call(monkeypatch, capsys, "listen", "--file", str(file), "--silence", "100")
-    assert status in (0, None) and "Model people," in out
+    assert status in (0, None) and "Model people has " in out
     status, out, _ = call(monkeypatch, capsys, "export", str(root / "one.zip"))
     assert (status, out) == (0, "one.zip holds bundle.json, LICENCE.txt, model_card.md, model.onnx.\n")
 
@@ -157,11 +159,11 @@ def test_without_its_encoder_another_model_answers_and_it_is_said(root, write_wa
     (root / "reports" / "models.json").write_text(json.dumps(models))
     file = str(write_wav(root / "a.wav", np.sin(np.arange(16000) / 9) / 3, 16000))
     status, out, err = call(monkeypatch, capsys, "predict", file)
-    assert status == 0 and "Model plain," in out
+    assert status == 0 and "Model plain has " in out
     assert "How right it is about other voices was not measured." in out
     assert err == (
         "note: heard, the default model, needs the encoder smart-turn, which is not on this machine: plain answers, "
-        f"which knows fewer voices. Of voices that heard never heard, {10 * accuracy:.0f} of ten answers were right "
+        f"which knows fewer voices. Of voices that heard never heard, {10 * accuracy:.0f} of 10 answers were right "
         f"({accuracy:.0%}). ser encoder get smart-turn brings it.\n"
     )
     status, out, err = call(monkeypatch, capsys, "predict", file, "--run", "heard")
@@ -181,11 +183,41 @@ def test_limits_tell_what_was_right_of_voices_that_training_left_out():
     )
     told = limits(run, SimpleNamespace(info=info))
     assert told == (
-        f"Model {run}, which has learnt from TESS alone. Of 1 speaker that it never heard, {10 * right:.0f} of ten "
+        f"Model {run} has learnt from TESS. Of 1 speaker that it never heard, {10 * right:.0f} of 10 "
         f"answers were right ({right:.0%}). Do not judge people by it."
     )
     info.onnx_sha256 = "0" * 64  # of another model, nobody has measured it
     assert "How right it is about other voices was not measured." in limits(run, SimpleNamespace(info=info))
+
+
+def test_limits_name_the_speakers_and_each_corpus():
+    folder = RECORDED / "voices_random_s0"
+    split = pd.read_csv(folder / "split.csv.gz", dtype=str)
+    n_speakers = len(split[split["set"] == "train"][["corpus", "speaker"]].drop_duplicates())
+    told = limits(folder.name, Bundle(read_bundle_info(folder), probabilities=None))
+    assert told.startswith(
+        f"Model voices_random_s0 has learnt from {n_speakers} speakers of ASED, EMODB, RAVDESS, SAVEE, TESS and TUREV. "
+        "Of voices that it never heard, "
+    )
+    assert told.endswith(" of 10 answers were right (47%). Do not judge people by it.")
+
+
+@pytest.mark.parametrize(
+    ("speakers", "told"),
+    [
+        ({("A", "x"), ("B", "x"), ("B", "")}, "2 speakers and an unknown number of others of A and B. "),
+        ({("A", ""), ("B", "")}, "an unknown number of speakers of A and B. "),
+        (set(), "A and B. "),
+    ],
+)
+def test_limits_tell_which_speakers_are_unknown(monkeypatch, speakers, told):
+    monkeypatch.setattr("ser_lib.records.limits._speakers", lambda *_: speakers)
+    monkeypatch.setattr("ser_lib.records.limits._tested", lambda *_: "")
+    info = SimpleNamespace(corpora=["A", "B"], left_out=None)
+    assert limits("one", SimpleNamespace(info=info)) == (
+        f"Model one has learnt from {told}How right it is about other voices was not measured. "
+        "Do not judge people by it."
+    )
 
 
 def test_default_keeps_its_fallback(root):

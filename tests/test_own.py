@@ -329,4 +329,4 @@ def test_added_emotions_and_unknown_voices_go_all_the_way(root, voices):
     assert record.emotions == classes
     assert "may or may not know" in shared_with_training(record)
     assert list(predict_emotion_from_file(folder / "low/0.wav", bundle).probabilities) == ["surprised", "high", "low"]
-    assert "learnt from OWN alone (speakers unknown). " in limits(str(params.output_dir), bundle)
+    assert "learnt from an unknown number of speakers of OWN. " in limits(str(params.output_dir), bundle)

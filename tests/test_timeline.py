@@ -141,7 +141,7 @@ def test_command_prints_a_timeline_and_writes_it(root, write_wav, monkeypatch, c
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == str(path) and lines[2].startswith("      0.00      2.00  ") and "silence" in lines[8]
-    assert "Of all windows, " in lines[9] and "learnt from TESS alone" in lines[-1]
+    assert "Of all windows, " in lines[9] and "learnt from 2 speakers of TESS. " in lines[-1]
     table = pd.read_csv(root / "t.csv")
     assert list(table)[:6] == ["file", "start", "end", "state", "emotion", "confidence"]
     assert len(table) == 7 and set(table["model"]) == {str(RUN)}

@@ -16,10 +16,11 @@ from ser_lib.store import SPLIT_FILE
 
 def limits(run: str, bundle: Bundle) -> str:
     """One line on what the model has learnt from, and how right it was about other voices."""
-    corpora, voices = ", ".join(bundle.info.corpora), _voices(_speakers(run, bundle))
+    *corpora, last = bundle.info.corpora
+    named = f"{', '.join(corpora)} and {last}" if corpora else last
     measured = expected(bundle.info) or _tested(run, bundle) or "How right it is about other voices was not measured. "
     return printable(
-        f"Model {run}, which has learnt from {corpora} alone{voices}. {measured}Do not judge people by it."
+        f"Model {run} has learnt from {_voices(_speakers(run, bundle))}{named}. {measured}Do not judge people by it."
     )
 
 
@@ -32,7 +33,7 @@ def expected(info: BundleInfo, name: str = "it") -> str:
 
 
 def _of_ten(accuracy: float) -> str:
-    return f"{10 * accuracy:.0f} of ten answers were right ({accuracy:.0%})"
+    return f"{10 * accuracy:.0f} of 10 answers were right ({accuracy:.0%})"
 
 
 def _tested(run: str, bundle: Bundle) -> str:
@@ -51,11 +52,11 @@ def _tested(run: str, bundle: Bundle) -> str:
 
 
 def _voices(speakers: set[tuple[str, str]]) -> str:
-    """Count the speakers, as far as they are known."""
+    """Count the speakers, as far as they are known: `111 speakers of `; empty where no table tells."""
     count = len([name for _, name in speakers if name])
     parts = [f"{count} {'speaker' if count == 1 else 'speakers'}"] if count else []
-    parts += ["others unknown" if count else "speakers unknown"] if count < len(speakers) else []
-    return f" ({', '.join(parts)})" if parts else ""
+    parts += ["an unknown number of others" if count else "an unknown number of speakers"] * (count < len(speakers))
+    return f"{' and '.join(parts)} of " if parts else ""
 
 
 def _speakers(run: str, bundle: Bundle) -> set[tuple[str, str]]:
