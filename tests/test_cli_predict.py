@@ -309,7 +309,10 @@ def test_long_recording_is_told_of_windows(voices, predicted, write_wav):
         (("a.wav", "--csv", "t.csv", "--json", "t.csv"), "each output must be a file of its own"),
         (("a.wav", "--csv", "."), "is a folder"),
         (("",), "a path is empty"),
-        (("a.wav", "b c.wav", "--window", "10"), "a window must be at most as long as"),
+        (("a.wav", "b c.wav", "--window", "10"), "a window must be at least 0.01 s long, and at most as long as"),
+        (("a.wav", "--out", "t.xyz"), "--out must end in .csv, .parquet or .json, which says what "),
+        (("a.wav", "--out", "t.csv", "--csv", "u.csv"), "--csv and an --out of its kind cannot both be given"),
+        (("a.wav", "--out", "t.json", "--json", "u.json"), "--json and an --out of its kind cannot both be given"),
         (("a.wav", "--window", "1", "--json", "t.json"), "--json does not go with"),
     ],
 )

@@ -121,7 +121,7 @@ def test_nan_is_told_after_the_windows_before_it(bundle, size, bad):
     ("blocks", "options", "reason"),
     [
         ([], {"window_seconds": 10}, "at most as long as what the model hears"),
-        ([], {"hop_seconds": 0}, "a hop at least"),
+        ([], {"hop_seconds": 0}, "a hop must be at least"),
         ([], {"hop_seconds": 4}, "at most a window"),
         ([], {"end_silence": 0}, "must be longer than 0 s, not 0 s"),
         ([], {"end_silence": float("nan")}, "must be longer than 0 s, not nan s"),

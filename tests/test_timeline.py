@@ -106,13 +106,33 @@ def test_recording_shorter_than_a_window_is_one_window(bundle, write_wav, tmp_pa
     assert row.emotion == predict_emotion_from_file(path, bundle).emotion
 
 
+WINDOW = "a window must be at least 0.01 s long, and at most as long as what the model hears (2.95 s), not "
+HOP = "a hop must be at least 0.01 s, and at most a window "
+
+
 @pytest.mark.parametrize(
-    ("window", "hop"), [(0, None), (10, None), (-1, None), (1, 2), (1, 0), (None, 60), (float("nan"), None)]
+    ("window", "hop", "message"),
+    [
+        (0, None, f"{WINDOW}0 s"),
+        (0, 0, f"{WINDOW}0 s"),
+        (10, None, f"{WINDOW}10 s"),
+        (-1, None, f"{WINDOW}-1 s"),
+        (float("nan"), None, f"{WINDOW}nan s"),
+        (1, 2, f"{HOP}(1 s), not 2 s"),
+        (1, 0, f"{HOP}(1 s), not 0 s"),
+        (None, 60, f"{HOP}(2.95 s), not 60 s"),
+    ],
 )
-def test_windows_that_the_model_cannot_hear_are_refused(bundle, write_wav, tmp_path, window, hop):
+def test_windows_that_the_model_cannot_hear_are_refused(bundle, write_wav, tmp_path, window, hop, message):
     path = write_wav(tmp_path / "a.wav", tone(1, 16000), 16000)
-    with pytest.raises(AudioError, match=r"a window must be at most as long as what the model hears \(2\.95 s\)"):
+    with pytest.raises(AudioError) as error:
         timeline.predict_timeline(path, bundle, window_seconds=window, hop_seconds=hop)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(("window", "samples"), [(0.01, (160, 160)), (0.015, (240, 160)), (1, (16000, 8000))])
+def test_hop_is_half_a_window_and_never_below_its_limit(bundle, window, samples):
+    assert timeline.window_and_hop(bundle, 16000, window, None) == samples
 
 
 def test_bad_recordings_are_told(bundle, write_wav, tmp_path):

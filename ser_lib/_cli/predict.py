@@ -167,10 +167,11 @@ def _by_name(out: str | None, csv: str | None, as_json: str | None) -> tuple[str
     if out is None:
         return csv, as_json
     suffix = Path(out).suffix.lower()
-    if suffix not in (".csv", SUFFIX, ".json") or (as_json if suffix == ".json" else csv) is not None:
-        raise typer.BadParameter(
-            f"--out must be a FILE.csv, FILE.parquet or FILE.json beside no other of its kind. Got {out}."
-        )
+    if suffix not in (".csv", SUFFIX, ".json"):
+        raise typer.BadParameter(f"--out must end in .csv, .parquet or .json, which says what is written. Got {out}.")
+    given = "--json" if suffix == ".json" else "--csv"
+    if (as_json if suffix == ".json" else csv) is not None:
+        raise typer.BadParameter(f"{given} and an --out of its kind cannot both be given: leave one out. Got {out}.")
     return (csv, out) if suffix == ".json" else (out, as_json)
 
 

@@ -35,7 +35,8 @@ LOUD = 95
 _ENVELOPE_RATE = 20
 _BATCH = 16
 """Windows that are predicted together."""
-_SHORTEST_HOP = 0.01
+_SHORTEST = 0.01
+"""Seconds of a window, and of a hop, at least."""
 _FLOOR = 1e-10
 """Power that a frame has at least, for its level in dB."""
 
@@ -134,15 +135,21 @@ def window_and_hop(
     """Window and hop in samples at `sampling_rate` (Hz).
 
     By default a window is as long as the model's training clips, and a hop half a window, or `usual_hop` (s) if that
-    is shorter. AudioError if a window is longer than what the model takes, or a hop longer than a window.
+    is shorter. AudioError if a window is longer than what the model takes, a hop is longer than a window, or either is
+    shorter than `_SHORTEST`.
     """
     longest = bundle.info.settings.n_samples / bundle.info.settings.sampling_rate
     window_seconds = longest if window_seconds is None else window_seconds
-    hop_seconds = min(window_seconds / 2, usual_hop) if hop_seconds is None else hop_seconds
-    if not _SHORTEST_HOP <= hop_seconds <= window_seconds <= longest:
+    if not _SHORTEST <= window_seconds <= longest:
         raise AudioError(
-            f"a window must be at most as long as what the model hears ({longest:.2f} s), and a hop at least "
-            f"{_SHORTEST_HOP} s and at most a window, not {window_seconds:g} s and {hop_seconds:g} s"
+            f"a window must be at least {_SHORTEST} s long, and at most as long as what the model hears "
+            f"({longest:.2f} s), not {window_seconds:g} s"
+        )
+    hop_seconds = min(max(window_seconds / 2, _SHORTEST), usual_hop) if hop_seconds is None else hop_seconds
+    if not _SHORTEST <= hop_seconds <= window_seconds:
+        raise AudioError(
+            f"a hop must be at least {_SHORTEST} s, and at most a window ({window_seconds:.3g} s), not "
+            f"{hop_seconds:g} s"
         )
     return max(1, round(window_seconds * sampling_rate)), max(1, round(hop_seconds * sampling_rate))
 
