@@ -503,6 +503,27 @@ def test_stopped_command_goes_on(voices, predicted, monkeypatch):
     assert predicted(voices / "in", "--resume").status == 2
 
 
+def test_files_come_folder_by_folder_also_after_a_stop_in_another_order(root, predicted, monkeypatch):
+    shutil.copytree(RECORDED / "tess_robust_random_s0", root / "reports" / "people")
+    names = ["z.wav", "DC/a01.wav", "DC/a02.wav", "JE/a01.wav", "JE/a02.wav", "JE/more/a00.wav"]
+    for name in names:
+        (root / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "in" / name).write_bytes(b"RIFF")
+    monkeypatch.chdir(root)
+    words = ("--run", "people", "--out")
+    assert predicted("in", *words, "t.csv").status == 1
+    assert pd.read_csv("t.csv")["file"].tolist() == [str(Path("in", name)) for name in names]
+    assert predicted("i*", *words, "u.csv").status == 1
+    assert Path("u.csv").read_bytes() == Path("t.csv").read_bytes()
+    by_name = [str(Path("in", name)) for name in ("JE/more/a00.wav", "DC/a01.wav", "JE/a01.wav")]
+    with monkeypatch.context() as patched:
+        stopped_after(3, patched)
+        assert predicted(*by_name, "in", *words, "v.csv").status == 130
+    assert predicted("in", *words, "v.csv", "--resume").status == 1
+    rest = [str(Path("in", name)) for name in ("z.wav", "DC/a02.wav", "JE/a02.wav")]
+    assert pd.read_csv("v.csv")["file"].tolist() == [*by_name, *rest]
+
+
 def test_file_of_which_a_channel_is_missing_is_redone(conversation, predicted, monkeypatch):
     words = (conversation, "--run", "people", "--channel", "each", "--csv")
     assert predicted(*words, conversation.parent / "whole.csv").status == 0

@@ -264,7 +264,10 @@ def _plot_reasons(file: Path, bundle: "Bundle", plot: Path, channel: str | None,
 
 
 def _files(paths: list[str], folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
-    """Files that are meant and what each is called, and what to say of them; standard input is a file in `folder`."""
+    """Files that are meant and what each is called, and what to say of them; standard input is a file in `folder`.
+
+    Those of each path come folder by folder, in the order of names: a speaker's stay together.
+    """
     from ser_lib.core.io import write_temporary
     from ser_lib.corpora.audio_files import find_files, format_left_out
 
@@ -275,7 +278,7 @@ def _files(paths: list[str], folder: Path) -> tuple[list[tuple[Path, str]], list
             files.append((folder / SPOOLED, SPOOLED))
         else:
             found, others = find_files(path)
-            files += [(file, str(file)) for file in found]
+            files += [(file, str(file)) for file in sorted(found, key=lambda file: (file.parent, file.name))]
             left_out += others
     files, again = _once(files)
     return files, ([format_left_out(left_out)] if left_out else []) + again
