@@ -26,6 +26,7 @@ from ser_lib.model.enrolment import (
     learn_voice,
     measure_voice,
 )
+from ser_lib.model.novelty import novelty_kinds
 from ser_lib.model.voices import Gained, Voice, adapt_bundle, enrolled_voices, read_voice, save_voice, with_voice
 
 RATE = 16000
@@ -33,6 +34,8 @@ EMOTIONS = ["neutral", "happy", "sad"]
 POPULATION = Population(mean=[300.0, 0.5], within=[100.0, 0.1], between=[200.0, 0.05])
 CENTRES = np.array([[200.0, 0.5], [300.0, 0.5], [400.0, 0.5]])
 """Frequency (Hz) and length (s) of each emotion, as the training speakers have them."""
+SUMMARY = [300.0, 0.5, 0, 0, 0, 0]
+"""Means of the training clips' frequency and length, which vary in no clip."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,11 @@ def nearest(X):
     return softmax(-2 * distances**2, axis=1).astype(np.float32)
 
 
-def hearing():
-    """Bundle of the stand-in."""
+def hearing(distance=1e9):
+    """Bundle of the stand-in, with the distance beyond which a clip sounds unlike the training clips."""
     info = load_bundle(REPO / "reports" / "demo").info
     settings = info.settings.model_copy(update={"sampling_rate": RATE, "denoise": False})
-    novelty = info.novelty.model_copy()
+    novelty = info.novelty.model_copy(update={"mean": SUMMARY, "std": [100.0, 0.1, 1, 1, 1, 1], "distance": distance})
     changed = {"population": POPULATION, "features": ["hz", "s"], "emotions": EMOTIONS, "settings": settings}
     object.__setattr__(novelty, "find_novelty", lambda *_: ())
     return Hearing(info.model_copy(update=changed | {"novelty": novelty}), nearest)
@@ -115,6 +118,46 @@ def test_one_clip_is_enough_and_is_told_to_be_few(enrolling, monkeypatch, capsys
     assert (status, err) == (0, "")
     assert out.splitlines()[0].startswith("Fewer than 5 clips change little.")
     assert out.splitlines()[1] == "me is enrolled with 1 clip: ser predict FILE --speaker me"
+
+
+# From 300 Hz, clips of 500 and 510 Hz are 2 and 2.1 standard deviations in one of six numbers
+
+
+def test_clips_that_sound_like_no_speech_are_counted(root, monkeypatch, capsys):
+    monkeypatch.setattr("ser_lib._cli.common.load_run", lambda run, backend="onnx": hearing(2.05 / np.sqrt(6)))
+    write(root / "me", [300, 500, 510, 3000])
+    status, out, err = enrol(monkeypatch, capsys, root)
+    assert status == 0 and "me is enrolled with 4 clips" in out
+    assert err.startswith("warning: 2 of 4 clips sound unlike the speech that the model has learnt from. ")
+    assert err.endswith(f"ser predict {root / 'me'} --run one names them.\n") and len(err.splitlines()) == 1
+
+
+def test_clips_none_of_which_sounds_like_speech_are_refused(root, monkeypatch, capsys):
+    heard = hearing(2.05 / np.sqrt(6))
+    monkeypatch.setattr("ser_lib._cli.common.load_run", lambda run, backend="onnx": heard)
+    write(root / "me", [510, 3000])
+    people = heard.info.model_copy(update={"corpora": ["TESS"]})
+    object.__setattr__(heard, "info", people)
+    status, out, err = enrol(monkeypatch, capsys, root)
+    assert (status, out) == (1, "") and len(err.splitlines()) == 1
+    assert "sound like the speech that the model has learnt from. Of 2 in " in err and " none does. " in err
+    assert enrolled_voices(heard) == []
+    object.__setattr__(heard, "info", people.model_copy(update={"corpora": ["DEMO"]}))
+    status, out, err = enrol(monkeypatch, capsys, root)
+    assert status == 0 and err.startswith("warning: 2 of 2 clips sound unlike ")
+
+
+@pytest.mark.parametrize("make", ["noise", "tone"])
+def test_a_committed_model_takes_noise_and_tones_for_no_voice(root, monkeypatch, capsys, make):
+    model = load_bundle(REPO / "reports" / "tess_robust_random_s0")
+    monkeypatch.setattr("ser_lib._cli.common.load_run", lambda run, backend="onnx": model)
+    (root / "me").mkdir()
+    for number in range(20):
+        noise = 0.1 * np.random.default_rng(number).normal(size=2 * RATE)
+        soundfile.write(root / "me" / f"{number}.wav", noise if make == "noise" else sine(200 + number, 2), RATE)
+    assert all("sound" in novelty_kinds(model.predict(*soundfile.read(file)).novelty) for file in root.glob("me/*"))
+    status, _, err = enrol(monkeypatch, capsys, root)
+    assert status == 1 and "Of 20 in " in err and enrolled_voices(model) == []
 
 
 def test_none_that_can_be_used_is_refused(enrolling, monkeypatch, capsys):

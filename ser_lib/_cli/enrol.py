@@ -1,6 +1,7 @@
 """The command `ser enrol`."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +36,14 @@ def enrol(
     """
     from ser_lib._cli.common import open_model
     from ser_lib.corpora.audio_files import find_files, format_left_out
-    from ser_lib.model.enrolment import UNLABELLED, enrolment_text, fewest_clips, gather_clips, learn_voice
+    from ser_lib.model.enrolment import (
+        UNLABELLED,
+        enrolment_text,
+        fewest_clips,
+        gather_clips,
+        learn_voice,
+        sounds_unlike,
+    )
     from ser_lib.model.voices import check_name, kept_text, save_voice
 
     name = check_name(name or Path(os.path.realpath(folder)).name)
@@ -48,8 +56,10 @@ def enrol(
     if left_out:
         print(printable(format_left_out(left_out)), file=sys.stderr)
     print(*faults, sep="\n", end="\n" if faults else "")
-    labels = [told.get(file, UNLABELLED) for file in heard]
-    voice = learn_voice(name, gather_clips(heard.values(), labels), bundle)
+    clips = gather_clips(heard.values(), [told.get(file, UNLABELLED) for file in heard])
+    look = f"ser predict {shlex.join([folder, *(('--run', run) if run else ())])}"
+    _check_sound(sounds_unlike(clips, bundle), folder, bundle, look)
+    voice = learn_voice(name, clips, bundle)
     path = save_voice(voice)
     if bundle.info.settings.cmn and bundle.info.population is None:
         print(
@@ -123,6 +133,28 @@ def _hear(files: list[Path], bundle: "Bundle") -> tuple[dict[Path, tuple["np.nda
         else:
             faults.append(printable(f"{file.name} is left out: it is the same recording as {same}."))
     return heard, faults
+
+
+def _check_sound(unlike: "np.ndarray", folder: str, bundle: "Bundle", look: str) -> None:
+    """Refuse clips none of which sounds like what the model has learnt from; warn of some. `look` is what shows how.
+
+    To a model that has never heard a person, nobody sounds like that: it is warned of, and all clips are taken.
+    """
+    n_unlike, n_clips = int(unlike.sum()), len(unlike)
+    if n_unlike == n_clips and bundle.info.corpora != ["DEMO"]:
+        raise ParameterError(
+            printable(
+                f"A voice needs clips that sound like the speech that the model has learnt from. Of {n_clips} in "
+                f"{folder} none does. Are they speech? {look} tells how each differs."
+            )
+        )
+    if n_unlike:
+        are = "sounds" if n_unlike == 1 else "sound"
+        print(
+            f"warning: {n_unlike} of {n_clips} clips {are} unlike the speech that the model has learnt from. Leave out "
+            f"those that are no speech: {printable(look)} names them.",
+            file=sys.stderr,
+        )
 
 
 def _too_few(folder: str, n_clips: int, fewest: int, faults: list[str]) -> str:

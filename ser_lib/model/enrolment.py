@@ -65,6 +65,13 @@ def gather_clips(heard: Iterable[tuple[np.ndarray, int]], labels: Sequence[int] 
     return Clips(np.array(features), np.array(n_sound), np.array(told))
 
 
+def sounds_unlike(clips: Clips, bundle: Bundle) -> np.ndarray:
+    """Tell which clips sound unlike the training clips [shape=(n_clips,)], bool, as predictions without a voice do."""
+    novelty, settings = bundle.info.novelty, bundle.info.settings
+    pairs = zip(_scaled(clips, bundle), clips.n_sound, strict=True)
+    return np.array([novelty.distance_from(X, n, settings) > novelty.distance for X, n in pairs])
+
+
 def fewest_clips(bundle: Bundle) -> int:
     """Clips that a model takes a voice from at least."""
     return _FEWEST_UNSHRUNK if bundle.info.population is None else 1

@@ -66,6 +66,13 @@ class NoveltyModel(BaseModel):
         scores = (summaries - np.array(self.mean)) / np.array(self.std)
         return np.sqrt(np.square(scores).mean(axis=-1))
 
+    def distance_from(self, features: np.ndarray, n_sound: int, settings: AudioSettings) -> float:
+        """Distance of a clip [shape=(n_frames, n_features)], with sound in its first `n_sound` frames.
+
+        Above `distance`, a clip sounds unlike the training clips; length, level and band are other matters.
+        """
+        return float(self.distance_of(_summary(features, n_sound, settings)))
+
     def find_novelty(self, measures: "Measures", features: np.ndarray, settings: AudioSettings) -> tuple[str, ...]:
         """In what a clip differs from the training clips, each in a phrase; empty if in nothing.
 
@@ -95,9 +102,9 @@ class NoveltyModel(BaseModel):
                 f"band: nothing above {measures.bandwidth_hz / 1000:.1f} kHz, and training clips reach "
                 f"{reach / 1000:.1f} kHz"
             )
-        distance = self.distance_of(_summary(features, settings.sound_frames(measures.n_trimmed), settings))
+        distance = self.distance_from(features, settings.sound_frames(measures.n_trimmed), settings)
         if distance > self.distance:
-            here, usual = _told_apart(float(distance), self.distance)
+            here, usual = _told_apart(distance, self.distance)
             found.append(
                 f"sound: {here} standard deviations from the mean of the training clips; {_PERCENTILE} of 100 "
                 f"validation clips are within {usual}"
