@@ -227,6 +227,33 @@ def test_page_in_a_browser(page, tmp_path):
     assert (row["run"], float(row["uar"]), row["study"]) == ("full", 0.75, "")
 
 
+LINES = """() => [...document.querySelectorAll('#runs td a')].filter(a => a.offsetHeight).map(a => {
+  const seen = document.createRange();
+  const texts = [...a.childNodes].filter(n => n.nodeType === Node.TEXT_NODE);
+  const parts = texts.map(n => { seen.selectNodeContents(n); return seen.getClientRects().length; });
+  seen.selectNodeContents(a);
+  return [a.textContent, new Set([...seen.getClientRects()].map(r => Math.round(r.top))).size, Math.max(...parts)];
+})"""
+"""Of each name that is seen: its text, how many lines it stands on, and on how many a word of it at most."""
+
+
+@pytest.mark.slow
+def test_table_tells_that_it_goes_on_and_breaks_no_word(page):
+    page.eval_on_selector(
+        "tr[data-run=full] a", "a => { a.innerHTML = 'tess_<wbr>robust_<wbr>random_<wbr>whisper_<wbr>s0' }"
+    )
+    page.evaluate("document.querySelector('#runs th').style.minWidth = '1800px'")
+    page.wait_for_selector("#more", state="visible")
+    page.eval_on_selector(".wide", "wide => { wide.scrollLeft = wide.scrollWidth }")
+    page.wait_for_selector("#more", state="hidden")
+    page.evaluate("document.querySelector('#runs th').style.minWidth = ''")
+    assert {n_lines for _, n_lines, _ in page.evaluate(LINES)} == {1}
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.wait_for_selector("#more", state="visible")
+    lines = {name: (n_lines, of_a_word) for name, n_lines, of_a_word in page.evaluate(LINES)}
+    assert lines["tess_robust_random_whisper_s0"][0] > 1 and {of_a_word for _, of_a_word in lines.values()} == {1}
+
+
 @pytest.mark.slow
 def test_csv_holds_no_formula(page, tmp_path):
     with page.expect_download() as download:

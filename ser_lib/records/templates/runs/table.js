@@ -235,6 +235,20 @@ function update() {
   document.dispatchEvent(new Event("runs-shown")); // comparison and pictures follow
 }
 
+// A table that goes on to the right says so: how much of it is seen changes with columns, filters and the window.
+
+function markEdge(wide) {
+  const mark = () => {
+    const isMore = wide.scrollLeft + wide.clientWidth < wide.scrollWidth - 1;
+    wide.classList.toggle("more", isMore);
+    if (wide.contains(table)) element("more").hidden = !isMore;
+  };
+  wide.addEventListener("scroll", mark, { passive: true });
+  const sizes = new ResizeObserver(mark);
+  for (const seen of [wide, ...wide.children]) sizes.observe(seen);
+}
+
+document.querySelectorAll(".wide").forEach(markEdge);
 for (const [name, row] of rowOf) addTick(row, `Compare ${name}`, () => [name]);
 for (const row of studyRows) {
   const shownOf = () => membersOf(row).filter((run) => shown.includes(run));
