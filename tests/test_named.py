@@ -173,6 +173,31 @@ def test_without_its_encoder_another_model_answers_and_it_is_said(root, write_wa
     assert call(monkeypatch, capsys, "predict", file)[0] == 1
 
 
+def test_limits_tell_of_strangers_what_the_list_of_models_says(root):
+    strangers = {"run": "other", "speakers": 10, "accuracy": 0.229}
+    models = {"models": [{"run": "known", "strangers": strangers}, {"run": "default"}]}
+    (root / "reports").mkdir(exist_ok=True)
+    (root / "reports" / "models.json").write_text(json.dumps(models))
+    info = SimpleNamespace(onnx_sha256="0" * 64, corpora=["TESS"], left_out=None, split_sha256="")
+    bundle = SimpleNamespace(info=info)
+    assert "Of 10 speakers whom a model like it never heard, 2 of 10 answers were right (23%). Do" in limits(
+        "known", bundle
+    )
+    assert "was not measured" in limits("default", bundle)
+    (root / "reports" / "models.json").write_text("{")
+    assert "was not measured" in limits("known", bundle)
+
+
+def test_list_of_models_says_of_strangers_what_the_records_say():
+    said = {one.run: one.strangers for one in named.named_models() if one.strangers}
+    assert set(said) == {"tess_random_s0", "tess_robust_random_s0"}
+    for strangers in said.values():
+        table = pd.read_csv(RECORDED / strangers.run / "test_predictions.csv.gz")
+        assert strangers.accuracy == pytest.approx((table["true"] == table["predicted"]).mean(), abs=0.0005)
+        assert strangers.speakers == table["speaker"].nunique()
+        assert not set(table["speaker"]) & {"TESS/OAF", "TESS/YAF", "OAF", "YAF"}
+
+
 def test_limits_tell_what_was_right_of_voices_that_training_left_out():
     run = "tess_oaf_yaf_s0"
     table = pd.read_csv(next((RECORDED / run).glob("test_predictions.csv*")))

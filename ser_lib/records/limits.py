@@ -9,16 +9,18 @@ from ser_lib.core.paths import locate, resolve
 from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.bundle_info import BundleInfo
-from ser_lib.records.models import model_folder
+from ser_lib.records.models import model_folder, named_models
 from ser_lib.records.record import find_record, private_values, read_table
 from ser_lib.store import SPLIT_FILE
+
+_UNKNOWN = "How right it is about other voices was not measured. "
 
 
 def limits(run: str, bundle: Bundle) -> str:
     """One line on what the model has learnt from, and how right it was about other voices."""
     *corpora, last = bundle.info.corpora
     named = f"{', '.join(corpora)} and {last}" if corpora else last
-    measured = expected(bundle.info) or _tested(run, bundle) or "How right it is about other voices was not measured. "
+    measured = expected(bundle.info) or _tested(run, bundle) or _like_it(run) or _UNKNOWN
     return printable(
         f"Model {run} has learnt from {_voices(_speakers(run, bundle))}{named}. {measured}Do not judge people by it."
     )
@@ -49,6 +51,17 @@ def _tested(run: str, bundle: Bundle) -> str:
     if not (n and all_new and same and accuracy is not None):
         return ""
     return f"Of {n} {'speaker' if n == 1 else 'speakers'} that it never heard, {_of_ten(accuracy)}. "
+
+
+def _like_it(run: str) -> str:
+    """How right a model like this one was about speakers whom it had not heard, if the list of models tells that."""
+    try:
+        strangers = next((one.strangers for one in named_models() if one.run == run), None)
+    except RunError:
+        return ""
+    if not strangers:
+        return ""
+    return f"Of {strangers.speakers} speakers whom a model like it never heard, {_of_ten(strangers.accuracy)}. "
 
 
 def _voices(speakers: set[tuple[str, str]]) -> str:

@@ -21,6 +21,14 @@ MODELS_FILE = "models.json"
 _SET = "ser runs default RUN"
 
 
+class Strangers(BaseModel):
+    """How right a model of this kind was about speakers whom it had not heard, in another run that tested them."""
+
+    run: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")]
+    speakers: Annotated[int, Field(ge=1)]
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+
+
 class NamedModel(BaseModel):
     """A model that is named; what a later version may say of it is kept."""
 
@@ -29,6 +37,8 @@ class NamedModel(BaseModel):
     run: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")]
     fallback: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")] | None = None
     """Run whose model answers where this one's encoder is not on the machine."""
+    strangers: Strangers | None = None
+    """For a model whose own test set has voices that it knows."""
 
 
 class _Models(BaseModel):
