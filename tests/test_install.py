@@ -233,5 +233,6 @@ def test_project_and_command_in_folders_with_a_space_are_made_by_the_line_that_i
     monkeypatch.setattr(sys, "argv", [str(fake)])
     new(Path("my course"))
     line = capsys.readouterr().out.partition("To see it work: ")[2]
-    done = subprocess.run(line, shell=True, capture_output=True, text=True)
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, env=alone)  # also below `make test`
     assert (done.stdout, done.stderr) == ("called run params/demo.yaml\n", "")

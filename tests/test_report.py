@@ -43,7 +43,7 @@ class Cells(HTMLParser):
         self._open = self._open and tag not in ("td", "th")
 
     def handle_data(self, data):
-        if self._open or (self.rows and self.rows[-1] and self.lasttag == "a"):
+        if self._open or (self.rows and self.rows[-1] and self.lasttag in ("a", "wbr")):
             self.rows[-1][-1] += data.strip()
 
 
