@@ -26,10 +26,11 @@ from distributed import LocalCluster
 
 from ser_lib.audio import clips as work
 from ser_lib.core import cluster
-from ser_lib.core.cache import Cache, open_cache
+from ser_lib.core.cache import Cache, _close_all, open_cache
+from ser_lib.core.workers import FEW
 from ser_lib.corpora.clips import find_corpora
 from ser_lib.params import make_params
-from ser_lib.predict import FEW, Request, answers
+from ser_lib.predict import Request, answers
 
 ROOT = Path(__file__).resolve().parent.parent
 SER = [sys.executable, "-c", "from ser_lib._cli.app import main; main()"]
@@ -107,9 +108,7 @@ def measure_clips(n_clips: int, rounds: int, folder: Path) -> dict[str, float]:
 
 def forget() -> None:
     """Let go of the cache that is about to be removed."""
-    from ser_lib.core import cache
-
-    cache._close_all()
+    _close_all()
 
 
 def predict(files: list, jobs: int) -> float:

@@ -199,6 +199,12 @@ def test_every_name_that_a_notebook_takes_from_the_library_is_there(path):
     assert unresolved("\n".join(cell.source for cell in code_cells(path))) == []
 
 
+@pytest.mark.parametrize("path", sorted((REPO / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_every_name_that_a_benchmark_takes_from_the_library_is_there(path, monkeypatch):
+    monkeypatch.syspath_prepend(path.parent)  # some take from one another
+    assert unresolved(path.read_text()) == []
+
+
 def test_names_that_are_not_there_are_found():
     source = "from ser_lib import plots, nothing\nfrom ser_lib.predict import example_file\nimport ser_lib.none\n"
     missing = ["ser_lib.nothing", "ser_lib.predict.example_file", "ser_lib.none", "ser_lib.plots.no_plot"]
