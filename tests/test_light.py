@@ -167,6 +167,15 @@ def test_model_that_was_left_out_is_told_with_what_brings_it(reports, monkeypatc
         bundle_folder("none", "onnx")
 
 
+def test_model_that_was_removed_by_hand_is_told_with_what_brings_it(reports, monkeypatch, capsys):
+    (reports / "a_s1" / "model.onnx").unlink()
+    (reports.parent / "a.wav").touch()
+    told = "The record of a_s1 has left its model out. To train it again: ser reproduce a_s1\n"
+    words = ("predict", str(reports.parent / "a.wav"), "--run", "a_s1")
+    assert call(monkeypatch, capsys, *words) == (1, "", f"error: {told}")
+    assert call(monkeypatch, capsys, "runs", "default", "a_s1")[2].endswith(told)
+
+
 def test_model_that_is_still_in_artifacts_predicts(reports):
     slim(plan_slimming(["a_s1"])[0])
     output = reports.parent / "artifacts" / "a_s1"

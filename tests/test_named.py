@@ -97,6 +97,16 @@ def test_what_another_version_says_of_a_model_is_kept(root):
     assert listed(root) == {"models": stored["models"][::-1], "version": 2}
 
 
+def test_what_is_known_of_other_models_is_kept(root):
+    for name in "abcd":
+        write_model(root, name)
+    strangers = {"run": "other", "speakers": 10, "accuracy": 0.25}
+    others = [{"run": "b", "strangers": strangers}, {"run": "c", "fallback": "d"}]
+    (root / "reports" / "models.json").write_text(json.dumps({"models": [*others, {"run": "d"}]}))
+    named.set_default("a")
+    assert listed(root) == {"models": [{"run": "a"}, *others]}
+
+
 def test_default_that_is_gone_is_told(root, monkeypatch, capsys):
     write_model(root, "a")
     named.set_default("a")

@@ -14,7 +14,7 @@ from ser_lib.core.extras import OF_RUNS, check_extras
 from ser_lib.core.paths import check_project, from_here, has_project, locate, resolve, shipped_root, shown
 from ser_lib.core.text import printable
 from ser_lib.model.backends import Backend
-from ser_lib.store import BUNDLE_FILE, MANIFEST_FILE
+from ser_lib.store import BUNDLE_FILE
 
 if TYPE_CHECKING:
     from ser_lib.model.bundle import Bundle, BundleInfo
@@ -112,8 +112,7 @@ def bundle_folder(run: str, backend: Backend) -> Path:
     folders = [*recorded, *own, locate(run)]
     for folder in folders:
         check_record(folder)
-        is_light = (folder / MANIFEST_FILE).is_file() and not has_model(folder)
-        if folder.is_file() or ((folder / BUNDLE_FILE).is_file() and not is_light):
+        if folder.is_file() or ((folder / BUNDLE_FILE).is_file() and not has_left_model_out(folder)):
             return folder
     if any(has_left_model_out(folder) for folder in folders):
         raise RunError(left_out_model(run))

@@ -131,7 +131,10 @@ def set_default(run: str) -> None:
         raise RunError(f"The default must be a run that has trained. {run} has no {BUNDLE_FILE}.")
     listed = _read() or _Models.model_construct(models=[])
     first = next((model for model in listed.models if model.run == run), NamedModel(run=run))
-    listed.models = [first, *(model for model in listed.models if model.run != run and model.model_extra)]
+    listed.models = [
+        first,
+        *(model for model in listed.models if model.run != run and model.model_fields_set > {"run"}),
+    ]
     write_text(models_file(), listed.model_dump_json(indent=1, exclude_none=True) + "\n", through_link=False)
 
 
@@ -141,9 +144,11 @@ def has_model(folder: Path) -> bool:
 
 
 def has_left_model_out(folder: Path) -> bool:
-    """Tell whether a folder is a light record, without its model."""
-    light = (folder / MANIFEST_FILE).is_file() and not has_model(folder)
-    return light and any(name.endswith(".onnx") for name in read_manifest(folder).left_out)
+    """Tell whether a folder is the record of a run that has trained, without its model."""
+    if not (folder / MANIFEST_FILE).is_file() or has_model(folder):
+        return False
+    # a description without a model is of an earlier version's light record, or of one whose model was removed by hand
+    return (folder / BUNDLE_FILE).is_file() or any(name.endswith(".onnx") for name in read_manifest(folder).left_out)
 
 
 def left_out_model(run: str) -> str:
