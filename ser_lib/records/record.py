@@ -133,7 +133,7 @@ class Record:
     @cached_property
     def note(self) -> Note:
         """`note.json`: what people noted of the run, and its tags."""
-        return self._json(NOTE_FILE, NOTE) or Note()
+        return self._json(NOTE_FILE, NOTE, remove="it") or Note()
 
     @cached_property
     def predictions(self) -> "pd.DataFrame | None":
@@ -224,14 +224,14 @@ class Record:
         """`OUTPUT_DIR` of the run, if it was made here."""
         return resolve(private_values(self.name).get("OUTPUT_DIR", self.params["OUTPUT_DIR"]))
 
-    def _json(self, name: str, shape: TypeAdapter) -> Any:
+    def _json(self, name: str, shape: TypeAdapter, remove: str = "the run") -> Any:
         path = self.plain / name
         try:
             return read_json(path, shape.validate_json)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError):
-            raise _damaged(path, "it" if name == NOTE_FILE else "the run") from None
+            raise _damaged(path, remove) from None
 
     def _table(self, name: str, columns: list[str]) -> "pd.DataFrame | None":
         try:
@@ -269,8 +269,8 @@ def read_table(folder: Path, name: str) -> bytes | None:
     return content
 
 
-def _damaged(path: Path, what: str = "the run") -> RunError:
-    return RunError(f"{shown(path)} is damaged. Restore it, or remove {what}.")
+def _damaged(path: Path, remove: str = "the run") -> RunError:
+    return RunError(f"{shown(path)} is damaged. Restore it, or remove {remove}.")
 
 
 def private_values(run: str) -> dict[str, Any]:
