@@ -243,6 +243,23 @@ def test_stopped_round_is_finished(asked, tried, root):
     assert sorted(name for name, _ in tried) == ["x_s_t0", "x_s_t1", "x_s_t2", "x_s_t3"]
 
 
+def test_sweep_that_is_given_fewer_trials_than_it_has_had_leaves_a_stopped_one(asked, tried):
+    def stop(planned):
+        raise KeyboardInterrupt
+
+    work.run_sweep(asked, 3)
+    with pytest.raises(KeyboardInterrupt):
+        work.run_sweep(asked, 6, execute=stop, at_once=2)
+    told = []
+    work.run_sweep(asked, 2, show=told.append)
+    assert told == [] and len(tried) == 3
+    work.run_sweep(asked, 4, show=told.append)
+    assert [line.split(":")[0] for line in told if line.startswith("Trial")] == ["Trial x_s_t3, 4 of 4"]
+    told.clear()
+    work.run_sweep(asked, 5, show=told.append)
+    assert [line.split(":")[0] for line in told if line.startswith("Trial")] == ["Trial x_s_t4, 5 of 5"]
+
+
 # Results
 
 

@@ -166,7 +166,9 @@ def run_sweep(
         _enqueue_as_it_is(study, sweep)
         failed = 0
         while trials := _next_round(study, sweep, n_trials, at_once):
-            planned = [_plan(sweep, trial, n_trials, show) for trial in trials]
+            n_done = len(_finished(study))
+            counts = [f"{n_done + n} of {n_trials}" for n in range(1, len(trials) + 1)]
+            planned = [_plan(sweep, trial, count, show) for trial, count in zip(trials, counts, strict=True)]
             by_name = {one.name: trial for one, trial in zip(planned, trials, strict=True)}
             for one, outcome in execute(planned):
                 is_good = _tell(study, sweep, by_name[one.name], outcome, keep=keep, show=show)
@@ -191,16 +193,21 @@ def _next_round(study: "optuna.Study", sweep: Sweep, n_trials: int, at_once: int
     """The trials that a process which stopped was at, and new ones; none when there were enough."""
     optuna = load_optuna()
     state = optuna.trial.TrialState
-    trials = []
-    for stopped in study.get_trials(deepcopy=False, states=(state.RUNNING,)):
-        if stopped.params.keys() == sweep.space.keys():
-            trials.append(optuna.trial.Trial(study, stopped._trial_id))
+    stopped = []
+    for one in study.get_trials(deepcopy=False, states=(state.RUNNING,)):
+        if one.params.keys() == sweep.space.keys():
+            stopped.append(optuna.trial.Trial(study, one._trial_id))
         else:
-            study.tell(stopped.number, state=state.FAIL)
-    n_done = sum(one.state.is_finished() for one in study.get_trials(deepcopy=False))
-    while len(trials) < at_once and n_done + len(trials) < n_trials:
+            study.tell(one.number, state=state.FAIL)
+    n_left = max(0, n_trials - len(_finished(study)))
+    trials = stopped[:n_left]
+    while len(trials) < min(at_once, n_left):
         trials.append(_ask(study, sweep))
     return trials
+
+
+def _finished(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
+    return [one for one in study.get_trials(deepcopy=False) if one.state.is_finished()]
 
 
 def _ask(study: "optuna.Study", sweep: Sweep) -> "optuna.Trial":
@@ -210,10 +217,10 @@ def _ask(study: "optuna.Study", sweep: Sweep) -> "optuna.Trial":
     return study.ask({name: one.distribution() for name, one in sweep.space.items()})
 
 
-def _plan(sweep: Sweep, trial: "optuna.Trial", n_trials: int, show: Callable[[str], None]) -> plan.Planned:
+def _plan(sweep: Sweep, trial: "optuna.Trial", count: str, show: Callable[[str], None]) -> plan.Planned:
     """Say what a trial tries, and write it into the study."""
     name = sweep.trial_name(trial.number)
-    show(f"Trial {name}, {trial.number + 1} of {n_trials}: {describe(trial.params)}")
+    show(f"Trial {name}, {count}: {describe(trial.params)}")
     trial.set_user_attr(RUN, name)
     write_study(sweep.study, sweep.title, {ROW: [name]})
     return plan.Planned(name, sweep.trial_values(trial.params), ROW)
