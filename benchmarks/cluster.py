@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from distributed import LocalCluster
+from joblib.externals.loky import get_reusable_executor
 
 from ser_lib.audio import clips as work
 from ser_lib.core import cluster
@@ -107,8 +108,9 @@ def measure_clips(n_clips: int, rounds: int, folder: Path) -> dict[str, float]:
 
 
 def forget() -> None:
-    """Let go of the cache that is about to be removed."""
+    """Let go of the cache that is about to be removed, here and in joblib's processes, which stay for minutes."""
     _close_all()
+    get_reusable_executor().shutdown()
 
 
 def predict(files: list, jobs: int) -> float:
