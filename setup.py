@@ -12,7 +12,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 CLONE = Path(__file__).resolve().parent
-RECORD = ("LICENCE.txt", "bundle.json", "model_card.md", "split.csv.gz")
+RECORD = ("LICENCE.txt", "bundle.json", "model_card.md", "split.csv.xz")
 """Of a carried model's record, with the model itself: without the table of its split nobody counts its speakers."""
 
 

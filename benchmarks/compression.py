@@ -7,7 +7,7 @@ Prints the table of docs/prediction.md. `encode` also makes the files of tests/t
 
 import argparse
 import csv
-import gzip
+import lzma
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +82,7 @@ def encode(path: Path, signal: np.ndarray, sampling_rate: int, form: Format) -> 
 
 def clips_of(corpus: Path, run: str) -> list[Path]:
     """Files of test clips of a run, spread over the emotions."""
-    with gzip.open(Path("reports") / run / "split.csv.gz", "rt", encoding="utf-8", newline="") as file:
+    with lzma.open(Path("reports") / run / "split.csv.xz", "rt", encoding="utf-8", newline="") as file:
         tested = [row["clip"].rpartition("/")[2] for row in csv.DictReader(file) if row["set"] == "test"]
     files = {file.stem: file for file in corpus.rglob("*.wav")}
     by_emotion: dict[str, list[Path]] = {}

@@ -8,7 +8,7 @@ that enrol her are drawn from the others. Prints the table of docs/prediction.md
 
 import argparse
 import csv
-import gzip
+import lzma
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +66,7 @@ def clips_of(corpus: Path, run: str) -> dict[str, list[Path]]:
     """Files of a run's test clips, by speaker."""
     files = {file.stem: file for file in corpus.rglob("*.wav")}
     found: dict[str, list[Path]] = {}
-    with gzip.open(Path("reports") / run / "split.csv.gz", "rt", encoding="utf-8", newline="") as file:
+    with lzma.open(Path("reports") / run / "split.csv.xz", "rt", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             clip = row["clip"].rpartition("/")[2]
             if row["set"] == "test" and clip in files:  # one file of TESS is not called as its clip

@@ -9,7 +9,7 @@ tests/test_novelty.py.
 import argparse
 import csv
 import functools
-import gzip
+import lzma
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def music(number: int) -> tuple[np.ndarray, int]:
 
 def clips_of(data: Path, run: str) -> dict[str, Path]:
     """Test clips of a run, drawn at random, and their files."""
-    with gzip.open(Path("reports") / run / "split.csv.gz", "rt", encoding="utf-8", newline="") as file:
+    with lzma.open(Path("reports") / run / "split.csv.xz", "rt", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["set"] == "test"]
     files = {clip.clip: data / name / clip.file for name in ("TESS", "EMODB") for clip in _clips(data / name, name)}
     chosen = [rows[place]["clip"] for place in np.random.default_rng(0).permutation(len(rows))[:N_CLIPS]]
@@ -80,7 +80,7 @@ def share_unlike(bundle: Bundle, signals: Iterable[tuple[np.ndarray, int]]) -> f
 
 def unsure(bundle: Bundle, run: str, known: Signals, clips: list[str]) -> list[str]:
     """Share of test clips that are unsure, and the share of right answers among the others and among these."""
-    with gzip.open(Path("reports") / run / "split.csv.gz", "rt", encoding="utf-8", newline="") as file:
+    with lzma.open(Path("reports") / run / "split.csv.xz", "rt", encoding="utf-8", newline="") as file:
         true = {row["clip"]: row["emotion"] for row in csv.DictReader(file)}
     shown = dict(zip(bundle.info.emotions, bundle.predict(*known[0]).probabilities, strict=True))
     answers = [bundle.predict(*one) for one in known]

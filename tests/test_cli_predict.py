@@ -1,6 +1,6 @@
 """`ser predict` as a person gives it, with the bundle of a record that is part of the repository."""
 
-import gzip
+import lzma
 import io
 import json
 import shutil
@@ -269,8 +269,8 @@ def test_number_of_speakers_is_that_of_the_split(voices):
     info = load_bundle(RECORDED / "tess_robust_random_s0").info.model_copy(update={"split_sha256": split})
     bundle = Bundle(info, probabilities=None)  # a light record has none
     assert "learnt from 1 speaker of TESS. " in limits("one", bundle)  # the other one is for testing
-    (folder / "split.csv").write_bytes(gzip.decompress((folder / "split.csv.gz").read_bytes()))
-    (folder / "split.csv.gz").unlink()
+    (folder / "split.csv").write_bytes(lzma.decompress((folder / "split.csv.xz").read_bytes()))
+    (folder / "split.csv.xz").unlink()
     assert "learnt from 1 speaker of TESS. " in limits("one", bundle)
     (folder / "split.csv").write_text("of another run")
     assert "learnt from TESS. " in limits("one", bundle)

