@@ -216,7 +216,7 @@ class Params(_Audio):
         yield is_cnn and self.POOLING == "last", "`POOLING` must be mean_max or attention with `MODEL: cnn`. Got last."
         yield (
             is_encoder and self.ENCODER is None,
-            "`FEATURES: encoder` needs an `ENCODER`: smart-turn or whisper-base. Got none.",
+            "`FEATURES: encoder` needs an `ENCODER`: smart-turn, whisper-base or functionals. Got none.",
         )
         yield (
             self.ENCODER is not None and not is_encoder,

@@ -1,8 +1,8 @@
 """`ser predict` as a person gives it, with the bundle of a record that is part of the repository."""
 
-import lzma
 import io
 import json
+import lzma
 import shutil
 import signal
 import sys

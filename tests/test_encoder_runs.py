@@ -122,10 +122,10 @@ def test_settings_with_an_encoder_have_one_frame_and_survive_a_file():
     [
         (
             {"FEATURES": "encoder", "DENOISE": False},
-            "`FEATURES: encoder` needs an `ENCODER`: smart-turn or whisper-base. Got none.",
+            "`FEATURES: encoder` needs an `ENCODER`: smart-turn, whisper-base or functionals. Got none.",
         ),
         ({"ENCODER": "smart-turn"}, "`ENCODER: smart-turn` needs `FEATURES: encoder`. Got mfcc."),
-        ({"ENCODER": "wav2vec"}, "`ENCODER` must be 'smart-turn' or 'whisper-base'. Got 'wav2vec'."),
+        ({"ENCODER": "wav2vec"}, "`ENCODER` must be 'smart-turn', 'whisper-base' or 'functionals'. Got 'wav2vec'."),
         (ENCODER | {"DENOISE": True}, "`FEATURES: encoder` needs `DENOISE: false`. Got true."),
         (ENCODER | {"CMN": True}, "`FEATURES: encoder` needs `CMN: false`. Got true."),
         (ENCODER | {"TILE": True}, "`FEATURES: encoder` needs `TILE: false`. Got true."),

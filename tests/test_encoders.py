@@ -130,7 +130,9 @@ def test_weights_that_are_missing_or_damaged_say_what_brings_them(small):
 
 
 def test_unknown_encoder_is_refused():
-    with pytest.raises(ParameterError, match=r"`ENCODER` must be one of smart-turn, whisper-base\. Got 'wav2vec'"):
+    with pytest.raises(
+        ParameterError, match=r"`ENCODER` must be one of smart-turn, whisper-base, functionals\. Got 'wav2vec'"
+    ):
         encoders.get_encoder("wav2vec")
 
 

@@ -173,7 +173,7 @@ def test_without_its_encoder_another_model_answers_and_it_is_said(root, write_wa
     assert "How right it is about other voices was not measured." in out
     assert err == (
         "note: heard, the default model, needs the encoder smart-turn, which is not on this machine: plain answers, "
-        f"which knows fewer voices. Of voices that heard never heard, {10 * accuracy:.0f} of 10 answers were right "
+        f"which is right less often. Of voices that heard never heard, {10 * accuracy:.0f} of 10 answers were right "
         f"({accuracy:.0%}). ser encoder get smart-turn brings it.\n"
     )
     status, out, err = call(monkeypatch, capsys, "predict", file, "--run", "heard")

@@ -1,8 +1,8 @@
 import ast
-import lzma
 import hashlib
 import importlib
 import json
+import lzma
 import re
 import statistics
 import subprocess

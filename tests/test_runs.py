@@ -1,6 +1,6 @@
-import lzma
 import hashlib
 import json
+import lzma
 import os
 import platform
 import re

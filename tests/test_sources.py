@@ -1,5 +1,5 @@
-import lzma
 import json
+import lzma
 import os
 import shutil
 import subprocess

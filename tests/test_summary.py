@@ -73,7 +73,7 @@ def test_intervals_say_what_they_do_not_cover(speakers, who):
         (
             0.5,
             0.625,
-            "Try more epochs (EPOCHS), or one layer on a pretrained encoder (MODEL: linear, ",
+            "Try more epochs (EPOCHS), or one layer on an encoder (MODEL: linear, ",
         ),
         (0.625, 0.625, ""),
         (0.7, 0.625, ""),

@@ -83,7 +83,7 @@ def _fallback_of(default: str, info: "BundleInfo") -> str | None:
 
     print(
         f"note: {default}, the default model, needs the encoder {encoder}, which is not on this machine: {fallback} "
-        f"answers, which knows fewer voices. {expected(info, default)}ser encoder get {encoder} brings it.",
+        f"answers, which is right less often. {expected(info, default)}ser encoder get {encoder} brings it.",
         file=sys.stderr,
     )
     return fallback

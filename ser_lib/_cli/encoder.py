@@ -16,7 +16,13 @@ def list_encoders() -> None:
 
     rows: list[tuple[str, ...]] = [("encoder", "size", "licence", "on this machine", "what it is")]
     rows += [
-        (name, f"{one.WEIGHTS.bytes / 1e6:.1f} MB", one.LICENCE, "yes" if has_weights(name) else "no", one.ABOUT)
+        (
+            name,
+            f"{one.WEIGHTS.bytes / 1e6:.1f} MB" if one.WEIGHTS else "-",
+            one.LICENCE,
+            "yes" if has_weights(name) else "no",
+            one.ABOUT,
+        )
         for name, one in ENCODERS.items()
     ]
     print_table(rows)

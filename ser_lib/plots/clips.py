@@ -107,7 +107,7 @@ def plot_log_mel(features: np.ndarray, settings: AudioSettings, *, ax: Axes | No
 
 
 def plot_embedding(embedding: np.ndarray, encoder: str, *, ax: Axes | None = None) -> Axes:
-    """Numbers of a clip's embedding [shape=(n_features,)], each layer's in a line.
+    """Numbers of a clip's embedding [shape=(n_features,)], those of each layer or group in a line.
 
     Of each line's numbers it shows how far they are from their mean, in standard deviations.
     """
@@ -115,8 +115,11 @@ def plot_embedding(embedding: np.ndarray, encoder: str, *, ax: Axes | None = Non
 
     ax = ax or plt.subplots(figsize=(10, 4))[1]
     layers = layers_of(encoder)
-    lines = np.array([embedding[columns] for columns in layers.values()])
-    scores = (lines - lines.mean(axis=1, keepdims=True)) / np.maximum(lines.std(axis=1, keepdims=True), _SMALLEST_STD)
+    widest = max(len(embedding[columns]) for columns in layers.values())
+    scores = np.full((len(layers), widest), np.nan)
+    for line, columns in zip(scores, layers.values(), strict=True):
+        numbers = embedding[columns]
+        line[: len(numbers)] = (numbers - numbers.mean()) / max(numbers.std(), _SMALLEST_STD)
     image = ax.imshow(scores, aspect="auto", cmap="coolwarm", vmin=-3, vmax=3, interpolation="nearest")
     ax.set(xlabel="number in the layer", yticks=range(len(layers)), yticklabels=list(layers))
     ax.tick_params(axis="y", labelsize="small")

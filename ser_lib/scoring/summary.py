@@ -93,7 +93,7 @@ def advise(validation: Mapping, baselines: Mapping[str, Mapping], *, model: str)
     uar, linear = validation.get("uar"), baselines.get("linear", {}).get("validation_uar")
     if uar is None or linear is None or uar >= linear:
         return ""
-    other = "" if model == "linear" else ", or one layer on a pretrained encoder (MODEL: linear, FEATURES: encoder)"
+    other = "" if model == "linear" else ", or one layer on an encoder (MODEL: linear, FEATURES: encoder)"
     return (
         f"On the validation set the network's UAR, {uar:.3f}, is below that of the linear baseline, {linear:.3f}: for "
         f"so few clips it was trained too shortly, or is too large. Try more epochs (EPOCHS){other}."
@@ -245,7 +245,8 @@ def feature_table(X: np.ndarray, settings: AudioSettings) -> pd.DataFrame:
     if settings.encoder is None:
         table = pd.DataFrame(frames, columns=settings.feature_names)
     else:
-        table = pd.DataFrame({name: frames[:, one].ravel() for name, one in layers_of(settings.encoder).items()})
+        groups = layers_of(settings.encoder).items()  # some have more numbers than others
+        table = pd.DataFrame({name: pd.Series(frames[:, one].ravel()) for name, one in groups})
     return table.describe().T[["mean", "std", "min", "max"]].round(3)
 
 

@@ -1,12 +1,15 @@
-"""Pretrained speech encoders: frozen networks whose hidden layers, pooled over a clip, say how something was spoken.
+"""Encoders: what turns a clip of any length into as many numbers, which say how something was spoken.
+
+Most are pretrained: frozen networks, whose hidden layers are pooled over the clip. `functionals` has learnt nothing.
 
 An encoder is a module with
 
 - `NAME`, and for people `ABOUT` (one sentence), `LICENCE` and `CITATION`;
-- `WEIGHTS` (`base.Weights`): its file, told by content and never by place;
-- `N_FEATURES`: numbers in an embedding, as in `settings.EMBEDDING_SIZES`; `N_LAYERS` that they come from;
+- `WEIGHTS` (`base.Weights`): its file, told by content and never by place; None if it needs none, and then `VERSION`;
+- `N_FEATURES`: numbers in an embedding, as in `settings.EMBEDDING_SIZES`; `GROUPS`, name of each layer or group of
+  numbers → its columns;
 - `SECONDS` of a clip that it hears, and which: `HEARD`, first or last;
-- `open_encoder(content)`: weights → a function from a mono signal at 16 kHz to its embedding.
+- `open_encoder(content)`: weights (empty if it needs none) → a function from a mono signal at 16 kHz to its embedding.
 
 Weights lie in the user's cache; `ser encoder get NAME` brings them, and nothing else does.
 """
@@ -21,13 +24,13 @@ from types import ModuleType
 import numpy as np
 import platformdirs
 
-from ser_lib.audio.encoders import smart_turn, whisper_base
-from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights, layer_columns
+from ser_lib.audio.encoders import functionals, smart_turn, whisper_base
+from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights
 from ser_lib.audio.signal import resample
 from ser_lib.core.errors import EncoderError, ParameterError
 from ser_lib.core.paths import from_here
 
-ENCODERS: dict[str, ModuleType] = {module.NAME: module for module in (smart_turn, whisper_base)}
+ENCODERS: dict[str, ModuleType] = {module.NAME: module for module in (smart_turn, whisper_base, functionals)}
 
 
 def get_encoder(name: str) -> ModuleType:
@@ -50,15 +53,17 @@ def weights_path(name: str) -> Path:
 
 
 def has_weights(name: str) -> bool:
-    """Whether the weights of an encoder are on this machine, by their size; `embed` checks their content."""
-    path, weights = weights_path(name), get_encoder(name).WEIGHTS
+    """Whether an encoder can be used on this machine, by its weights' size; `embed` checks their content."""
+    weights = get_encoder(name).WEIGHTS
+    if weights is None:
+        return True
+    path = weights_path(name)
     return path.is_file() and path.stat().st_size == weights.bytes
 
 
 def layers_of(name: str) -> dict[str, slice]:
-    """Name of each layer of an encoder → its columns in an embedding."""
-    encoder = get_encoder(name)
-    return layer_columns(encoder.N_FEATURES, encoder.N_LAYERS)
+    """Name of each layer of an encoder, or group of numbers → its columns in an embedding."""
+    return get_encoder(name).GROUPS
 
 
 def embed(signal: np.ndarray, sampling_rate: int, name: str) -> np.ndarray:
@@ -75,29 +80,36 @@ def embed(signal: np.ndarray, sampling_rate: int, name: str) -> np.ndarray:
     Returns
     -------
     np.ndarray [shape=(n_features,)], float32
-        Mean over time of each number of some hidden layers; of some encoders its standard deviation, too.
+        Of a network the mean over time of each number of some hidden layers, of some its standard deviation, too.
 
     Raises
     ------
     EncoderError
         If the weights are not on this machine, or damaged.
     """
-    return _opened(name, weights_path(name))(resample(signal, sampling_rate, target_rate=SAMPLING_RATE))
+    path = None if get_encoder(name).WEIGHTS is None else weights_path(name)
+    return _opened(name, path)(resample(signal, sampling_rate, target_rate=SAMPLING_RATE))
 
 
 @functools.lru_cache(maxsize=2)
-def _opened(name: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    return get_encoder(name).open_encoder(read_weights(name, path))
+def _opened(name: str, path: Path | None) -> Callable[[np.ndarray], np.ndarray]:
+    return get_encoder(name).open_encoder(b"" if path is None else read_weights(name, path))
 
 
 def weights_sha256(name: str | None) -> str | None:
-    """SHA-256 that the weights of an encoder must have; None without an encoder."""
-    return None if name is None else get_encoder(name).WEIGHTS.sha256
+    """SHA-256 that the weights of an encoder must have, or that of its name and version; None without an encoder."""
+    if name is None:
+        return None
+    encoder = get_encoder(name)
+    if encoder.WEIGHTS is None:
+        return hashlib.sha256(f"{name} {encoder.VERSION}".encode()).hexdigest()
+    return encoder.WEIGHTS.sha256
 
 
 def check_weights(name: str) -> None:
-    """Raise `EncoderError` if the weights of an encoder are not on this machine, or damaged."""
-    read_weights(name, weights_path(name))
+    """Raise `EncoderError` if the weights that an encoder needs are not on this machine, or damaged."""
+    if get_encoder(name).WEIGHTS is not None:
+        read_weights(name, weights_path(name))
 
 
 def read_weights(name: str, path: Path) -> bytes:

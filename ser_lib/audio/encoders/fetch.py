@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ser_lib.audio.encoders import get_encoder, weights_path
 from ser_lib.audio.encoders.base import Weights
-from ser_lib.core.errors import EncoderError
+from ser_lib.core.errors import EncoderError, ParameterError
 from ser_lib.core.foreign import read_member
 from ser_lib.core.io import whole_file
 from ser_lib.core.paths import from_here
@@ -36,13 +36,15 @@ def fetch_weights(name: str, source: str | None = None) -> Path:
     Raises
     ------
     ParameterError
-        If there is no such encoder.
+        If there is no such encoder, or it needs no weights.
     EncoderError
         If the weights cannot be had, or are others than they should be.
     StageError
         If they cannot be written.
     """
-    weights: Weights = get_encoder(name).WEIGHTS
+    weights: Weights | None = get_encoder(name).WEIGHTS
+    if weights is None:
+        raise ParameterError(f"ENCODER must be one that has weights. {name} needs none, and is here already.")
     if source is not None:
         content = _find(weights, _files(from_here(source)))
     else:

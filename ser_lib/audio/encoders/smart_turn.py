@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights, log_mel, pool_layers
+from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights, layer_columns, log_mel, pool_layers
 from ser_lib.core.onnx_session import open_session
 
 NAME = "smart-turn"
@@ -23,8 +23,8 @@ WEIGHTS = Weights(
 _LAYERS = tuple(f"layer_norm_{number}" for number in range(1, 9))
 """Outputs of the graph's layer norms whose means are taken: two in each of its four blocks."""
 _WIDTH = 384
-N_LAYERS = len(_LAYERS)
-N_FEATURES = _WIDTH * N_LAYERS
+N_FEATURES = _WIDTH * len(_LAYERS)
+GROUPS = layer_columns(N_FEATURES, len(_LAYERS))
 SECONDS, HEARD = 8.0, "last"
 """Of a clip that is heard, at most, and which."""
 _LONGEST = int(SECONDS * SAMPLING_RATE)

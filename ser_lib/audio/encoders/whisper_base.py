@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights, log_mel, pool_layers
+from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights, layer_columns, log_mel, pool_layers
 from ser_lib.audio.encoders.ctranslate2 import read_variables
 from ser_lib.audio.encoders.whisper_graph import INPUT, build_graph
 from ser_lib.core.onnx_session import open_session
@@ -26,8 +26,8 @@ WEIGHTS = Weights(
 _LAYERS = ("attention_norm_3", "attention_norm_4")
 """What leaves the second and the third of six blocks, normed: there emotions are told best (docs/encoders.md)."""
 _WIDTH = 512
-N_LAYERS = len(_LAYERS)
-N_FEATURES = 2 * _WIDTH * N_LAYERS
+N_FEATURES = 2 * _WIDTH * len(_LAYERS)
+GROUPS = layer_columns(N_FEATURES, len(_LAYERS))
 SECONDS, HEARD = 30.0, "first"
 """Of a clip that is heard, at most, and which."""
 _LONGEST = int(SECONDS * SAMPLING_RATE)
