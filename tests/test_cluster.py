@@ -2,6 +2,7 @@ import http.server
 import importlib.util
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -238,6 +239,32 @@ def test_trials_of_a_sweep_are_those_of_one_without_a_scheduler(
 
 
 # Workers that will not do
+
+
+_FAULTS = """
+import resource, sys
+import numpy as np
+from ser_lib.core.away import _keep_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        np.ones(100_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before = faults()
+_keep_memory()
+faults()
+print(before, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_worker_keeps_memory_that_dasks_nanny_would_give_back():
+    environment = os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"}  # as Dask's nanny sets it
+    done = subprocess.run([sys.executable, "-c", _FAULTS], env=environment, capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before >= 100 * 100_000 * 8 // 2**16 and after < before / 10  # each page of each array, be it 4 or 64 KiB
 
 
 def test_workers_of_other_code_are_refused_by_name(local, scheduler):
