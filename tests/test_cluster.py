@@ -184,6 +184,7 @@ def test_run_comes_back_whole_and_the_same(scheduler, there, project, demo_folde
     shown = capsys.readouterr()
     assert "Run small_s1, 1 of 1\nDone: " in shown.out
     assert "2 workers help" in shown.err and "warning" not in shown.err
+    assert "Features come first, each once: 1 for 1 run." in shown.err
     record = project / "reports" / "small_s1"
     manifest = json.loads((record / "manifest.json").read_text())
     assert manifest["state"] == "done"

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,15 +67,17 @@ def make_features(
     from ser_lib.preprocess import preprocess_data
 
     files = {} if files is None else files
-    for run in planned:
-        need = _need(run)
-        if need in files:
-            continue
+    missing = {need: run for run in planned if (need := _need(run)) not in files}
+    if missing:
+        runs = f"{len(planned)} run{'s' * (len(planned) != 1)}"
+        print(f"Features come first, each once: {len(missing)} for {runs}.", file=sys.stderr, flush=True)
+    for need, run in missing.items():
         output = folder / f"{len(files)}"
         values = run.params.model_dump(exclude={"OUTPUT_DIR", "PROCESSED_DATA_FILE"})
         params = make_params(values | {"OUTPUT_DIR": output.relative_to(project_root()).as_posix()})
         try:
-            preprocess_data(params)
+            with redirect_stdout(None):  # each run's 01_preprocess prints the same
+                preprocess_data(params)
             files[need] = params.processed_data_file
         except ClusterError:
             raise
