@@ -19,6 +19,7 @@ from ser_lib.records.site import build_site
 from ser_lib.records.study import write_study
 
 MODEL = b"a model" * 1000
+WITH_MODEL = ("bundle.json", "LICENCE.txt", "model_card.md")
 TABLE = b"clip,set\nTESS/OAF_a_sad,train\nTESS/OAF_b_sad,test\n"
 
 
@@ -28,7 +29,8 @@ def write_heavy_record(root, name, **values):
     for stage in STAGES:
         (folder / f"{stage}.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
     (folder / "model.onnx").write_bytes(MODEL)
-    (folder / "bundle.json").write_text("{}")
+    for name in WITH_MODEL:
+        (folder / name).write_text("{}")
     (folder / "split.csv").write_bytes(TABLE)
     manifest = json.loads((folder / "manifest.json").read_text())
     stages = manifest["stages"] | {stage: {"seconds": 1} for stage in STAGES[3:]}
@@ -61,8 +63,11 @@ def test_named_models_keep_notebooks_and_model_and_runs_of_no_study_their_notebo
         "alone": {".ipynb", ".xz"},
     }
     lines = out.splitlines()
-    assert {"a_s1: 5 notebooks, model.onnx, bundle.json", "b_s1: nothing left out, tables compressed"} < set(lines)
-    assert "alone: model.onnx, bundle.json" in lines
+    assert {
+        "a_s1: 5 notebooks, model.onnx, bundle.json, LICENCE.txt, model_card.md",
+        "b_s1: nothing left out, tables compressed",
+    } < set(lines)
+    assert "alone: model.onnx, bundle.json, LICENCE.txt, model_card.md" in lines
     assert lines[-2] == "Left 0.0 MB out of 5 records. To make it again: ser reproduce RUN"
     assert call(monkeypatch, capsys, "runs", "slim", "--all")[1] == "Nothing to leave out.\n"
 
@@ -87,7 +92,7 @@ def test_record_that_is_light_says_the_same_as_before(reports):
     after = find_record("a_s1")
     assert [after.sizes, after.predictions.to_dict(), after.models, after.params] == told
     assert after.manifest.artifacts == before.manifest.artifacts
-    assert after.manifest.left_out == sorted([*(f"{stage}.ipynb" for stage in STAGES), "bundle.json", "model.onnx"])
+    assert after.manifest.left_out == sorted([*(f"{stage}.ipynb" for stage in STAGES), *WITH_MODEL, "model.onnx"])
     assert "McNemar's exact test: p = 1." in compare_runs([find_record("a_s0"), after]).notes[0]
     assert compare_with(after, find_record("a_s0")).same and values_of(after)["EPOCHS"] == 50
 

@@ -34,7 +34,7 @@ def listed(root):
 
 def test_project_has_a_default_that_predicts():
     (first, *_) = json.loads((RECORDED / "models.json").read_text())["models"]
-    assert first == {"run": "voices_random_s0", "fallback": "tess_robust_random_s0"}
+    assert first == {"run": "voices_random_s0", "fallback": "voices_functionals_random_s0"}
     assert (RECORDED / first["run"] / "bundle.json").is_file()
 
 

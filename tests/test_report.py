@@ -331,6 +331,19 @@ def test_card_and_page_tell_what_the_split_gave(root):
     assert f"The split asked for (random 70/15/15, seed 0) gave three sets: {told}" in card
 
 
+def test_page_shows_the_card_that_a_light_record_has_left_out(root):
+    folder = write_full_record(root, "full")
+    write_model_card(folder)
+    card = read_page(root, "full").partition("What it must not be used for")
+    assert card[1]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"format": 5, "left_out": ["model_card.md"]}))
+    (folder / "model_card.md").unlink()
+    assert read_page(root, "full").partition("What it must not be used for")[2].split() == card[2].split()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert "What it must not be used for" not in read_page(root, "full")
+
+
 @pytest.mark.parametrize(("linear", "told"), [(0.875, True), (0.25, False), (None, False)])
 def test_card_and_page_tell_that_the_network_lost_to_the_linear_baseline(root, linear, told):
     folder = write_full_record(root, "full")

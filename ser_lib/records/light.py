@@ -1,7 +1,7 @@
 """Light records: what a record may do without, since `ser reproduce` makes it again.
 
-Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep model,
-`bundle.json` and notebooks; a run that no study gathers keeps its notebooks, too.
+Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep notebooks
+and model, with its description, licence and card; a run that no study gathers keeps its notebooks, too.
 """
 
 import lzma
@@ -15,7 +15,7 @@ from ser_lib.records.manifest import DONE, TRAINED, write_manifest
 from ser_lib.records.models import named_models
 from ser_lib.records.record import COMPRESSED, Record, find_record, list_records, record_folder
 from ser_lib.records.study import read_study, study_folders
-from ser_lib.store import BUNDLE_FILE
+from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE
 
 _ENDED = (DONE, TRAINED)
 """States of runs that came to the end they were to come to."""
@@ -69,9 +69,10 @@ def _plan(record: Record, *, is_gathered: bool, is_named: bool) -> Slimming:
     folder, artifacts = record.plain, record.manifest.artifacts
     notebooks = [folder / f"{stage}.ipynb" for stage in record.manifest.stages if is_gathered and not is_named]
     onnx = folder / record.params["MODEL_ONNX_FILE"]
-    # a model goes only where the manifest tells one that is made again from another, and its description with it
+    # a model goes only where the manifest tells one that is made again from another, and what is said of it
     goes = artifacts.get(onnx.name) == file_hash(onnx) if onnx.is_file() else onnx.name in record.manifest.left_out
-    models = [onnx, folder / BUNDLE_FILE] if goes and not is_named else []
+    with_model = [folder / name for name in (BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE)]
+    models = [onnx, *with_model] if goes and not is_named else []
     tables = [folder / name for name in COMPRESSED]
     return Slimming(record, *([path for path in paths if path.is_file()] for paths in (notebooks, models, tables)))
 

@@ -33,16 +33,22 @@ def templates(*, escape: bool) -> jinja2.Environment:
 
 def write_model_card(folder: Path) -> None:
     """Write `model_card.md` into the record of a run that is done."""
-    record = Record(folder, read_manifest(folder))
-    card = templates(escape=False).get_template("model_card.md")
-    text = card.render(
-        record=record,
-        corpora={name: get_corpus(name) for name in record.params["CORPORA"] + record.params["TEST_CORPORA"]},
-        epochs=len(record.history["loss"]),
-        shared=shared_with_training(record),
-        advice=advice_of(record),
+    write_text(folder / MODEL_CARD_FILE, model_card(Record(folder, read_manifest(folder))), through_link=False)
+
+
+def model_card(record: Record) -> str:
+    """What a model may be used for and how good it is, in Markdown, of a run that is done."""
+    return (
+        templates(escape=False)
+        .get_template("model_card.md")
+        .render(
+            record=record,
+            corpora={name: get_corpus(name) for name in record.params["CORPORA"] + record.params["TEST_CORPORA"]},
+            epochs=len(record.history["loss"]),
+            shared=shared_with_training(record),
+            advice=advice_of(record),
+        )
     )
-    write_text(folder / MODEL_CARD_FILE, text, through_link=False)
 
 
 def shared_with_training(record: Record) -> str:

@@ -270,7 +270,8 @@ def _remove_results(run: Run, stages: Iterable[str], left_out: list[str]) -> lis
     """Remove what an earlier attempt at these stages left in the record; of `left_out`, give what stays so."""
     names = {f"{stage}.ipynb" for stage in stages} | {path.name for stage in stages for path in run.recorded(stage)}
     packed = [f"{name}{suffix}" for name in COMPRESSED if name in names for suffix in PACKED]
-    for name in [*names, *packed, MODEL_CARD_FILE]:
+    names.add(MODEL_CARD_FILE)
+    for name in [*names, *packed]:
         (run.record / name).unlink(missing_ok=True)
     return [name for name in left_out if name not in names]
 

@@ -36,7 +36,7 @@ from ser_lib.core.io import write_text
 from ser_lib.core.paths import shown
 from ser_lib.core.quick import without_grammar
 from ser_lib.records.overview import overview, values_of
-from ser_lib.records.pages import advice_of, shared_with_training, templates
+from ser_lib.records.pages import advice_of, model_card, shared_with_training, templates
 from ser_lib.records.record import STUDY_FILE, Record, list_records, reports_folder
 from ser_lib.records.study import HEADINGS, StudyRecord, read_study, study_folders
 from ser_lib.records.sweeps.storage import RUN, TRIALS_FILE
@@ -217,7 +217,6 @@ def _chart_library() -> Markup:
 
 
 def _run_page(record: Record, notebooks: list[Path], templating: jinja2.Environment) -> str:
-    card = record.folder / MODEL_CARD_FILE
     return templating.get_template("run.html").render(
         record=record,
         note=record.note,
@@ -227,8 +226,16 @@ def _run_page(record: Record, notebooks: list[Path], templating: jinja2.Environm
         provenance=_provenance(record),
         shared=shared_with_training(record),
         advice=advice_of(record),
-        card=_to_html(card.read_text(encoding="utf-8")) if card.is_file() else "",
+        card=_to_html(_card(record)),
     )
+
+
+def _card(record: Record) -> str:
+    """Model card of a record; that of a light one, which has left it out, is written anew."""
+    path = record.folder / MODEL_CARD_FILE
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    return model_card(record) if MODEL_CARD_FILE in record.manifest.left_out else ""
 
 
 def _notebook_page(notebook: Path) -> str:
