@@ -40,9 +40,9 @@ WARM_UP = 32
 """Clips before the clock starts: libraries are imported and compiled in each process."""
 
 
-def start(n_workers: int, folder: Path) -> LocalCluster:
-    """Workers with a cache of their own, as those of another machine have."""
-    os.environ["SER_CACHE"] = str(folder / f"cache_there_{n_workers}")
+def start(n_workers: int, cache: Path) -> LocalCluster:
+    """Start workers that keep what they make in `cache`."""
+    os.environ["SER_CACHE"] = str(cache)
     return LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
 
 
@@ -81,7 +81,7 @@ def measure_clips(n_clips: int, rounds: int, folder: Path) -> dict[str, float]:
     clips = [(params.dataset_path / clip.file, clip.sha256) for clip in found[::step]][: n_clips + WARM_UP]
     print(f"{len(clips) - WARM_UP} clips of {name}")
     here = folder / "cache_here"
-    clusters = {n: start(n, folder) for n in (1, 2)}
+    clusters = {n: start(n, folder / f"cache_there_{n}") for n in (1, 2)}  # their own, as on other machines
 
     def on_workers(n: int) -> float:
         os.environ[cluster.VARIABLE] = clusters[n].scheduler_address
@@ -128,7 +128,7 @@ def measure_predictions(n_files: int, rounds: int, folder: Path) -> dict[str, fl
     found = sorted(place.rglob("*.wav"))
     files = [(found[number % len(found)], str(number)) for number in range(n_files + FEW)]
     figures: dict[str, list[float]] = {}
-    clusters = {n: start(n, folder) for n in (1, 2)}
+    clusters = {n: start(n, folder / "cache_there") for n in (1, 2)}
     for _ in range(rounds):
         for n, name in ((1, "1 process"), (2, "2 processes")):
             figures.setdefault(name, []).append(predict(files, n))
@@ -156,13 +156,14 @@ def measure_runs(n_runs: int, folder: Path) -> dict[str, float]:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return n_runs * 3600 / (time.perf_counter() - began)
 
-    figures = {}
-    for n in (1, 2):
-        with start(n, folder) as workers:
-            run(f"warm{n}", "--scheduler", workers.scheduler_address)
-            figures[f"{n} worker" + "s" * (n > 1)] = run(f"away{n}", "--scheduler", workers.scheduler_address)
+    cache = folder / "cache_of_runs"
+    os.environ["SER_CACHE"] = str(cache)
     run("warm")
-    return {"one after the other": run("here"), **figures}
+    figures = {"one after the other": run("here")}
+    for n in (1, 2):
+        with start(n, cache) as workers:
+            figures[f"{n} worker" + "s" * (n > 1)] = run(f"away{n}", "--scheduler", workers.scheduler_address)
+    return figures
 
 
 def keep_array(number: int, folder: Path, cache: Cache) -> int:
