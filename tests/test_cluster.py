@@ -245,7 +245,7 @@ def test_trials_of_a_sweep_are_those_of_one_without_a_scheduler(
 _FAULTS = """
 import resource, sys
 import numpy as np
-from ser_lib.core.away import _keep_memory
+from ser_lib.core.workers import keep_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -254,7 +254,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 before = faults()
-_keep_memory()
+keep_memory()
 faults()
 print(before, faults())
 """

@@ -5,7 +5,6 @@ its embedding. None of them depends on the other clips: see `features.stands_alo
 """
 
 import contextlib
-import ctypes
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +23,7 @@ from ser_lib.audio.signal import load_audio
 from ser_lib.core.cache import Cache, key_of
 from ser_lib.core.cluster import scheduler_address
 from ser_lib.core.errors import AudioError
-from ser_lib.core.workers import end_with
+from ser_lib.core.workers import end_with, keep_memory
 
 PIPELINE_VERSION = 4
 """Raised whenever the same file and settings would give other features or measures."""
@@ -35,7 +34,6 @@ _BATCH = 16
 """Clips per task of a worker."""
 _SHRINK_EVERY = 2000
 """Clips after which the cache is brought back to its limit."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 Result = TypeVar("Result")
 
 
@@ -143,27 +141,13 @@ def _get_or_compute(cache: Cache, key: str, compute: Callable[[], np.ndarray]) -
     """Cached array, computed if missing; the error if the clip cannot be used."""
     array = cache.read(key)
     if array is None:
-        _keep_memory()
+        keep_memory()
         try:
             array = compute()
         except AudioError as error:
             return error
         cache.write(key, array)
     return array
-
-
-@functools.cache
-def _keep_memory() -> None:
-    """Let this process keep freed memory: noise reduction takes megabytes for every clip.
-
-    Half of its time would go into clearing fresh pages. Only glibc is told.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return
-    for option, size in ((_M_TRIM_THRESHOLD, 2**30), (_M_MMAP_THRESHOLD, 2**25)):
-        mallopt(option, size)
 
 
 def each(

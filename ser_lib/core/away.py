@@ -4,9 +4,7 @@ What a worker keeps in the cache of its machine comes back with the result and i
 makes it again.
 """
 
-import ctypes
 import functools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
@@ -23,14 +21,11 @@ from ser_lib.core.cache import Cache, open_cache
 from ser_lib.core.errors import AudioError, ClusterError, SerError
 from ser_lib.core.identity import fingerprint
 from ser_lib.core.paths import resolve
+from ser_lib.core.workers import keep_memory
 
 _AHEAD = 3
 """Batches under way for each core."""
 _TRIES = 3
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Names of glibc's settings in `mallopt` (malloc.h)."""
-_KEPT = 2**25
-"""Bytes that a worker's process keeps for the next clip; arrays of a clip are smaller."""
 
 
 @dataclass(frozen=True)
@@ -132,22 +127,9 @@ def _answer_alone(run: Callable[[], Iterator[Any]], answer: Any) -> Any:
     raise ClusterError(f"Workers must see what this command sees. {answer.blind} does not see {answer.missing}.")
 
 
-@functools.cache
-def _keep_memory() -> None:
-    """Let this process keep what it frees, up to `_KEPT`.
-
-    Dask's nanny sets `MALLOC_TRIM_THRESHOLD_`, so that glibc gives memory back at once, and asks for it again for each
-    array: a prediction took twice the processor time.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, _KEPT)
-        mallopt(_MMAP_THRESHOLD, _KEPT)
-
-
 def _answer(function: Callable, code: str, task: tuple) -> Any:
     """Do a task on a worker: its result, and what was kept in the cache meanwhile."""
-    _keep_memory()
+    keep_memory()
     name = f"{get_worker().name}"
     cluster.check_code(code, name)
     values = [resolve(one) if isinstance(one, Path) else one for one in task]

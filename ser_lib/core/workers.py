@@ -1,5 +1,7 @@
 """What worker processes have in common: they end with their parent, and leave interrupts to it."""
 
+import ctypes
+import functools
 import os
 import shutil
 import signal
@@ -16,6 +18,8 @@ FEW = 64
 _LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _ONE_THREAD = dict.fromkeys(_LIMITS, "1")
 """Environment of processes of which there is one for each core."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Names of two settings of glibc's `mallopt` (malloc.h)."""
 
 
 def end_with(parent: int) -> None:
@@ -33,6 +37,20 @@ def serve(parent: int) -> None:
     """Begin a worker of a command in a terminal, whose Ctrl-C goes to all processes: the parent alone answers it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Let this process keep freed memory: a clip takes megabytes, and half of its time would go into clearing pages.
+
+    Dask's nanny even has glibc give it back at once. Only glibc is told.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another library; Windows takes no None
+        return
+    for option, size in ((_TRIM_THRESHOLD, 2**30), (_MMAP_THRESHOLD, 2**25)):
+        mallopt(option, size)
 
 
 def worth(n_files: int, jobs: int) -> int:
