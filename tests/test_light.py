@@ -11,9 +11,10 @@ from test_records import STAGES, call, write_full_record, write_record
 from ser_lib._cli.common import bundle_folder
 from ser_lib.core.errors import RunError, StageError
 from ser_lib.model.bundle import load_bundle
-from ser_lib.records import models, record
+from ser_lib.records import models, packing
 from ser_lib.records.compare import compare_runs, compare_with, values_of
-from ser_lib.records.light import compress, plan_slimming, slim
+from ser_lib.records.light import plan_slimming, slim
+from ser_lib.records.packing import compress
 from ser_lib.records.record import find_record
 from ser_lib.records.site import build_site
 from ser_lib.records.study import write_study
@@ -161,7 +162,7 @@ def test_damaged_compressed_table_is_one_clear_error(root, damage, suffix, pack)
 @pytest.mark.parametrize(("suffix", "pack"), [("xz", lzma.compress), ("gz", gzip.compress)])
 def test_table_that_unpacks_without_end_is_refused(root, monkeypatch, suffix, pack):
     folder = write_record(root, "one")
-    monkeypatch.setattr(record, "_LARGEST_TABLE", 10**6)
+    monkeypatch.setattr(packing, "_LARGEST_TABLE", 10**6)
     (folder / f"split.csv.{suffix}").write_bytes(pack(b"set\n" + b"test\n" * 10**6))
     with pytest.raises(RunError, match=r"split\.csv is damaged"):
         _ = find_record("one").sizes

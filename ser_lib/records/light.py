@@ -4,16 +4,16 @@ Every record keeps its parameters, results, tables and hashes. The runs that `re
 and model, with its description, licence and card; a run that no study gathers keeps its notebooks, too.
 """
 
-import lzma
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ser_lib.core.errors import RunError
-from ser_lib.core.io import file_hash, whole_file
+from ser_lib.core.io import file_hash
 from ser_lib.records.manifest import DONE, TRAINED, write_manifest
 from ser_lib.records.models import named_models
-from ser_lib.records.record import COMPRESSED, Record, find_record, list_records, record_folder
+from ser_lib.records.packing import COMPRESSED, compress
+from ser_lib.records.record import Record, find_record, list_records, record_folder
 from ser_lib.records.study import read_study, study_folders
 from ser_lib.store import BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE
 
@@ -88,12 +88,3 @@ def slim(one: Slimming) -> None:
         path.unlink()
     for notebook in one.notebooks:
         notebook.with_suffix(".html").unlink(missing_ok=True)
-
-
-def compress(table: Path, folder: Path) -> None:
-    """Keep a table in a record as `<name>.xz`, a third smaller than gzip makes it, and nothing else of that name."""
-    content = lzma.compress(table.read_bytes(), check=lzma.CHECK_CRC32, preset=6 | lzma.PRESET_EXTREME)
-    with whole_file(folder / f"{table.name}.xz", through_link=False) as partial:
-        partial.write_bytes(content)
-    for suffix in ("", ".gz"):
-        (folder / f"{table.name}{suffix}").unlink(missing_ok=True)

@@ -10,7 +10,8 @@ from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.bundle_info import BundleInfo
 from ser_lib.records.models import model_folder, named_models
-from ser_lib.records.record import find_record, private_values, read_table
+from ser_lib.records.packing import read_table
+from ser_lib.records.record import find_record, private_values
 from ser_lib.store import SPLIT_FILE
 
 _UNKNOWN = "How right it is about other voices was not measured. "

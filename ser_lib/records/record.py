@@ -1,13 +1,10 @@
 """Records of runs: what lies in `reports/<run>/`, read back; wherever the record was made."""
 
-import gzip
 import io
-import lzma
 import os
 import re
 import shutil
 import statistics
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,8 +21,9 @@ from ser_lib.core.locks import is_locked
 from ser_lib.core.paths import from_here, project_root, resolve, shown
 from ser_lib.params import Params, read_values
 from ser_lib.records.manifest import Manifest, check_plain, read_manifest
+from ser_lib.records.packing import read_table
 from ser_lib.records.schema import HISTORY, LEAKAGE, METRICS, NOTE, Note
-from ser_lib.store import LEAKAGE_FILE, MANIFEST_FILE, PREDICTIONS_FILE, SETS, SKIPPED_FILE, SPLIT_FILE, UNUSED
+from ser_lib.store import LEAKAGE_FILE, MANIFEST_FILE, PREDICTIONS_FILE, SETS, SPLIT_FILE, UNUSED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +34,6 @@ NOTE_FILE = "note.json"
 """Name of a note's file in the record of its run."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
-COMPRESSED = (SKIPPED_FILE, SPLIT_FILE, PREDICTIONS_FILE)
-"""Tables that a record keeps as `<name>.xz`; before, as `<name>.gz`, and up to format 4 as they are."""
-PACKED = (".xz", ".gz")
-"""What may follow a table's name in a record."""
-_LARGEST_TABLE = 200_000_000  # bytes that a compressed one may hold; a million clips take half of it
-_UNPACKING = 2**27  # bytes of memory that unpacking may take beside the table; a hostile header asks for gigabytes
 DEFAULT_OF_THE_TIME = {"DENOISE_REFERENCE": True, "BASELINES": False, "ROBUSTNESS": False, "UNSURE_BELOW": 0.0}
 """What runs did before a parameter was there, where that is not its default today."""
 _SHOWN = {"bilstm": "BiLSTM", "cnn": "CNN", "mfcc": "MFCC", "logmel": "log-mel", "linear": "one layer"}
@@ -248,40 +240,6 @@ class Record:
 def complete(values: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of a recorded run; what was no parameter yet is what the run did without it."""
     return Params().model_dump() | DEFAULT_OF_THE_TIME | dict(values)
-
-
-def read_table(folder: Path, name: str) -> bytes | None:
-    """Content of a table in a record, be it compressed or not; None where there is neither.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be unpacked, or holds more than any table.
-    """
-    if (folder / name).is_file():
-        return (folder / name).read_bytes()
-    packed = next((path for suffix in PACKED if (path := folder / f"{name}{suffix}").is_file()), None)
-    if packed is None:
-        return None
-    try:
-        content = _unpack(packed)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(str(error)) from None
-    if len(content) > _LARGEST_TABLE:
-        raise ValueError(f"it holds more than {_LARGEST_TABLE:,} bytes")
-    return content
-
-
-def _unpack(packed: Path) -> bytes:
-    """Content of a compressed table, up to one byte more than a table may hold."""
-    if packed.suffix == ".gz":
-        with gzip.open(packed) as file:
-            return file.read(_LARGEST_TABLE + 1)
-    unpacking = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_UNPACKING)
-    content = unpacking.decompress(packed.read_bytes(), _LARGEST_TABLE + 1)
-    if not unpacking.eof and len(content) <= _LARGEST_TABLE:
-        raise EOFError("it is cut off")
-    return content
 
 
 def _damaged(path: Path, remove: str = "the run") -> RunError:

@@ -25,7 +25,6 @@ from ser_lib.core.locks import lock
 from ser_lib.core.paths import resolve, shown
 from ser_lib.corpora.clips import check_label_map
 from ser_lib.params import Params, make_params, read_values
-from ser_lib.records.light import compress
 from ser_lib.records.manifest import (
     DONE,
     MANIFEST_FILE,
@@ -42,8 +41,9 @@ from ser_lib.records.manifest import (
     write_manifest,
 )
 from ser_lib.records.notebook import execute_notebook
+from ser_lib.records.packing import COMPRESSED, PACKED, compress
 from ser_lib.records.pages import write_model_card
-from ser_lib.records.record import COMPRESSED, PACKED, RUN_NAME, complete, record_folder, scratch_folder
+from ser_lib.records.record import RUN_NAME, complete, record_folder, scratch_folder
 from ser_lib.records.sources import edited, notebook_hash
 from ser_lib.store import (
     BUNDLE_FILE,
