@@ -7,7 +7,7 @@ import librosa
 import numpy as np
 import pytest
 
-from ser_lib.model.explain import occlude
+from ser_lib.model.explain import _sample_spans, occlude
 
 NAMES = ["rms", "zcr", "mfcc_1"]
 
@@ -69,3 +69,10 @@ def test_certain_answers_are_finite():
     features = np.ones((20, 3), dtype=np.float32)
     found = occlude(bundle_of(lambda x: 1000 * x[:, 0].mean()), features, 20)
     assert np.isfinite([*found.by_time, *found.by_group]).all()
+
+
+def test_a_long_clip_is_hidden_in_forty_stretches_at_most():
+    encoder = SimpleNamespace(SECONDS=30.0, HEARD="first")
+    spans = _sample_spans(100 * 16000, 16000, encoder)
+    assert len(spans) == 40 and spans[0] == (0, 12000) and spans[-1] == (39 * 12000, 30 * 16000)
+    assert _sample_spans(16000, 16000, encoder)[:2] == [(0, 3200), (3200, 6400)]  # a fifth of a second

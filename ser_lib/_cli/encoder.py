@@ -6,7 +6,7 @@ import typer
 
 from ser_lib._cli.tables import print_table
 
-encoder_app = typer.Typer(help="List the pretrained encoders, or bring one to this machine.", no_args_is_help=True)
+encoder_app = typer.Typer(help="List the encoders, or bring one to this machine.", no_args_is_help=True)
 
 
 @encoder_app.command(name="list")
@@ -40,5 +40,8 @@ def get(
     from ser_lib.audio.encoders import get_encoder
     from ser_lib.audio.encoders.fetch import fetch_weights
 
+    if get_encoder(name).WEIGHTS is None and source is None:
+        print(f"{name} needs no weights.")
+        return
     path = fetch_weights(name, source)
     print(f"{name} ({get_encoder(name).LICENCE}) is in {path}.")

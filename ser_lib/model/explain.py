@@ -20,7 +20,8 @@ from ser_lib.audio.signal import trim_steps
 from ser_lib.core.labels import shown_as
 from ser_lib.model.bundle import Bundle
 
-_SPAN_SECONDS = 0.2
+_SPAN_SECONDS, _MOST_SPANS = 0.2, 40
+"""Length of a stretch of time that is hidden, and how many there are at most where each is heard anew by an encoder."""
 _MOST_GROUPS = 8
 """Groups that the bands of log-mel are hidden in."""
 _SMALLEST = 1e-7
@@ -95,8 +96,8 @@ def explain_answer(bundle: Bundle, signal: np.ndarray, sampling_rate: int, *, sp
 
 def _sample_spans(n_samples: int, sampling_rate: int, encoder: ModuleType) -> list[tuple[int, int]]:
     """First sample of each stretch of time to hide, and the one after its last, in what an encoder hears."""
-    size = round(_SPAN_SECONDS * sampling_rate)
     n_heard = min(n_samples, round(encoder.SECONDS * sampling_rate))
+    size = max(round(_SPAN_SECONDS * sampling_rate), -(-n_heard // _MOST_SPANS))
     first = n_samples - n_heard if encoder.HEARD == "last" else 0
     end = first + n_heard
     return [(start, min(start + size, end)) for start in range(first, end, size)]

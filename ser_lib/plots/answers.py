@@ -14,6 +14,9 @@ from ser_lib.model.explain import Occlusion
 from ser_lib.plots.clips import plot_spectrogram
 from ser_lib.plots.figures import plot_fractions
 
+_FEW_BARS = 60
+"""Bars that have a white line around them."""
+
 
 def plot_probabilities(probabilities: Mapping[str, float], *, title: str = "", ax: Axes | None = None) -> Axes:
     """Probability of each emotion for one file."""
@@ -30,7 +33,8 @@ def plot_occlusion(
     axes = figure.subplots(3, height_ratios=(2.2, 1.4, 2.4))
     plot_spectrogram(signal, settings, title=title, ax=axes[0])
     starts, ends = np.array(occlusion.spans).T
-    axes[1].bar(starts, occlusion.by_time, width=ends - starts, align="edge", edgecolor="white")
+    line = 1 if len(starts) <= _FEW_BARS else 0  # around many, it would cover them
+    axes[1].bar(starts, occlusion.by_time, width=ends - starts, align="edge", edgecolor="white", linewidth=line)
     axes[1].set(xlabel="time hidden (s)", ylabel="evidence (nats)", xlim=axes[0].get_xlim())
     axes[2].barh(occlusion.groups, occlusion.by_group)
     axes[2].set(xlabel="evidence (nats)", ylabel="feature hidden")

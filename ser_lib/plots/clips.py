@@ -121,7 +121,7 @@ def plot_embedding(embedding: np.ndarray, encoder: str, *, ax: Axes | None = Non
         numbers = embedding[columns]
         line[: len(numbers)] = (numbers - numbers.mean()) / max(numbers.std(), _SMALLEST_STD)
     image = ax.imshow(scores, aspect="auto", cmap="coolwarm", vmin=-3, vmax=3, interpolation="nearest")
-    ax.set(xlabel="number in the layer", yticks=range(len(layers)), yticklabels=list(layers))
+    ax.set(xlabel="number in the layer or group", yticks=range(len(layers)), yticklabels=list(layers))
     ax.tick_params(axis="y", labelsize="small")
     ax.figure.colorbar(image, ax=ax, label="standard deviations")
     return ax

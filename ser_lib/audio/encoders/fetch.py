@@ -44,7 +44,7 @@ def fetch_weights(name: str, source: str | None = None) -> Path:
     """
     weights: Weights | None = get_encoder(name).WEIGHTS
     if weights is None:
-        raise ParameterError(f"ENCODER must be one that has weights. {name} needs none, and is here already.")
+        raise ParameterError(f"`--from` needs an encoder that has weights. {name} has none.")
     if source is not None:
         content = _find(weights, _files(from_here(source)))
     else:

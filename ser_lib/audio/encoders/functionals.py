@@ -82,7 +82,9 @@ def embed_signal(signal: np.ndarray) -> np.ndarray:
 
 
 def track_pitch(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pitch (Hz) and periodicity (0 to 1) of each frame, both [shape=(n_frames,)]: peaks of the autocorrelation.
+    """Pitch (Hz) and periodicity (0 to 1) of each frame, both [shape=(n_frames,)]: maxima of the autocorrelation.
+
+    What repeats more slowly than the lowest pitch, such as hum, is taken for a voice at the highest.
 
     References
     ----------
