@@ -298,6 +298,14 @@ def test_arrays_are_plain_lists_in_json(tmp_path):
     assert store.read_json(tmp_path / "h.json")["loss"] == [1.5, 0.25]
 
 
+def test_row_of_numbers_is_one_line_of_json_and_text_stays_as_it_is(tmp_path):
+    content = {"matrix": [[11, 2], [0, 95]], "none": [], "said": ["[\n 1 ]", "a  b"], "mixed": [{"x": [0.5]}]}
+    io.write_json(tmp_path / "m.json", content | {"matrix": np.array(content["matrix"])})
+    text = (tmp_path / "m.json").read_text()
+    assert json.loads(text) == content
+    assert [line.strip() for line in text.splitlines()[1:5]] == ['"matrix": [', "[11, 2],", "[0, 95]", "],"]
+
+
 def test_json_never_imports_what_it_names(tmp_path):
     (tmp_path / "evil.json").write_text('{"__instance_type__": ["antigravity", "X"], "attributes": {}}')
     assert store.read_json(tmp_path / "evil.json")["__instance_type__"] == ["antigravity", "X"]

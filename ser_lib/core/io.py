@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # pandas and json_tricks take longer to import than a predict
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How a text begins that a spreadsheet computes, or one that was kept from it."""
+_ROW_OF_NUMBERS = re.compile(r'\[\n([^][{}"]*)\]')
+"""An innermost list in indented JSON, if no text is in it; a text holds no line break, which JSON escapes."""
 
 
 def _followed(path: Path) -> Path:
@@ -75,11 +77,12 @@ def write_text(path: Path, text: str, *, through_link: bool = True) -> None:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write plain values and arrays (as nested lists) as JSON, whole or not at all."""
+    """Write plain values and arrays (as nested lists) as JSON, whole or not at all; a row of numbers is a line."""
     import json_tricks
 
     text = json_tricks.dumps(content, indent=2, primitives=True)
-    write_text(path, text + "\n")
+    rows = _ROW_OF_NUMBERS.sub(lambda row: f"[{' '.join(row[1].split())}]", text)
+    write_text(path, rows + "\n")
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
