@@ -22,11 +22,13 @@ from test_store import run_python
 
 from ser_lib import predict as predict_module
 from ser_lib._cli import predict as cli_predict
+from ser_lib.audio.normalize import Statistics
 from ser_lib.core import workers as workers_module
 from ser_lib.core.errors import AudioError
 from ser_lib.core.text import printable
 from ser_lib.corpora.audio_files import find_files
 from ser_lib.model.bundle import Bundle, load_bundle
+from ser_lib.model.voices import Voice, save_voice
 from ser_lib.predict import predict_emotion_from_file
 from ser_lib.records.limits import limits
 
@@ -69,6 +71,21 @@ def test_folder_is_a_table_of_its_audio_files(voices, predicted):
     )  # aligned; the text file is none
     assert all(str(voices / "in" / name) in done.out for name in ("a.wav", "b c.wav", "deeper"))
     assert "Model people has learnt from 2 speakers of TESS. " in done.out.splitlines()[-1]
+
+
+def test_files_that_may_be_of_one_voice_are_followed_by_what_would_help(voices, predicted, write_wav):
+    shutil.copytree(RECORDED / "voices_functionals_random_s0", voices / "reports" / "adapts")
+    for number in range(5):
+        write_wav(voices / "my voice" / f"{number}.wav", 0.3 * np.sin(0.01 * (number + 5) * np.arange(RATE)), RATE)
+    done = predicted(voices / "my voice", "--run", "adapts")
+    assert done.out.splitlines()[-1].endswith(f"ser enrol '{voices / 'my voice'}' --name NAME, then --speaker NAME.")
+    assert "ser enrol FOLDER --name" in predicted(*(voices / "my voice").iterdir(), "--run", "adapts").out
+    assert "enrol" not in predicted(*sorted((voices / "my voice").iterdir())[:4], "--run", "adapts").out  # too few
+    assert "enrol" not in predicted(voices / "my voice", "--run", "people").out  # cannot be adapted by them
+    info = load_bundle(voices / "reports" / "adapts").info
+    known = Statistics(mean=info.population.mean, std=info.population.within)
+    save_voice(Voice(name="me", onnx_sha256=info.onnx_sha256, n_clips=5, statistics=known))
+    assert "enrol" not in predicted(voices / "my voice", "--run", "adapts", "--speaker", "me").out
 
 
 def test_file_that_is_given_twice_is_answered_once(voices, predicted, monkeypatch):

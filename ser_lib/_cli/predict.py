@@ -1,6 +1,7 @@
 """The command `ser predict`."""
 
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -151,7 +152,22 @@ def predict(
         from ser_lib.records.limits import limits
 
         print(("" if over_time else "\n") + told + limits(run, bundle))
+        if speaker is None and not over_time and bundle.info.population is not None:
+            print(_advice(paths, n_answered), end="")
     raise SystemExit(1 if n_failed else 0)
+
+
+def _advice(paths: list[str], n_answered: int) -> str:
+    """What would help most if the voice of all these files is one, and new; empty for few files."""
+    from ser_lib.model.adapt import FEW_CLIPS
+
+    if n_answered < FEW_CLIPS:
+        return ""
+    folder = shlex.quote(printable(paths[0])) if len(paths) == 1 and paths[0] != STDIN else "FOLDER"
+    return (
+        f"If one person speaks in all of these, the model can learn the voice, and is right more often: ser enrol "
+        f"{folder} --name NAME, then --speaker NAME.\n"
+    )
 
 
 def _use_workers(scheduler: str | None, voice: str | None) -> None:
