@@ -35,17 +35,22 @@ _SHORTEST = 640
 
 def open_encoder(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
     """Weights → function from a signal [shape=(n_samples,)] at 16 kHz to its embedding [shape=(N_FEATURES,)]."""
+    layers = open_layers(content)
+    return lambda signal: pool_layers(layers(signal), std=False)
+
+
+def open_layers(content: bytes) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Weights → function from a signal to the frames [shape=(n_frames, 384)] of its hidden layers, 50 a second."""
     session = open_session(_expose_layers(content))
 
-    def embed(signal: np.ndarray) -> np.ndarray:
+    def layers(signal: np.ndarray) -> list[np.ndarray]:
         sound = np.pad(signal[-_LONGEST:], (0, max(0, _SHORTEST - len(signal))))
         sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
         mel = log_mel(sound.astype(np.float32))
         mel = mel[:, : mel.shape[1] // 2 * 2]
-        layers = session.run(list(_LAYERS), {"input_features": mel[None]})
-        return pool_layers([layer[0] for layer in layers], std=False)
+        return [layer[0] for layer in session.run(list(_LAYERS), {"input_features": mel[None]})]
 
-    return embed
+    return layers
 
 
 def _expose_layers(content: bytes) -> bytes:
