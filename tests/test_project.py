@@ -60,8 +60,10 @@ STUDIES |= {
     ],
     "voices_cnn_study": [f"voices_cnn_{row}_s0" for row in ("random", "to-tess")],
 }
-STUDIES |= {f"voices_{way}_study": [f"voices_{way}_s{seed}" for seed in range(3)] for way in ("oaf_yaf", "yaf_oaf")}
+STUDIES |= {f"voices_{way}_study": [f"voices_{way}_s0"] for way in ("oaf_yaf", "yaf_oaf")}
 STUDIES |= {f"tess_encoder_{way}_study": [f"tess_encoder_{way}_s0"] for way in ("oaf_yaf", "yaf_oaf")}
+STUDIES |= {f"whisper_{way}_study": [f"whisper_{way}_s{seed}" for seed in range(2)] for way in ("oaf_yaf", "yaf_oaf")}
+STUDIES |= {f"whisper_to-{name}_study": [f"whisper_to-{name}_s0"] for name in ("tess", "ravdess", "emodb", "savee")}
 STUDIES |= {
     f"{name}_study": [f"{name}_f{fold}" for fold in range(n_folds)]
     for name, n_folds in (
