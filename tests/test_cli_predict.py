@@ -77,15 +77,16 @@ def test_files_that_may_be_of_one_voice_are_followed_by_what_would_help(voices, 
     shutil.copytree(RECORDED / "voices_functionals_random_s0", voices / "reports" / "adapts")
     for number in range(5):
         write_wav(voices / "my voice" / f"{number}.wav", 0.3 * np.sin(0.01 * (number + 5) * np.arange(RATE)), RATE)
-    done = predicted(voices / "my voice", "--run", "adapts")
-    assert done.out.splitlines()[-1].endswith(f"ser enrol '{voices / 'my voice'}' --name NAME, then --speaker NAME.")
-    assert "ser enrol FOLDER --name" in predicted(*(voices / "my voice").iterdir(), "--run", "adapts").out
-    assert "enrol" not in predicted(*sorted((voices / "my voice").iterdir())[:4], "--run", "adapts").out  # too few
-    assert "enrol" not in predicted(voices / "my voice", "--run", "people").out  # cannot be adapted by them
+    mine = voices / "my voice"
+    done = predicted(mine, "--run", "adapts")
+    assert done.out.splitlines()[-1].endswith(f"ser enrol '{mine}' --name NAME --run adapts, then --speaker NAME.")
+    assert "ser enrol FOLDER --name" in predicted(*mine.iterdir(), "--run", "adapts").out
+    assert "enrol" not in predicted(*sorted(mine.iterdir())[:4], "--run", "adapts").out  # too few
+    assert "enrol" not in predicted(mine, "--run", "people").out  # cannot be adapted by them
     info = load_bundle(voices / "reports" / "adapts").info
     known = Statistics(mean=info.population.mean, std=info.population.within)
     save_voice(Voice(name="me", onnx_sha256=info.onnx_sha256, n_clips=5, statistics=known))
-    assert "enrol" not in predicted(voices / "my voice", "--run", "adapts", "--speaker", "me").out
+    assert "enrol" not in predicted(mine, "--run", "adapts", "--speaker", "me").out
 
 
 def test_file_that_is_given_twice_is_answered_once(voices, predicted, monkeypatch):

@@ -116,6 +116,7 @@ def predict(
         from ser_lib.predict import Request, channels_of
 
         processes = worth(len(files), jobs or -1)
+        asked_run = run
         run, bundle = open_model(run, backend)
         bundle, own, told = load_speaker(bundle, speaker)
         if over_time and own is not None:
@@ -153,20 +154,21 @@ def predict(
 
         print(("" if over_time else "\n") + told + limits(run, bundle))
         if speaker is None and not over_time and bundle.info.population is not None:
-            print(_advice(paths, n_answered), end="")
+            print(_advice(paths, len(files), asked_run), end="")
     raise SystemExit(1 if n_failed else 0)
 
 
-def _advice(paths: list[str], n_answered: int) -> str:
-    """What would help most if the voice of all these files is one, and new; empty for few files."""
+def _advice(paths: list[str], n_files: int, asked_run: str | None) -> str:
+    """What would help most if the voice in all these files is one, and new; empty for few files."""
     from ser_lib.model.adapt import FEW_CLIPS
 
-    if n_answered < FEW_CLIPS:
+    if n_files < FEW_CLIPS:
         return ""
-    folder = shlex.quote(printable(paths[0])) if len(paths) == 1 and paths[0] != STDIN else "FOLDER"
+    is_plain = len(paths) == 1 and paths[0] == printable(paths[0]) and not paths[0].startswith("-")
+    folder, model = paths[0] if is_plain else "FOLDER", ["--run", asked_run] if asked_run else []
     return (
-        f"If one person speaks in all of these, the model can learn the voice, and is right more often: ser enrol "
-        f"{folder} --name NAME, then --speaker NAME.\n"
+        f"If one person speaks in all of these, in more than one mood, the model can learn the voice, and is then "
+        f"usually right more often: ser enrol {shlex.join([folder, '--name', 'NAME', *model])}, then --speaker NAME.\n"
     )
 
 
