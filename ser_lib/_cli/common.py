@@ -56,6 +56,11 @@ def which_run(run: str | None) -> str:
     return _fallback_of(default, read_bundle_info(model_folder(default))) or default
 
 
+def command(*words: str, run: str | None) -> str:
+    """A command of `ser` as a shell takes it, for the model that was asked for, if one was."""
+    return shlex.join(["ser", *words, *(["--run", run] if run else [])])
+
+
 def open_model(run: str | None, backend: Backend = "onnx") -> tuple[str, "Bundle"]:
     """Run of `which_run`, and its bundle (see `load_run`)."""
     from ser_lib.records.models import default_run

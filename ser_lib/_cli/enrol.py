@@ -1,7 +1,6 @@
 """The command `ser enrol`."""
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +33,7 @@ def enrol(
     A model that was trained with ADAPT_TO_SPEAKER learns more from two clips or more of each emotion, in folders named
     by it, and says how much.
     """
-    from ser_lib._cli.common import open_model
+    from ser_lib._cli.common import command, open_model
     from ser_lib.corpora.audio_files import find_files, format_left_out
     from ser_lib.model.enrolment import (
         UNLABELLED,
@@ -57,7 +56,7 @@ def enrol(
         print(printable(format_left_out(left_out)), file=sys.stderr)
     print(*faults, sep="\n", end="\n" if faults else "")
     clips = gather_clips(heard.values(), [told.get(file, UNLABELLED) for file in heard])
-    look = f"ser predict {shlex.join([folder, *(('--run', run) if run else ())])}"
+    look = command("predict", folder, run=run)
     _check_sound(sounds_unlike(clips, bundle), folder, bundle, look)
     voice = learn_voice(name, clips, bundle)
     path = save_voice(voice)

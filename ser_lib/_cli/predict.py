@@ -1,7 +1,6 @@
 """The command `ser predict`."""
 
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ from ser_lib._cli.common import (
     check_outputs,
     check_plot,
     check_windows,
+    command,
     load_speaker,
     open_model,
 )
@@ -150,25 +150,23 @@ def predict(
     if n_answered and STDIN in (csv, as_json):
         print(told, end="", file=sys.stderr)
     elif n_answered:
+        from ser_lib.model.adapt import FEW_CLIPS
         from ser_lib.records.limits import limits
 
         print(("" if over_time else "\n") + told + limits(run, bundle))
-        if speaker is None and not over_time and bundle.info.population is not None:
-            print(_advice(paths, len(files), asked_run), end="")
+        can_adapt = bundle.info.population is not None and speaker is None and not over_time
+        if can_adapt and len(files) >= FEW_CLIPS:
+            print(_advice(paths, asked_run))
     raise SystemExit(1 if n_failed else 0)
 
 
-def _advice(paths: list[str], n_files: int, asked_run: str | None) -> str:
-    """What would help most if the voice in all these files is one, and new; empty for few files."""
-    from ser_lib.model.adapt import FEW_CLIPS
-
-    if n_files < FEW_CLIPS:
-        return ""
+def _advice(paths: list[str], asked_run: str | None) -> str:
+    """What would help most if the voice in all files is one, and new."""
     is_plain = len(paths) == 1 and paths[0] == printable(paths[0]) and not paths[0].startswith("-")
-    folder, model = paths[0] if is_plain else "FOLDER", ["--run", asked_run] if asked_run else []
+    enrol = command("enrol", paths[0] if is_plain else "FOLDER", "--name", "NAME", run=asked_run)
     return (
         f"If one person speaks in all of these, in more than one mood, the model can learn the voice, and is then "
-        f"usually right more often: ser enrol {shlex.join([folder, '--name', 'NAME', *model])}, then --speaker NAME.\n"
+        f"usually right more often: {enrol}, then --speaker NAME."
     )
 
 
