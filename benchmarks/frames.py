@@ -24,7 +24,7 @@ from ser_lib.store import ProcessedData, one_hot
 LAYER = 3
 """Of the eight layer norms, counted from 0."""
 N_FRAMES = 100
-SHARED = {"SCHEDULE": "one_cycle", "BALANCE": True, "EPOCHS": 30}
+SHARED = {"SCHEDULE": "one_cycle", "EPOCHS": 30}
 LINEAR = {"MODEL": "linear", "FEATURES": "encoder", "ENCODER": "smart-turn", "DENOISE": False}
 MODELS = {
     "one layer on the frames' mean": LINEAR | {"DROPOUT_RATE": 0.5, "LEARNING_RATE": 3e-3, "WEIGHT_DECAY": 1.0},
