@@ -34,8 +34,8 @@ _ENDINGS = {
     "MODEL_H5_FILE": ".weights.h5",
 }
 _OTHER_OUTPUTS = ("bundle.json", "history.json", "leakage.json", "metrics.json")
-_CNN_BANDS = 16
-"""Bands that four poolings by two leave one of."""
+_CNN_BANDS = {"cnn": 16, "cnn_large": 32}
+"""`MODEL` → bands that its poolings leave one of."""
 _UNFIT = "`FEATURES: encoder` needs `MODEL: linear`. Got {}."
 GROUPS = {
     "CORPORA": "Data",
@@ -113,8 +113,8 @@ class Params(_Audio):
     )
 
     STANDARDIZE: bool = Field(True, description="standardise features with the training set's mean and deviation")
-    MODEL: Literal["bilstm", "cnn", "linear"] = Field(
-        "bilstm", description="recurrent network, convolutional one on logmel, or one layer on encoder"
+    MODEL: Literal["bilstm", "cnn", "cnn_large", "linear"] = Field(
+        "bilstm", description="recurrent network, convolutional one on logmel, small or large, or one layer on encoder"
     )
     POOLING: Literal["last", "mean_max", "attention"] = Field(
         "last", description="how frames become one vector: last state of the LSTM, mean_max or attention"
@@ -202,18 +202,19 @@ class Params(_Audio):
 
     def _model_rules(self) -> Iterator[tuple[bool, str]]:
         wrong = ", ".join(sorted(set(self.AUGMENT) - set(AUGMENTATIONS)))
-        is_mfcc, is_cnn = self.FEATURES != "logmel", self.MODEL == "cnn"
+        is_mfcc, is_cnn = self.FEATURES != "logmel", self.MODEL in _CNN_BANDS
         is_encoder, is_linear = self.FEATURES == "encoder", self.MODEL == "linear"
         yield bool(wrong), f"`AUGMENT` must name some of {', '.join(AUGMENTATIONS)}. Got {wrong}."
         yield bool(self.AUGMENT) and is_mfcc, f"`AUGMENT` needs `FEATURES: logmel`. Got {self.FEATURES}."
         rooms = not self.CMN and not {"noise", "echo"}.isdisjoint(self.AUGMENT)
         yield rooms, "`AUGMENT` needs `CMN: true` for noise and echo. Got false."
         yield (
-            is_cnn and (is_mfcc or self.N_MELS < _CNN_BANDS),
-            f"`MODEL: cnn` needs `FEATURES: logmel` and `N_MELS` of at least {_CNN_BANDS}. "
+            is_cnn and (is_mfcc or _CNN_BANDS[self.MODEL] > self.N_MELS),
+            f"`MODEL: {self.MODEL}` needs `FEATURES: logmel` and `N_MELS` of at least {_CNN_BANDS.get(self.MODEL)}. "
             f"Got {self.FEATURES} and {self.N_MELS}.",
         )
-        yield is_cnn and self.POOLING == "last", "`POOLING` must be mean_max or attention with `MODEL: cnn`. Got last."
+        last = is_cnn and self.POOLING == "last"
+        yield last, f"`POOLING` must be mean_max or attention with `MODEL: {self.MODEL}`. Got last."
         yield (
             is_encoder and self.ENCODER is None,
             "`FEATURES: encoder` needs an `ENCODER`: smart-turn, whisper-base or functionals. Got none.",

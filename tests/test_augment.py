@@ -22,7 +22,8 @@ def varied(X, *names, seed=0):
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_each_keeps_shape_and_type_and_changes_the_clips(name):
+def test_each_keeps_shape_and_type_and_changes_the_clips(name, monkeypatch):
+    monkeypatch.setattr("ser_lib.model.augment._IN_ROOMS", 1)
     X = spectrograms()
     given = X.copy()
     result = varied(X, name)
@@ -119,15 +120,22 @@ def test_tiled_clip_comes_in_where_it_goes_out():
 
 
 def test_noise_adds_its_power_to_the_bands(monkeypatch):
-    for name, value in (("_NOISE", (0, 0)), ("_COLOUR", 0), ("_FLICKER", 0)):
+    for name, value in (("_IN_ROOMS", 1), ("_NOISE", (0, 0)), ("_COLOUR", 0), ("_FLICKER", 0)):
         monkeypatch.setattr(f"ser_lib.model.augment.{name}", value)
     X = np.where(np.arange(40) % 2, 10, -10)[np.newaxis, :, np.newaxis] * np.ones(SHAPE, dtype=np.float32)
     # to 10 dB and -10 dB comes noise of 0 dB: 10 + 1 and 0.1 + 1 in power, a ratio of 10, around a new mean
     np.testing.assert_allclose(varied(X, "noise"), X / 2, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["noise", "echo"])
+def test_rooms_come_to_two_fifths_of_the_clips(name):
+    X = np.random.default_rng(0).standard_normal((2000, 4, 2)).astype(np.float32)
+    changed = (varied(X, name) != X).any(axis=(1, 2))
+    assert changed.mean() == pytest.approx(0.4, abs=0.05)  # 4.5 deviations of a fraction of 2,000
+
+
 def test_echo_dies_away_after_a_sound(monkeypatch):
-    for name, value in (("_ECHO", (0, 0)), ("_GOES_ON", (0.5, 0.5))):
+    for name, value in (("_IN_ROOMS", 1), ("_ECHO", (0, 0)), ("_GOES_ON", (0.5, 0.5))):
         monkeypatch.setattr(f"ser_lib.model.augment.{name}", value)
     X = np.full(SHAPE, -200, dtype=np.float32)
     X[:, 5] = 0

@@ -206,10 +206,14 @@ def test_hop_length_is_at_most_frame_length():
             "Got logmel and 15.",
         ),
         (
+            {"MODEL": "cnn_large", "FEATURES": "logmel", "N_MELS": 31, "N_MFCC": 13, "POOLING": "mean_max"},
+            "`MODEL: cnn_large` needs `FEATURES: logmel` and `N_MELS` of at least 32. Got logmel and 31.",
+        ),
+        (
             {"MODEL": "cnn", "FEATURES": "logmel"},
             "`POOLING` must be mean_max or attention with `MODEL: cnn`. Got last.",
         ),
-        ({"MODEL": "gru"}, "`MODEL` must be 'bilstm', 'cnn' or 'linear'. Got 'gru'."),
+        ({"MODEL": "gru"}, "`MODEL` must be 'bilstm', 'cnn', 'cnn_large' or 'linear'. Got 'gru'."),
         ({"N_MFCC": 20, "N_MELS": 16}, "`N_MFCC` must be at most `N_MELS` (16). Got 20."),
         ({"MEL_FMIN": 9000.0, "MEL_FMAX": 8000.0}, "`MEL_FMIN` must be below `MEL_FMAX` (8000). Got 9000."),
         ({"MEL_FMAX": 12208.0}, "`MEL_FMAX` must be at most half of `SAMPLING_RATE` (12207). Got 12208."),

@@ -10,6 +10,9 @@ Jaitly and Hinton, "Vocal tract length perturbation (VTLP) improves speech recog
 for audio, speech and language, 2013 (warp).
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 _MASKS, _MASKED_BANDS, _MASKED_FRAMES = 2, 0.15, 0.12
@@ -24,6 +27,8 @@ _ECHO, _GOES_ON = (-40.0, -5.0), (0.1, 0.65)
 """dB, range of an echo's level; fraction of it that is there a frame later."""
 _PER_DECIBEL = np.float32(np.log(10) / 10)
 """Natural logarithm of a power, for each dB."""
+_IN_ROOMS = 0.4
+"""Fraction of the clips that noise comes to, and echo."""
 
 
 def augment(
@@ -58,14 +63,22 @@ def augment(
     level = _GAIN * decibel * rng.uniform(-1, 1, size) * ("gain" in names)
     X = X + (slope + level)[:, np.newaxis].astype(np.float32)
     if "echo" in names:
-        X = _with_echo(X / np.float32(decibel), rng) * np.float32(decibel)
+        _vary_some(X, _with_echo, rng, np.float32(decibel))
     if "noise" in names:
-        X = _with_noise(X / np.float32(decibel), rng) * np.float32(decibel)
+        _vary_some(X, _with_noise, rng, np.float32(decibel))
     if "mask" in names:
         for _ in range(_MASKS):
             X[_stretch_of(n_frames, _MASKED_FRAMES, len(X), rng)] = 0
             X.swapaxes(1, 2)[_stretch_of(n_mels, _MASKED_BANDS, len(X), rng)] = 0
     return X
+
+
+def _vary_some(
+    X: np.ndarray, vary: Callable[[np.ndarray, np.random.Generator], np.ndarray], rng: np.random.Generator, decibel: Any
+) -> None:
+    """Replace some of the clips by what `vary` makes of them."""
+    rows = np.flatnonzero(rng.random(len(X)) < _IN_ROOMS)
+    X[rows] = vary(X[rows] / decibel, rng) * decibel
 
 
 def _with_noise(X: np.ndarray, rng: np.random.Generator) -> np.ndarray:

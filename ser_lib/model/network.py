@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,8 +44,14 @@ with name_extras(), _without_native_notes():
 from ser_lib.params import Params
 
 tf.get_logger().setLevel("ERROR")
-_CNN_FILTERS, _CNN_DROPOUT = (24, 48, 96, 128), 0.1
-"""Filters of each block of the convolutional network, and the dropout after each."""
+_CNN_BLOCKS: dict[str, list[tuple[int, Any, Any, Any]]] = {
+    "cnn": [(n_filters, 3, 1, 2) for n_filters in (24, 48, 96, 128)],
+    "cnn_large": [(32, (5, 7), (2, 4), 1), (64, 3, 1, 2), (128, 3, 1, 2), (192, 3, 1, (1, 2))],
+}
+"""`MODEL` → of each block of a convolutional network the filters, their size and step, and how many values are pooled,
+over frames and bands. The large one is made for finer features, and so takes long steps first."""
+_CNN_DROPOUT = 0.1
+"""After each block."""
 _SMALLEST_VARIANCE = 1e-12
 """Added to the variance of each number of an embedding."""
 _RISING = 0.3
@@ -142,11 +149,13 @@ def _add_bilstm(model: keras.Sequential, params: Params) -> None:
 
 
 def _add_cnn(model: keras.Sequential, params: Params) -> None:
-    """Four blocks of 3 × 3 convolution over time and frequency, the mean over frequency, pooled over time."""
+    """Four blocks of convolution over time and frequency, the mean over frequency, pooled over time."""
     model.add(layers.Reshape((*model.output_shape[1:], 1), name="image"))
-    for number, n_filters in enumerate(_CNN_FILTERS, start=1):
-        model.add(layers.Conv2D(n_filters, 3, padding="same", use_bias=False, name=f"convolution_{number}"))
-        model.add(layers.MaxPooling2D(2, name=f"pool_{number}"))  # early, for a quarter of the work after it
+    for number, (n_filters, size, step, pool) in enumerate(_CNN_BLOCKS[params.MODEL], start=1):
+        how = {"padding": "same", "use_bias": False, "name": f"convolution_{number}"}
+        model.add(layers.Conv2D(n_filters, size, strides=step, **how))
+        if pool != 1:
+            model.add(layers.MaxPooling2D(pool, name=f"pool_{number}"))  # early, for a quarter of the work after it
         model.add(layers.BatchNormalization(name=f"batch_norm_{number}"))
         model.add(layers.ReLU(name=f"relu_{number}"))
         model.add(layers.Dropout(_CNN_DROPOUT, name=f"dropout_{number}"))
@@ -157,7 +166,7 @@ def _add_cnn(model: keras.Sequential, params: Params) -> None:
     model.add(layers.Dropout(params.DROPOUT_RATE, name="dropout_5"))
 
 
-_ADDING = {"bilstm": _add_bilstm, "cnn": _add_cnn, "linear": _add_linear}
+_ADDING = {"bilstm": _add_bilstm, "cnn": _add_cnn, "cnn_large": _add_cnn, "linear": _add_linear}
 """`MODEL` → what adds its layers."""
 
 
@@ -169,7 +178,7 @@ def _add_own(model: keras.Sequential, own_layers: Sequence[keras.Layer]) -> None
 
 def show_layers(params: Params) -> str:
     """Source of the function that adds the layers which `MODEL` asks for, and of the pooling that it uses."""
-    pools = params.MODEL == "cnn" or (params.MODEL == "bilstm" and params.POOLING != "last")
+    pools = params.MODEL in _CNN_BLOCKS or (params.MODEL == "bilstm" and params.POOLING != "last")
     return inspect.getsource(_ADDING[params.MODEL]) + (f"\n\n{inspect.getsource(_pooling)}" if pools else "")
 
 

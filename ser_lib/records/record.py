@@ -36,7 +36,14 @@ RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
 DEFAULT_OF_THE_TIME = {"DENOISE_REFERENCE": True, "BASELINES": False, "ROBUSTNESS": False, "UNSURE_BELOW": 0.0}
 """What runs did before a parameter was there, where that is not its default today."""
-_SHOWN = {"bilstm": "BiLSTM", "cnn": "CNN", "mfcc": "MFCC", "logmel": "log-mel", "linear": "one layer"}
+_SHOWN = {
+    "bilstm": "BiLSTM",
+    "cnn": "CNN",
+    "cnn_large": "large CNN",
+    "mfcc": "MFCC",
+    "logmel": "log-mel",
+    "linear": "one layer",
+}
 
 
 def reports_folder() -> Path:
