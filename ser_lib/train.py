@@ -35,7 +35,7 @@ from ser_lib.model.onnx import export_onnx
 from ser_lib.model.onnx_guard import TooLarge
 from ser_lib.params import Params
 from ser_lib.scoring import metrics
-from ser_lib.store import ProcessedData, keep_params, load_sets, load_split
+from ser_lib.store import HISTORY_FILE, ProcessedData, keep_params, load_sets, load_split
 
 Set = tuple[np.ndarray, np.ndarray, pd.DataFrame]
 """Features [shape=(n, n_frames, n_features)], one-hot labels [shape=(n, n_classes)] and clips."""
@@ -331,7 +331,7 @@ def _save(model: keras.Model, history: dict[str, list[float]], data: ProcessedDa
         parts = model_parts(model)
         partial.write_bytes(parts["model.weights.h5"])
     write_text(folder / params.MODEL_JSON_FILE, json.dumps(json.loads(parts["config.json"]), indent=2) + "\n")
-    write_json(folder / "history.json", {name: np.array(values) for name, values in history.items()})
+    write_json(folder / HISTORY_FILE, {name: np.array(values) for name, values in history.items()})
 
 
 class _EpochBar(keras.callbacks.Callback):

@@ -88,10 +88,11 @@ def test_only_what_is_named_becomes_light_and_after_asking(reports, monkeypatch,
 
 def test_record_that_is_light_says_the_same_as_before(reports):
     before = find_record("a_s1")
-    told = [before.sizes, before.predictions.to_dict(), before.models, before.params]
+    told = [before.sizes, before.predictions.to_dict(), before.models, before.params, before.history]
     slim(plan_slimming(["a_s1"])[0])
     after = find_record("a_s1")
-    assert [after.sizes, after.predictions.to_dict(), after.models, after.params] == told
+    assert [after.sizes, after.predictions.to_dict(), after.models, after.params, after.history] == told
+    assert (reports / "a_s1" / "history.json.xz").is_file() and after.history["loss"]
     assert after.manifest.artifacts == before.manifest.artifacts
     assert after.manifest.left_out == sorted([*(f"{stage}.ipynb" for stage in STAGES), *WITH_MODEL, "model.onnx"])
     assert "McNemar's exact test: p = 1." in compare_runs([find_record("a_s0"), after]).notes[0]
@@ -162,7 +163,7 @@ def test_damaged_compressed_table_is_one_clear_error(root, damage, suffix, pack)
 @pytest.mark.parametrize(("suffix", "pack"), [("xz", lzma.compress), ("gz", gzip.compress)])
 def test_table_that_unpacks_without_end_is_refused(root, monkeypatch, suffix, pack):
     folder = write_record(root, "one")
-    monkeypatch.setattr(packing, "_LARGEST_TABLE", 10**6)
+    monkeypatch.setattr(packing, "_LARGEST", 10**6)
     (folder / f"split.csv.{suffix}").write_bytes(pack(b"set\n" + b"test\n" * 10**6))
     with pytest.raises(RunError, match=r"split\.csv is damaged"):
         _ = find_record("one").sizes

@@ -434,8 +434,8 @@ def test_record_is_complete(record):
     manifest = read_manifest(record)
     removable = notebooks | {"model.onnx", "bundle.json", "LICENCE.txt", "model_card.md"}
     assert removable == (names & removable) | set(manifest.left_out)
-    assert {"params.yaml", "manifest.json", "metrics.json", "history.json", "leakage.json", "skipped.csv.xz"} <= names
-    assert {"split.csv.xz", "test_predictions.csv.xz"} <= names
+    assert {"params.yaml", "manifest.json", "metrics.json", "leakage.json", "skipped.csv.xz"} <= names
+    assert {"split.csv.xz", "test_predictions.csv.xz", "history.json.xz"} <= names
     assert {"model.onnx", "test_predictions.csv"} <= manifest.artifacts.keys()  # so that a repetition can be checked
     assert set(yaml.safe_load((record / "params.yaml").read_text())) <= set(Params.model_fields)
     assert (manifest.state, list(manifest.stages)) == ("done", list(runs.STAGES))

@@ -131,7 +131,7 @@ def test_run_says_what_it_did(full):
 def test_record_holds_notebooks_parameters_and_results(full):
     expected = {f"{stage}.ipynb" for stage in runs.STAGES}
     expected |= {"params.yaml", "manifest.json", "metrics.json", "test_predictions.csv.xz", "predictions.csv"}
-    expected |= {"skipped.csv.xz", "split.csv.xz", "leakage.json", "history.json", "bundle.json", "model.onnx"}
+    expected |= {"skipped.csv.xz", "split.csv.xz", "leakage.json", "history.json.xz", "bundle.json", "model.onnx"}
     expected |= {"model_card.md", "LICENCE.txt"}
     expected |= {"index.html"} | {f"{stage}.html" for stage in runs.STAGES}
     assert set(os.listdir(full.record)) == expected

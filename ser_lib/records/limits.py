@@ -10,7 +10,7 @@ from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.bundle_info import BundleInfo
 from ser_lib.records.models import model_folder, named_models
-from ser_lib.records.packing import read_table
+from ser_lib.records.packing import read_packed
 from ser_lib.records.record import find_record, private_values
 from ser_lib.store import SPLIT_FILE
 
@@ -79,7 +79,7 @@ def _speakers(run: str, bundle: Bundle) -> set[tuple[str, str]]:
     own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
     for folder in (model_folder(run), *own, locate(run)):
         try:
-            table = read_table(folder, SPLIT_FILE) or b""
+            table = read_packed(folder, SPLIT_FILE) or b""
             if hashlib.sha256(table).hexdigest() == bundle.info.split_sha256:
                 rows = csv.DictReader(io.StringIO(table.decode(), newline=""))
                 return {(row["corpus"], row["speaker"]) for row in rows if row["set"] == "train"}

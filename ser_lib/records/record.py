@@ -21,9 +21,9 @@ from ser_lib.core.locks import is_locked
 from ser_lib.core.paths import from_here, project_root, resolve, shown
 from ser_lib.params import Params, read_values
 from ser_lib.records.manifest import Manifest, check_plain, read_manifest
-from ser_lib.records.packing import read_table
+from ser_lib.records.packing import read_packed
 from ser_lib.records.schema import HISTORY, LEAKAGE, METRICS, NOTE, Note
-from ser_lib.store import LEAKAGE_FILE, MANIFEST_FILE, PREDICTIONS_FILE, SETS, SPLIT_FILE, UNUSED
+from ser_lib.store import HISTORY_FILE, LEAKAGE_FILE, MANIFEST_FILE, PREDICTIONS_FILE, SETS, SPLIT_FILE, UNUSED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +125,7 @@ class Record:
     @cached_property
     def history(self) -> dict[str, list[float]]:
         """`history.json`: quantity → value of each epoch."""
-        return self._json("history.json", HISTORY)
+        return self._json(HISTORY_FILE, HISTORY)
 
     @cached_property
     def leakage(self) -> dict[str, dict]:
@@ -230,6 +230,9 @@ class Record:
     def _json(self, name: str, shape: TypeAdapter, remove: str = "the run") -> Any:
         path = self.plain / name
         try:
+            if not os.path.lexists(path):
+                packed = read_packed(self.plain, name)
+                return {} if packed is None else shape.validate_json(packed)
             return read_json(path, shape.validate_json)
         except FileNotFoundError:
             return {}
@@ -238,7 +241,7 @@ class Record:
 
     def _table(self, name: str, columns: list[str]) -> "pd.DataFrame | None":
         try:
-            content = read_table(self.plain, name)
+            content = read_packed(self.plain, name)
             return None if content is None else read_csv(io.BytesIO(content))[columns]
         except (ValueError, KeyError):
             raise _damaged(self.folder / name) from None

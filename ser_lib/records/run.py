@@ -47,6 +47,7 @@ from ser_lib.records.record import RUN_NAME, complete, record_folder, scratch_fo
 from ser_lib.records.sources import edited, notebook_hash
 from ser_lib.store import (
     BUNDLE_FILE,
+    HISTORY_FILE,
     LEAKAGE_FILE,
     LICENCE_FILE,
     MODEL_CARD_FILE,
@@ -60,7 +61,7 @@ STAGES = ("01_preprocess", "02_split", "03_train", "04_evaluate", "05_predict")
 TRAINING = STAGES[:3]
 """Those that end with a model; none of them measures anything on the test set."""
 _RECORDED = {
-    SKIPPED_FILE, SPLIT_FILE, LEAKAGE_FILE, "history.json", BUNDLE_FILE, LICENCE_FILE, "metrics.json",
+    SKIPPED_FILE, SPLIT_FILE, LEAKAGE_FILE, HISTORY_FILE, BUNDLE_FILE, LICENCE_FILE, "metrics.json",
     PREDICTIONS_FILE, "predictions.csv",
 }  # fmt: skip
 
@@ -109,7 +110,7 @@ class Run:
                     params.MODEL_ONNX_FILE,
                     params.MODEL_JSON_FILE,
                     params.MODEL_H5_FILE,
-                    "history.json",
+                    HISTORY_FILE,
                     BUNDLE_FILE,
                     LICENCE_FILE,
                 )
