@@ -160,6 +160,17 @@ def test_damaged_compressed_table_is_one_clear_error(root, damage, suffix, pack)
         _ = find_record("one").predictions
 
 
+@pytest.mark.parametrize("content", [b'{"loss": [1.0], "loss": [2.0]}', b'{"loss": [' + b" " * 10**7 + b"1.0]}"])
+def test_packed_history_is_refused_where_a_plain_one_is(root, content):
+    folder = write_record(root, "one")
+    (folder / "history.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"history\.json is damaged"):
+        _ = find_record("one").history
+    packing.compress(folder / "history.json", folder)
+    with pytest.raises(RunError, match=r"history\.json is damaged"):
+        _ = find_record("one").history
+
+
 @pytest.mark.parametrize(("suffix", "pack"), [("xz", lzma.compress), ("gz", gzip.compress)])
 def test_table_that_unpacks_without_end_is_refused(root, monkeypatch, suffix, pack):
     folder = write_record(root, "one")

@@ -57,9 +57,13 @@ def read_file(path: Path, largest: int) -> bytes:
         raise ForeignError("it must be a file")
     with path.open("rb") as file:
         content = file.read(largest + 1)
+    _check_size(content, largest)
+    return content
+
+
+def _check_size(content: bytes, largest: int) -> None:
     if len(content) > largest:
         raise ForeignError(f"it must have at most {largest:,} bytes")
-    return content
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,13 @@ def read_json(path: Path, validate: Callable[[bytes], _T], *, finite: bool = Fal
         If it is large or no file, names a key twice, or `finite` is asked for and a number is not.
     """
     content = read_file(path, LARGEST_JSON)
-    value = validate(form.upgrade(content, path) if form else content)  # refuses what is deep, which json would not
+    return parse_json(content, lambda read: validate(form.upgrade(read, path) if form else read), finite=finite)
+
+
+def parse_json(content: bytes, validate: Callable[[bytes], _T], *, finite: bool = False) -> _T:
+    """What `validate` makes of JSON that was read or unpacked; refuses what `read_json` does."""
+    _check_size(content, LARGEST_JSON)
+    value = validate(content)  # refuses what is deep, which json would not
     number = _finite if finite else None
     json.loads(content, object_pairs_hook=_once, parse_float=number, parse_constant=number)
     return value

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from ser_lib.core.errors import ParameterError, RunError
-from ser_lib.core.foreign import read_json
+from ser_lib.core.foreign import parse_json, read_json
 from ser_lib.core.io import read_csv
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.core.locks import is_locked
@@ -232,7 +232,7 @@ class Record:
         try:
             if not os.path.lexists(path):
                 packed = read_packed(self.plain, name)
-                return {} if packed is None else shape.validate_json(packed)
+                return {} if packed is None else parse_json(packed, shape.validate_json)
             return read_json(path, shape.validate_json)
         except FileNotFoundError:
             return {}
