@@ -214,12 +214,8 @@ def test_large_convolutional_network_takes_long_steps_first():
     model = build_model(spectrograms(), 7, make_params(LOGMEL | {"MODEL": "cnn_large", "POOLING": "mean_max"}))
     blocks = [model.get_layer(f"convolution_{number}") for number in (1, 2, 3, 4)]
     assert [block.filters for block in blocks] == [32, 64, 128, 192]
-    assert [block.output.shape[1:3] for block in blocks] == [
-        (24, 8),
-        (24, 8),
-        (12, 4),
-        (6, 2),
-    ]  # of 48 frames, 32 bands
+    # of 48 frames and 32 bands
+    assert [block.output.shape[1:3] for block in blocks] == [(24, 8), (24, 8), (12, 4), (6, 2)]
     assert model.get_layer("frames").output.shape == (None, 6, 192)
 
 

@@ -11,7 +11,6 @@ for audio, speech and language, 2013 (warp).
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -74,7 +73,10 @@ def augment(
 
 
 def _vary_some(
-    X: np.ndarray, vary: Callable[[np.ndarray, np.random.Generator], np.ndarray], rng: np.random.Generator, decibel: Any
+    X: np.ndarray,
+    vary: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+    rng: np.random.Generator,
+    decibel: np.float32,
 ) -> None:
     """Replace some of the clips by what `vary` makes of them."""
     rows = np.flatnonzero(rng.random(len(X)) < _IN_ROOMS)

@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,9 +43,14 @@ with name_extras(), _without_native_notes():
 from ser_lib.params import Params
 
 tf.get_logger().setLevel("ERROR")
-_CNN_BLOCKS: dict[str, list[tuple[int, Any, Any, Any]]] = {
-    "cnn": [(n_filters, 3, 1, 2) for n_filters in (24, 48, 96, 128)],
-    "cnn_large": [(32, (5, 7), (2, 4), 1), (64, 3, 1, 2), (128, 3, 1, 2), (192, 3, 1, (1, 2))],
+_CNN_BLOCKS = {
+    "cnn": [(n_filters, (3, 3), (1, 1), (2, 2)) for n_filters in (24, 48, 96, 128)],
+    "cnn_large": [
+        (32, (5, 7), (2, 4), (1, 1)),
+        (64, (3, 3), (1, 1), (2, 2)),
+        (128, (3, 3), (1, 1), (2, 2)),
+        (192, (3, 3), (1, 1), (1, 2)),
+    ],
 }
 """`MODEL` → of each block of a convolutional network the filters, their size and step, and how many values are pooled,
 over frames and bands. The large one is made for finer features, and so takes long steps first."""
@@ -152,9 +156,9 @@ def _add_cnn(model: keras.Sequential, params: Params) -> None:
     """Four blocks of convolution over time and frequency, the mean over frequency, pooled over time."""
     model.add(layers.Reshape((*model.output_shape[1:], 1), name="image"))
     for number, (n_filters, size, step, pool) in enumerate(_CNN_BLOCKS[params.MODEL], start=1):
-        how = {"padding": "same", "use_bias": False, "name": f"convolution_{number}"}
-        model.add(layers.Conv2D(n_filters, size, strides=step, **how))
-        if pool != 1:
+        name = f"convolution_{number}"
+        model.add(layers.Conv2D(n_filters, size, strides=step, padding="same", use_bias=False, name=name))
+        if pool != (1, 1):
             model.add(layers.MaxPooling2D(pool, name=f"pool_{number}"))  # early, for a quarter of the work after it
         model.add(layers.BatchNormalization(name=f"batch_norm_{number}"))
         model.add(layers.ReLU(name=f"relu_{number}"))
