@@ -3,10 +3,11 @@
 Every figure is the median of several repeats that alternate between the two; what is timed is a whole process unless
 the row says "warm". Writes build/bench.json and prints a table.
 
-python benchmarks/bench.py [--corpus data/TESS] [--repeats 3] [--only preprocess,scaling,prediction]
+python benchmarks/bench.py [--corpus data/TESS] [--repeats 3] [--only preprocess,scaling,prediction,training]
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -41,6 +42,26 @@ from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
 preprocess_data(make_params(json.loads(sys.argv[1])))
 """
+TRAIN = """
+import json, sys, time
+import numpy as np
+from ser_lib.core.workers import keep_memory
+from ser_lib.model.batches import Batches
+from ser_lib.model.network import build_model, set_seed
+from ser_lib.params import make_params
+params = make_params(json.loads(sys.argv[1]))
+if sys.argv[2] == "kept":
+    keep_memory()
+set_seed(0)
+X = np.random.default_rng(0).standard_normal((256, *json.loads(sys.argv[3])), dtype=np.float32)
+y = np.eye(7, dtype=np.float32)[np.arange(len(X)) % 7]
+model, batches = build_model(X, 7, params), Batches(X, y, params)
+model.fit(batches, verbose=0)
+start = time.perf_counter()
+model.fit(batches, epochs=3, verbose=0)
+print(time.perf_counter() - start)
+"""
+"""Without waiting for the first epoch, in which TensorFlow builds the step; clips of noise take as long as speech."""
 
 
 class Bench:
@@ -232,13 +253,36 @@ def bench_prediction(bench: Bench, folder: Path, files: list[Path]) -> None:
     )
 
 
+def bench_training(bench: Bench) -> None:
+    """Three epochs of 256 clips, with memory handed back after each step (as is usual) and kept."""
+
+    def timed(memory: str, size: tuple[int, int], **values: object) -> float:
+        command = [sys.executable, "-c", TRAIN, json.dumps(values), memory, json.dumps(size)]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    cnn = {
+        "FEATURES": "logmel", "CMN": True, "POOLING": "mean_max", "BATCH_SIZE": 64,
+        "AUGMENT": ["mask", "warp", "stretch", "position", "noise", "echo"],
+    }  # fmt: skip
+    networks = {
+        "plain BiLSTM": ((142, 15), {}),
+        "CNN": ((79, 64), cnn | {"MODEL": "cnn"}),
+        "large CNN": ((192, 80), cnn | {"MODEL": "cnn_large"}),
+    }
+    for name, (size, values) in networks.items():
+        bench.compare(
+            f"training, {name}", functools.partial(timed, "handed back", size, **values),
+            functools.partial(timed, "kept", size, **values),
+        )  # fmt: skip
+
+
 def main() -> None:
     """Run the benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = "data/TESS" if Path("data/TESS").is_dir() else "data/demo"
     parser.add_argument("--corpus", type=Path, default=Path(default))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", default="preprocess,scaling,prediction")
+    parser.add_argument("--only", default="preprocess,scaling,prediction,training")
     options = parser.parse_args()
     name = "DEMO" if options.corpus.name == "demo" else "TESS"
     clips, _ = find_clips(name, options.corpus)
@@ -254,6 +298,8 @@ def main() -> None:
             bench_scaling(bench, name, files, place / "scaling")
         if "prediction" in chosen:
             bench_prediction(bench, place / "bundle", files)
+        if "training" in chosen:
+            bench_training(bench)
     environment = describe_environment()
     about = {"cpu": environment.cpu, "cores": environment.cores, "python": platform.python_version()}
     about |= {"corpus": name, "clips": len(files), "commit": environment.commit, "dirty": environment.dirty}
@@ -266,12 +312,12 @@ def print_table(about: dict, rows: dict[str, dict]) -> None:
     print(
         f"\n{about['corpus']}, {about['clips']} clips; {about['cpu']}, {about['cores']} cores, Python {about['python']}"
     )
-    print(f"{'':<20}{'usual way':>12}{'here':>12}{'ratio':>8}   smallest and largest ratio")
+    print(f"{'':<22}{'usual way':>12}{'here':>12}{'ratio':>8}   smallest and largest ratio")
     for name, row in rows.items():
         if "ratio" in row:
             usual, ours, ratio = (row[key]["median"] for key in ("usual_s", "ours_s", "ratio"))
             print(
-                f"{name:<20}{usual:>10.3g} s{ours:>10.3g} s{ratio:>6.1f} x   "
+                f"{name:<22}{usual:>10.3g} s{ours:>10.3g} s{ratio:>6.1f} x   "
                 f"{row['ratio']['min']:.1f} to {row['ratio']['max']:.1f}"
             )
 

@@ -15,6 +15,7 @@ from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import SerError, StageError
 from ser_lib.core.io import whole_file, write_json, write_text
 from ser_lib.core.progress import progress_bar
+from ser_lib.core.workers import keep_memory
 from ser_lib.corpora.clips import check_known
 from ser_lib.model.adapt import FEWEST_VOICES, TrainingVoices, know_some
 from ser_lib.model.backends import load_onnx
@@ -133,6 +134,7 @@ def _fit(
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train a model, and write that of the best epoch to `best`; return that of the last one, and the history."""
     X, y, clips = train
+    keep_memory()
     set_seed(params.SEED)
     weights = balance(clips) if params.BALANCE else None
     batches = Batches(X, y, params, decibel=decibel, weights=weights, voices=voices)

@@ -268,6 +268,34 @@ def test_worker_keeps_memory_that_dasks_nanny_would_give_back():
     assert before >= 100 * 100_000 * 8 // 2**16 and after < before / 10  # each page of each array, be it 4 or 64 KiB
 
 
+_FAULTS_OF_A_THREAD = """
+import resource, threading
+from ser_lib.core.workers import keep_memory
+
+def use():
+    for _ in range(20):
+        [b"x" * 20_000_000 for _ in range(6)]  # more than one heap of a thread has
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before = faults()
+keep_memory()
+print(before, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_memory_of_a_thread_is_kept_for_its_next_step():
+    done = subprocess.run([sys.executable, "-c", _FAULTS_OF_A_THREAD], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before >= 20 * 6 * 20_000_000 // 2**16 and after < before / 4
+
+
 def test_workers_of_other_code_are_refused_by_name(local, scheduler):
     client = cluster.connect(scheduler)
     cluster.check_workers(client)

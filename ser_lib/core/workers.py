@@ -18,8 +18,10 @@ FEW = 64
 _LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _ONE_THREAD = dict.fromkeys(_LIMITS, "1")
 """Environment of processes of which there is one for each core."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Names of two settings of glibc's `mallopt` (malloc.h)."""
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+"""Names of settings of glibc's `mallopt` (malloc.h)."""
+_HEAP = 2**26
+"""Most bytes of a thread's heap, of which it has several; a free one is handed back unless `_TOP_PAD` is larger than two."""
 
 
 def end_with(parent: int) -> None:
@@ -41,7 +43,7 @@ def serve(parent: int) -> None:
 
 @functools.cache
 def keep_memory() -> None:
-    """Let this process keep freed memory: a clip takes megabytes, and half of its time would go into clearing pages.
+    """Let this process keep freed memory: a clip or a step of training takes megabytes, and pages are slow to clear.
 
     Dask's nanny even has glibc give it back at once. Only glibc is told.
     """
@@ -49,7 +51,7 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another library; Windows takes no None
         return
-    for option, size in ((_TRIM_THRESHOLD, 2**30), (_MMAP_THRESHOLD, 2**25)):
+    for option, size in ((_TRIM_THRESHOLD, 2**30), (_MMAP_THRESHOLD, 2**25), (_TOP_PAD, 3 * _HEAP)):
         mallopt(option, size)
 
 
