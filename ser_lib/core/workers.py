@@ -21,7 +21,7 @@ _ONE_THREAD = dict.fromkeys(_LIMITS, "1")
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """Names of settings of glibc's `mallopt` (malloc.h)."""
 _HEAP = 2**26
-"""Most bytes of a thread's heap, of which it has several; a free one is handed back unless `_TOP_PAD` is larger than two."""
+"""Most bytes of a heap, of which a thread has several; a free one is kept if `_TOP_PAD` is more than two are."""
 
 
 def end_with(parent: int) -> None:
