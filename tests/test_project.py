@@ -59,6 +59,7 @@ STUDIES |= {
         )
     ],
     "voices_cnn_study": [f"voices_cnn_{row}_s0" for row in ("random", "to-tess")],
+    "voices_cnn_to-ravdess_study": ["voices_cnn_to-ravdess_s0"],
 }
 STUDIES |= {f"voices_{way}_study": [f"voices_{way}_s0"] for way in ("oaf_yaf", "yaf_oaf")}
 STUDIES |= {f"tess_encoder_{way}_study": [f"tess_encoder_{way}_s0"] for way in ("oaf_yaf", "yaf_oaf")}
@@ -72,6 +73,7 @@ STUDIES |= {
         ("ravdess_whisper", 5),
         ("ravdess_smart", 5),
         ("emodb_functionals", 10),
+        ("ravdess_cnn", 5),
     )
 }
 RECORDS = [REPO / "reports" / name for name in ("demo", *(run for runs_ in STUDIES.values() for run in runs_))]
