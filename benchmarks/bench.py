@@ -1,7 +1,7 @@
 """Measure the project against the usual way, side by side in one run: `make bench`.
 
 Every figure is the median of several repeats that alternate between the two; what is timed is a whole process unless
-the row says "warm". Writes build/bench.json and prints a table.
+the row says "warm" or "training". Writes build/bench.json and prints a table.
 
 python benchmarks/bench.py [--corpus data/TESS] [--repeats 3] [--only preprocess,scaling,prediction,training]
 """

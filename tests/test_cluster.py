@@ -243,56 +243,53 @@ def test_trials_of_a_sweep_are_those_of_one_without_a_scheduler(
 
 
 _FAULTS = """
-import resource, sys
+import resource, threading
 import numpy as np
 from ser_lib.core.workers import keep_memory
 
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def small_arrays():
     for _ in range(100):
         np.ones(100_000)
+
+def more_than_a_heap():
+    for _ in range(20):
+        [b"x" * 20_000_000 for _ in range(6)]
+
+def in_a_thread():
+    thread = threading.Thread(target=more_than_a_heap)
+    thread.start()
+    thread.join()
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    {use}()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 before = faults()
 keep_memory()
-faults()
+{use}()
 print(before, faults())
 """
+
+
+def faults_before_and_after(use, **environment):
+    """Pages that the system lends for one of the uses of memory, before and after it is told to be kept."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FAULTS.replace("{use}", use)],
+        env=os.environ | environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return map(int, done.stdout.split())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_worker_keeps_memory_that_dasks_nanny_would_give_back():
-    environment = os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"}  # as Dask's nanny sets it
-    done = subprocess.run([sys.executable, "-c", _FAULTS], env=environment, capture_output=True, text=True, check=True)
-    before, after = map(int, done.stdout.split())
+    before, after = faults_before_and_after("small_arrays", MALLOC_TRIM_THRESHOLD_="65536")  # as Dask's nanny sets it
     assert before >= 100 * 100_000 * 8 // 2**16 and after < before / 10  # each page of each array, be it 4 or 64 KiB
-
-
-_FAULTS_OF_A_THREAD = """
-import resource, threading
-from ser_lib.core.workers import keep_memory
-
-def use():
-    for _ in range(20):
-        [b"x" * 20_000_000 for _ in range(6)]  # more than one heap of a thread has
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    thread = threading.Thread(target=use)
-    thread.start()
-    thread.join()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-before = faults()
-keep_memory()
-print(before, faults())
-"""
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_memory_of_a_thread_is_kept_for_its_next_step():
-    done = subprocess.run([sys.executable, "-c", _FAULTS_OF_A_THREAD], capture_output=True, text=True, check=True)
-    before, after = map(int, done.stdout.split())
+    before, after = faults_before_and_after("in_a_thread")
     assert before >= 20 * 6 * 20_000_000 // 2**16 and after < before / 4
 
 
