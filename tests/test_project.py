@@ -58,7 +58,6 @@ STUDIES |= {
             *(f"fold{fold}" for fold in range(5)),
         )
     ],
-    "voices_cnn_study": [f"voices_cnn_{row}_s0" for row in ("random", "to-tess")],
     "voices_cnn_to-ravdess_study": ["voices_cnn_to-ravdess_s0"],
 }
 STUDIES |= {f"voices_{way}_study": [f"voices_{way}_s0"] for way in ("oaf_yaf", "yaf_oaf")}
