@@ -3,6 +3,7 @@ import hashlib
 import json
 import lzma
 import os
+import re
 import shutil
 
 import pytest
@@ -256,6 +257,31 @@ def test_page_of_a_light_record_says_what_was_left_out(reports, monkeypatch, cap
     assert "<code>ser reproduce a_s1</code> makes them again.</p>" in page
     assert "01_preprocess.html" not in page and not list((reports / "a_s1").glob("0*.html"))
     assert "Left out of this record" not in (reports / "a_s0" / "index.html").read_text()
+
+
+def test_light_records_of_a_clone_get_their_pages_by_ser_report(reports, monkeypatch, capsys):
+    for planned in plan_slimming(["a_s0", "a_s1", "b_s0"]):
+        slim(planned)
+    write_study("light", "light runs alone", {"a": ["a_s0", "a_s1"]})
+    status, out, _ = call(monkeypatch, capsys, "runs", "note", "alone", "first")
+    assert status == 0
+    assert out.endswith("Pages: 3 of 7 written, reports/index.html; `ser report` writes 4 of light records\n")
+    written = {page.parent.name for page in reports.glob("*/index.html")}
+    assert written == {"alone", "b_s1", "ab"}  # `ab` gathers a run that is not light
+    first = (reports / "index.html").read_text()
+    assert set(re.findall(r'<a href="(\w+)/index.html"', first)) == written
+    assert set(re.findall(r'<span class="name"[^>]*>([\w<>]+)</span>', first)) == {
+        name.replace("_", "_<wbr>") for name in ("a_s0", "a_s1", "b_s0", "light")
+    }
+    assert "<code>ser report</code> writes them" in first
+
+    assert call(monkeypatch, capsys, "report")[1].startswith("Pages: 5 of 7 written, reports/index.html\n")
+    first = (reports / "index.html").read_text()
+    assert len(re.findall(r'<a href="\w+/index.html"', first)) == 7
+    assert "have no page yet" not in first
+
+    call(monkeypatch, capsys, "runs", "note", "a_s0", "second")
+    assert "second" in (reports / "a_s0" / "index.html").read_text()  # which is kept up to date from now on
 
 
 def test_page_of_a_notebook_begins_without_the_cell_of_colab(reports):

@@ -2,6 +2,9 @@
 
 The pages need no network and no server: styles, scripts and pictures are in them.
 
+A clone brings many light records, and after a run nobody waits for all their pages: one that was never written stays
+so until `ser report`.
+
 `reports/.pages.json` notes what each page was made from, so that only pages of what has changed are written. It lies
 beside the records and not in them, since a record may come with pages of its own. Files are told by size, time of
 modification and time of change. No copy keeps the last one, and whatever touches a file renews it: a record that is
@@ -15,7 +18,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -90,21 +93,23 @@ _NOTES = TypeAdapter(dict[str, tuple[str, str]])
 
 @dataclass(frozen=True)
 class Site:
-    """What `build_site` did: the first page, how many pages there are, those written, and what was left out and why."""
+    """What `build_site` did: the first page, how many pages there are, were written, and wait; what was left out."""
 
     first: Path
     n_pages: int
     n_written: int
+    n_waiting: int
     left_out: list[str]
 
     def __str__(self) -> str:
         """One line."""
         verb = "is" if len(self.left_out) == 1 else "are"
         more = f", which names {len(self.left_out)} that {verb} left out" if self.left_out else ""
-        return f"Pages: {self.n_written} of {self.n_pages} written, {shown(self.first)}{more}"
+        later = f"; `ser report` writes {self.n_waiting} of light records" if self.n_waiting else ""
+        return f"Pages: {self.n_written} of {self.n_pages} written, {shown(self.first)}{more}{later}"
 
 
-def build_site(*, every: bool = False) -> Site:
+def build_site(*, every: bool = False, light: bool = True) -> Site:
     """Bring the pages of all records and studies in `reports/` up to date, and write the first page.
 
     A run's or a study's page counts together with those of its notebooks. What cannot be read is named on the first
@@ -114,32 +119,43 @@ def build_site(*, every: bool = False) -> Site:
     ----------
     every : bool
         Write each page, also one that nothing has happened to.
+    light : bool
+        Write pages of light records, and of studies of them alone, also where there is none yet.
     """
     templating = templates(escape=True)
     left_out: list[str] = []
-    written: set[str] = set()
     with noted_pages(every=every) as pages:
-        desk = _Desk(templating, pages, written)
+        desk = _Desk(templating, pages, light)
         records = [one for one in list_records() if _is_right(one.name, left_out, _write_run_page, one, desk)]
         studies: list[StudyRecord] = []
         for folder in study_folders():
             _is_right(folder.name, left_out, _write_study_page, folder, desk, studies)
     first = reports_folder() / "index.html"
     page = templating.get_template("index.html").render(
-        overview=overview(records, studies), charts=_chart_library(), damaged=left_out
+        overview=overview(records, studies), charts=_chart_library(), damaged=left_out, waiting=desk.waiting
     )
     write_text(first, page, through_link=False)
     names = {record.name for record in records} | {study.name for study in studies}
-    return Site(first, len(names), len(written & names), left_out)
+    return Site(first, len(names), len(desk.written & names), len(desk.waiting), left_out)
 
 
 @dataclass(frozen=True)
 class _Desk:
-    """What writes pages, and the names of the runs and studies of which one was written."""
+    """What writes pages, and the names of the runs and studies of which one was written, or waits for `ser report`."""
 
     templating: jinja2.Environment
     pages: "Pages"
-    written: set[str]
+    light: bool
+    written: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
+
+    def leaves(self, folder: Path, records: list[Record]) -> bool:
+        """Tell whether a page that there is not yet waits, since it shows light records alone."""
+        is_light = bool(records) and all(record.manifest.left_out for record in records)
+        waits = is_light and not self.light and not (folder / "index.html").is_file()
+        if waits:
+            self.waiting.add(folder.name)
+        return waits
 
     def write(self, page: Path, made_from: str, render: Callable[[], str]) -> None:
         """Write a page unless it is up to date."""
@@ -176,8 +192,9 @@ def _write_study_page(folder: Path, desk: _Desk, studies: list[StudyRecord]) -> 
             return _sweep_page(study, linked, desk.templating)
         return desk.templating.get_template("study.html").render(study=study, headings=HEADINGS, linked=linked)
 
-    runs = [(record.name, record.name in linked, _looks(record)) for record in study.runs]
-    desk.write(folder / "index.html", looks_of([folder / STUDY_FILE, folder / TRIALS_FILE], *runs), render)
+    if not desk.leaves(folder, study.runs):
+        runs = [(record.name, record.name in linked, _looks(record)) for record in study.runs]
+        desk.write(folder / "index.html", looks_of([folder / STUDY_FILE, folder / TRIALS_FILE], *runs), render)
     studies.append(study)
 
 
@@ -204,10 +221,11 @@ def _looks(record: Record) -> str:
 
 
 def _write_run_page(record: Record, desk: _Desk) -> None:
-    notebooks = sorted(record.plain.glob("*.ipynb"))
-    for notebook in notebooks:
-        desk.write(notebook.with_suffix(".html"), looks_of([notebook]), functools.partial(_notebook_page, notebook))
-    desk.write(record.folder / "index.html", _looks(record), lambda: _run_page(record, notebooks, desk.templating))
+    if not desk.leaves(record.plain, [record]):
+        notebooks = sorted(record.plain.glob("*.ipynb"))
+        for notebook in notebooks:
+            desk.write(notebook.with_suffix(".html"), looks_of([notebook]), functools.partial(_notebook_page, notebook))
+        desk.write(record.folder / "index.html", _looks(record), lambda: _run_page(record, notebooks, desk.templating))
     _ = values_of(record, record.params), record.history  # which the first page shows
 
 

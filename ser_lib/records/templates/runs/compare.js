@@ -25,7 +25,7 @@ function compareTicked() {
   const figures = columns.filter((column) => column.metric && isTold(column));
   const inWords = ["corpus", "split", "model"]; // of parameters that are listed themselves
   const others = columns.filter((column) => !column.metric && isDifferent(column) && !inWords.includes(column.key));
-  const linkTo = (name) => rowOf.get(name).querySelector("a").cloneNode(true);
+  const linkTo = (name) => rowOf.get(name).querySelector("a, .name").cloneNode(true);
   const links = names.map((name) => make("th", { className: "number" }, linkTo(name)));
   const part = (title) => make("tr", { className: "part" }, make("th", { colSpan: names.length + 1 }, title));
   element("side").replaceChildren(
