@@ -58,12 +58,16 @@ STUDIES |= {
             *(f"fold{fold}" for fold in range(5)),
         )
     ],
-    "voices_cnn_to-ravdess_study": ["voices_cnn_to-ravdess_s0"],
 }
 STUDIES |= {f"voices_{way}_study": [f"voices_{way}_s0"] for way in ("oaf_yaf", "yaf_oaf")}
 STUDIES |= {f"tess_encoder_{way}_study": [f"tess_encoder_{way}_s0"] for way in ("oaf_yaf", "yaf_oaf")}
 STUDIES |= {f"whisper_{way}_study": [f"whisper_{way}_s{seed}" for seed in range(2)] for way in ("oaf_yaf", "yaf_oaf")}
-STUDIES |= {f"whisper_to-{name}_study": [f"whisper_to-{name}_s0"] for name in ("tess", "ravdess", "emodb", "savee")}
+STUDIES |= {
+    f"{model}_to-{name}_study": [f"{model}_to-{name}_s0"]
+    for model in ("whisper", "voices_cnn")
+    for name in ("tess", "ravdess", "emodb", "savee")
+}
+STUDIES["voices_bilstm_to-tess_study"] = ["voices_bilstm_to-tess_s0"]
 STUDIES |= {
     f"{name}_study": [f"{name}_f{fold}" for fold in range(n_folds)]
     for name, n_folds in (
