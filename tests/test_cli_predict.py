@@ -318,7 +318,7 @@ def test_long_recording_is_told_of_windows(voices, predicted, write_wav):
     done = predicted(write_wav(voices / "long.wav", tone, RATE), "--run", "people")
     assert "length: 20 s of sound, and training clips have " in done.out
     assert "; the first 3.0 s are heard" in done.out or "; the first 2.9 s are heard" in done.out
-    assert "For recordings longer than a phrase, use --window." in done.out
+    assert "For recordings longer than a phrase: --window 2.9" in done.out
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Long recordings: windows, silence, smoothing, and that a window is answered as the clip in it alone."""
 
 import io
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -133,6 +134,16 @@ def test_windows_that_the_model_cannot_hear_are_refused(bundle, write_wav, tmp_p
 @pytest.mark.parametrize(("window", "samples"), [(0.01, (160, 160)), (0.015, (240, 160)), (1, (16000, 8000))])
 def test_hop_is_half_a_window_and_never_below_its_limit(bundle, window, samples):
     assert timeline.window_and_hop(bundle, 16000, window, None) == samples
+
+
+def test_windows_of_an_encoders_model_are_what_it_hears_and_has_learnt_from():
+    learnt_from_six_corpora = load_bundle(REPO / "reports" / "voices_random_s0")
+    longest = json.loads((REPO / "reports" / "voices_random_s0" / "bundle.json").read_text())["typical"]["seconds"][1]
+    window, hop = timeline.window_and_hop(learnt_from_six_corpora, 16000, None, None)
+    assert (window, hop) == (round(16000 * longest), round(8000 * longest)) and longest < 8
+    assert timeline.window_and_hop(learnt_from_six_corpora, 16000, 8, None) == (128000, 64000)
+    with pytest.raises(AudioError, match=r"\(8\.00 s\), not 8\.5 s"):
+        timeline.window_and_hop(learnt_from_six_corpora, 16000, 8.5, None)
 
 
 def test_bad_recordings_are_told(bundle, write_wav, tmp_path):

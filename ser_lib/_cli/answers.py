@@ -194,7 +194,7 @@ class Lines:
             self._unlike.show("Unlike what the model has learnt from, so their answers mean little:")
             self._notes.show("Notes on the recordings:")
         if self._too_long:
-            print("For recordings longer than a phrase, use --window.")
+            print("For recordings longer than a phrase: --window 2.9, or as many seconds as a phrase lasts.")
 
 
 class _Few:

@@ -87,7 +87,7 @@ class NoveltyModel(BaseModel):
         found = []
         seconds, (shortest, longest) = measures.n_trimmed / settings.sampling_rate, self.seconds
         if not shortest / _LENGTH_FACTOR <= seconds <= longest * _LENGTH_FACTOR:
-            which, most = _heard(settings)
+            which, most = heard_of(settings)
             cut = f"; the {which} {most:.1f} s are heard" if seconds > most else ""
             found.append(
                 f"length: {seconds:.2g} s of sound, and training clips have {shortest:.1f} to {longest:.1f} s{cut}"
@@ -118,7 +118,7 @@ def _told_apart(larger: float, smaller: float) -> tuple[str, str]:
     return next((pair for pair in texts if pair[0] != pair[1]), (f"{larger!r}", f"{smaller!r}"))
 
 
-def _heard(settings: AudioSettings) -> tuple[str, float]:
+def heard_of(settings: AudioSettings) -> tuple[str, float]:
     """Which end of a long clip a model hears, and how many seconds of it."""
     if settings.encoder is None:
         return "first", settings.n_samples / settings.sampling_rate

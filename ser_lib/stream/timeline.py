@@ -22,7 +22,7 @@ from ser_lib.audio.signal import average, to_mono
 from ser_lib.core.errors import AudioError
 from ser_lib.core.labels import shown_as
 from ser_lib.model.bundle import Bundle
-from ser_lib.model.novelty import novelty_kinds
+from ser_lib.model.novelty import heard_of, novelty_kinds
 from ser_lib.model.prediction import DIFFERENT_CHANNELS, UNSURE_BELOW, damage_note
 
 if TYPE_CHECKING:
@@ -134,16 +134,18 @@ def window_and_hop(
 ) -> tuple[int, int]:
     """Window and hop in samples at `sampling_rate` (Hz).
 
-    By default a window is as long as the model's training clips, and a hop half a window, or `usual_hop` (s) if that
-    is shorter. AudioError if a window is longer than what the model takes, a hop is longer than a window, or either is
-    shorter than `_SHORTEST`.
+    By default a window is as long as the model's training clips, with an encoder as the longest of them but a few, and
+    a hop half a window, or `usual_hop` (s) if that is shorter. AudioError if a window is longer than what the model
+    hears, a hop is longer than a window, or either is shorter than `_SHORTEST`.
     """
-    longest = bundle.info.settings.n_samples / bundle.info.settings.sampling_rate
-    window_seconds = longest if window_seconds is None else window_seconds
+    settings = bundle.info.settings
+    longest = min(settings.n_samples / settings.sampling_rate, heard_of(settings)[1])
+    usual = longest if settings.encoder is None else min(longest, bundle.info.novelty.seconds[1])
+    window_seconds = usual if window_seconds is None else window_seconds
     if not _SHORTEST <= window_seconds <= longest:
         raise AudioError(
             f"a window must be at least {_SHORTEST} s long, and at most as long as what the model hears "
-            f"({longest:.2f} s), not {window_seconds:g} s"
+            f"({math.floor(longest * 100) / 100:.2f} s), not {window_seconds:g} s"
         )
     hop_seconds = min(max(window_seconds / 2, _SHORTEST), usual_hop) if hop_seconds is None else hop_seconds
     if not _SHORTEST <= hop_seconds <= window_seconds:
