@@ -136,12 +136,24 @@ def test_unknown_encoder_is_refused():
         encoders.get_encoder("wav2vec")
 
 
+def there(listed):
+    """Whether smart-turn is on this machine, as `ser encoder list` tells it in the fourth column."""
+    lines = listed.splitlines()
+    return lines[1][lines[0].index("on this machine") :].split()[0]
+
+
 def test_commands_list_and_bring_encoders(small, monkeypatch, capsys):
     status, out, _ = call(monkeypatch, capsys, "encoder", "list")
     assert status == 0 and [line.split()[0] for line in out.splitlines()] == ["encoder", *ENCODERS]
+    assert there(out) == "no"
+    weights_path("smart-turn").parent.mkdir()
+    for damaged in (CONTENT[:-1], CONTENT[::-1]):
+        weights_path("smart-turn").write_bytes(damaged)
+        assert there(call(monkeypatch, capsys, "encoder", "list")[1]) == "damaged"
     (small / "w").write_bytes(CONTENT)
     status, out, _ = call(monkeypatch, capsys, "encoder", "get", "smart-turn", "--from", "w")
     assert (status, out) == (0, f"smart-turn (BSD-2-Clause) is in {weights_path('smart-turn')}.\n")
+    assert there(call(monkeypatch, capsys, "encoder", "list")[1]) == "yes"
     status, _, err = call(monkeypatch, capsys, "encoder", "get", "smart-turn", "--from", "none")
     assert (status, err) == (1, f"error: {small / 'none'} cannot be read (no such file).\n")
 

@@ -23,11 +23,21 @@ from ser_lib.model.enrolment import (
     Clips,
     cross_validate,
     enrolment_text,
+    gained_verdict,
     learn_voice,
     measure_voice,
 )
 from ser_lib.model.novelty import novelty_kinds
-from ser_lib.model.voices import Gained, Voice, adapt_bundle, enrolled_voices, read_voice, save_voice, with_voice
+from ser_lib.model.voices import (
+    Gained,
+    Voice,
+    adapt_bundle,
+    enrolled_voices,
+    kept_text,
+    read_voice,
+    save_voice,
+    with_voice,
+)
 
 RATE = 16000
 EMOTIONS = ["neutral", "happy", "sad"]
@@ -189,6 +199,39 @@ def test_labels_teach_what_statistics_cannot(enrolling, monkeypatch, capsys, bun
     assert (voice.n_clips, voice.n_labelled) == (10, 8)
     assert with_voice(bundle, "me").predict(sine(400), RATE).emotion == "happy"
     assert bundle.predict(sine(400), RATE).emotion == "sad"
+
+
+def test_verdict_says_where_nothing_would_do_as_well():
+    verdict = gained_verdict(Gained(n_clips=20, before=6, statistics=4, labels=6))
+    assert verdict.startswith("The labels help and are used. But nothing at all does as well: compare answers with ")
+    verdict = gained_verdict(Gained(n_clips=20, before=7, statistics=4, labels=6))
+    assert "But nothing at all does better: " in verdict
+    assert "But" not in gained_verdict(Gained(n_clips=20, before=5, statistics=4, labels=6))
+
+
+def test_voice_of_another_model_is_told_from_none(enrolling, bundle):
+    statistics = measure_voice(clips_of([300, 310], [0, 1]), bundle)
+    save_voice(Voice(name="me", onnx_sha256="f" * 64, n_clips=2, statistics=statistics))
+    with pytest.raises(BundleError, match=r"with the same --run\. me is enrolled for another model, and each learns"):
+        read_voice("me", bundle)
+    with pytest.raises(BundleError, match=r"with the same --run\. Enrolled for it are none\. Got you\."):
+        read_voice("you", bundle)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "-x", ".."])
+def test_name_that_no_file_may_have_is_refused(enrolling, monkeypatch, capsys, name):
+    write(enrolling / "me", [200, 300, 400])
+    status, _, err = call(monkeypatch, capsys, "enrol", "me", f"--name={name}")
+    assert (status, err) == (
+        1,
+        "error: A speaker's name must be at most 100 of the letters a to z and A to Z, digits, `_`, `-` and `.`, and "
+        f"begin with a letter or a digit. Got {name!r}; see --name.\n",
+    )
+
+
+def test_outside_a_project_the_whole_path_of_a_voice_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr("ser_lib.model.voices.has_project", lambda: False)
+    assert kept_text(tmp_path / "a.json").startswith(f"{tmp_path / 'a.json'} holds numbers")
 
 
 def test_head_is_that_of_a_logistic_regression(bundle):

@@ -417,7 +417,9 @@ def test_protocol_command_runs_all_and_writes_a_table(params, root, executed, mo
 def test_protocol_of_no_file_is_one_line(root, monkeypatch, capsys):
     status, stdout, stderr = ser(monkeypatch, capsys, "protocol", "nothing")
     assert (status, stdout, len(stderr.splitlines())) == (1, "", 1)
-    assert "nothing.yaml cannot be read" in stderr
+    assert "params/nothing.yaml cannot be read" in stderr
+    stderr = call(monkeypatch, capsys, "protocol", "nothing.yaml")[2]
+    assert " nothing.yaml cannot be read" in stderr
 
 
 def test_run_that_is_resumed_takes_nothing_else(params, monkeypatch, capsys):

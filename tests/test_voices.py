@@ -127,7 +127,7 @@ def test_speaker_who_is_not_enrolled_is_one_line(enrolling, bundle, monkeypatch,
         BundleError, match=r"ser enrol FOLDER --name me, with the same --run\. Enrolled for it are her\. Got me\."
     ):
         with_voice(bundle, "me")
-    with pytest.raises(ParameterError, match=r"must be letters.* Got '\.\./x'"):
+    with pytest.raises(ParameterError, match=r"must be at most 100 of the letters.* Got '\.\./x'"):
         with_voice(bundle, "../x")
 
 

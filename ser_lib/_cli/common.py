@@ -37,7 +37,9 @@ def check_means() -> None:
 
 def parameter_file(name: str | Path) -> Path:
     """Parameter file that is named by its path or, of one in params/, as `tess`."""
-    return Path(name) if locate(name).is_file() else Path("params") / f"{name}.yaml"
+    path = Path(name)
+    is_path = path.suffix == ".yaml" or locate(path).is_file()
+    return path if is_path else Path("params") / f"{name}.yaml"
 
 
 def same_command() -> str:
@@ -80,14 +82,15 @@ def _fallback_of(default: str, info: "BundleInfo") -> str | None:
     fallback, encoder = fallback_run(), info.settings.encoder
     if not fallback or encoder is None:
         return None
-    from ser_lib.audio.encoders import has_weights
+    from ser_lib.audio.encoders import has_weights, weights_path
 
     if has_weights(encoder):
         return None
+    fault = "is damaged" if weights_path(encoder).is_file() else "is not on this machine"
     from ser_lib.records.limits import expected
 
     print(
-        f"note: {default}, the default model, needs the encoder {encoder}, which is not on this machine: {fallback} "
+        f"note: {default}, the default model, needs the encoder {encoder}, which {fault}: {fallback} "
         f"answers, which is right less often. {expected(info, default)}ser encoder get {encoder} brings it.",
         file=sys.stderr,
     )

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ser_lib._cli.tables import print_table
+from ser_lib.core.errors import EncoderError
 
 encoder_app = typer.Typer(help="List the encoders, or bring one to this machine.", no_args_is_help=True)
 
@@ -12,7 +13,7 @@ encoder_app = typer.Typer(help="List the encoders, or bring one to this machine.
 @encoder_app.command(name="list")
 def list_encoders() -> None:
     """List the encoders, and which are on this machine already."""
-    from ser_lib.audio.encoders import ENCODERS, has_weights
+    from ser_lib.audio.encoders import ENCODERS
 
     rows: list[tuple[str, ...]] = [("encoder", "size", "licence", "on this machine", "what it is")]
     rows += [
@@ -20,12 +21,24 @@ def list_encoders() -> None:
             name,
             f"{one.WEIGHTS.bytes / 1e6:.1f} MB" if one.WEIGHTS else "-",
             one.LICENCE,
-            "yes" if has_weights(name) else "no",
+            _state(name),
             one.ABOUT,
         )
         for name, one in ENCODERS.items()
     ]
     print_table(rows)
+
+
+def _state(name: str) -> str:
+    from ser_lib.audio.encoders import ENCODERS, check_weights, weights_path
+
+    if ENCODERS[name].WEIGHTS is not None and not weights_path(name).is_file():
+        return "no"
+    try:
+        check_weights(name)
+    except EncoderError:
+        return "damaged"
+    return "yes"
 
 
 @encoder_app.command()

@@ -45,7 +45,7 @@ def enrol(
     )
     from ser_lib.model.voices import check_name, kept_text, save_voice
 
-    name = check_name(name or Path(os.path.realpath(folder)).name)
+    name = check_name(Path(os.path.realpath(folder)).name if name is None else name)
     _, bundle = open_model(run)
     files, left_out = find_files(folder)
     told = _labels(files, folder, bundle)

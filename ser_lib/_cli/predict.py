@@ -102,7 +102,7 @@ def predict(
     _check_usage(paths, csv, as_json, plot, channel)
     over_time = window is not None or hop is not None
     if resume and (over_time or csv in (None, STDIN) or as_json is not None):
-        raise typer.BadParameter("--resume goes on with a table of answers, and with that alone: --csv FILE.")
+        raise typer.BadParameter("--resume goes on with a table of answers, and with that alone: --out FILE.")
     if is_parquet:
         check_parquet()
     if over_time and is_parquet:

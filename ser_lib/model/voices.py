@@ -17,13 +17,14 @@ from ser_lib.core.errors import BundleError, ParameterError
 from ser_lib.core.foreign import read_json
 from ser_lib.core.io import write_text
 from ser_lib.core.paths import has_project, resolve, shown
+from ser_lib.core.text import printable
 from ser_lib.model.adapt import FEW_CLIPS, Head, with_head
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.calibration import calibrate
 
 FOLDER = "data/voices"
 """Folder of all voices, below the project; without one they lie in the user's data folder."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class Gained(BaseModel):
@@ -85,7 +86,8 @@ def save_voice(voice: Voice) -> Path:
 
 def kept_text(path: Path) -> str:
     """What to know of the file that `save_voice` has written."""
-    return f"{shown(path)} holds numbers that say what the voice is like, and no sound. Delete it to forget the voice."
+    where = shown(path) if has_project() else path
+    return f"{where} holds numbers that say what the voice is like, and no sound. Delete it to forget the voice."
 
 
 def enrolled_voices(bundle: Bundle) -> list[str]:
@@ -104,8 +106,11 @@ def read_voice(name: str, bundle: Bundle) -> Voice:
     """
     path = _path_of(name, bundle.info.onnx_sha256)
     if not path.is_file():
+        other = f"{name} is enrolled for another model, and each learns a voice anew. " * any(
+            path.parent.glob("*.json")
+        )
         raise BundleError(
-            f"The speaker must be enrolled for this model: ser enrol FOLDER --name {name}, with the same --run. "
+            f"The speaker must be enrolled for this model: ser enrol FOLDER --name {name}, with the same --run. {other}"
             f"Enrolled for it are {', '.join(enrolled_voices(bundle)) or 'none'}. Got {name}."
         )
     try:
@@ -153,7 +158,10 @@ def with_voice(bundle: Bundle, name: str) -> Bundle:
 def check_name(name: str) -> str:
     """Return a name that a voice's file may have, or raise ParameterError."""
     if not _NAME.fullmatch(name):
-        raise ParameterError(f"A speaker's name must be letters, digits, `_`, `-` and `.`. Got {name!r}; see --name.")
+        raise ParameterError(
+            "A speaker's name must be at most 100 of the letters a to z and A to Z, digits, `_`, `-` and `.`, and "
+            f"begin with a letter or a digit. Got {printable(repr(name))}; see --name."
+        )
     return name
 
 
