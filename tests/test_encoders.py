@@ -136,6 +136,16 @@ def test_unknown_encoder_is_refused():
         encoders.get_encoder("wav2vec")
 
 
+def test_folder_that_cannot_be_written_is_named_with_what_chooses_another(small, monkeypatch, capsys):
+    (small / "w").write_bytes(CONTENT)
+    monkeypatch.setenv("SER_ENCODERS", str(small / "w"))
+    status, _, err = call(monkeypatch, capsys, "encoder", "get", "smart-turn", "--from", "w")
+    assert status == 1 and err.endswith(
+        " cannot be written (File exists). Nothing was changed. "
+        f"SER_ENCODERS names another folder than {small / 'w'}.\n"
+    )
+
+
 def there(listed):
     """Whether smart-turn is on this machine, as `ser encoder list` tells it in the fourth column."""
     lines = listed.splitlines()

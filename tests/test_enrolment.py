@@ -229,6 +229,22 @@ def test_name_that_no_file_may_have_is_refused(enrolling, monkeypatch, capsys, n
     )
 
 
+def test_clips_of_which_little_is_heard_and_copies_are_told(enrolling, monkeypatch, capsys, bundle):
+    for emotion, hz in (("happy", 400), ("sad", 300), ("neutral", 200)):
+        write(enrolling / "me" / emotion, [hz])
+    write(enrolling / "me" / "sad", [400])  # as sad what was happy before
+    settings = bundle.info.settings
+    most = settings.n_samples / settings.sampling_rate
+    soundfile.write(enrolling / "me" / "happy" / "long.wav", sine(405, 1.6 * most), RATE)
+    status, out, err = enrol(monkeypatch, capsys, enrolling)
+    assert status == 0
+    assert "sad/400.wav is left out: it is the same recording as happy/400.wav.\n" in out
+    assert err.endswith(
+        f"warning: 1 of 4 clips is much longer than the first {most:.1f} s, which alone are used of each. Cut them "
+        "into phrases.\n"
+    )
+
+
 def test_outside_a_project_the_whole_path_of_a_voice_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr("ser_lib.model.voices.has_project", lambda: False)
     assert kept_text(tmp_path / "a.json").startswith(f"{tmp_path / 'a.json'} holds numbers")

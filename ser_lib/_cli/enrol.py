@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from ser_lib.model.bundle import Bundle
 
+_MUCH_LONGER = 1.5
+"""Times as long as what a model hears, silence counted, from which on it is said that the rest is not used."""
+
 
 def enrol(
     folder: Annotated[
@@ -43,18 +46,27 @@ def enrol(
         learn_voice,
         sounds_unlike,
     )
+    from ser_lib.model.novelty import heard_of
     from ser_lib.model.voices import check_name, kept_text, save_voice
 
     name = check_name(Path(os.path.realpath(folder)).name if name is None else name)
     _, bundle = open_model(run)
     files, left_out = find_files(folder)
     told = _labels(files, folder, bundle)
-    heard, faults = _hear(files, bundle)
+    heard, faults, n_long = _hear(files, bundle)
     if len(heard) < fewest_clips(bundle):
         raise ParameterError(_too_few(folder, len(heard), fewest_clips(bundle), faults))
     if left_out:
         print(printable(format_left_out(left_out)), file=sys.stderr)
     print(*faults, sep="\n", end="\n" if faults else "")
+    if n_long:
+        which, most = heard_of(bundle.info.settings)
+        are = "is" if n_long == 1 else "are"
+        print(
+            f"warning: {n_long} of {len(heard)} clips {are} much longer than the {which} {most:.1f} s, which alone are "
+            "used of each. Cut them into phrases.",
+            file=sys.stderr,
+        )
     clips = gather_clips(heard.values(), [told.get(file, UNLABELLED) for file in heard])
     look = command("predict", folder, run=run)
     _check_sound(sounds_unlike(clips, bundle), folder, bundle, look)
@@ -112,26 +124,36 @@ def _refuse(folder: str, bundle: "Bundle", why: str) -> None:
     raise ParameterError(printable(f"Folders in {folder} must be named by emotions of the model: {right}. {why}"))
 
 
-def _hear(files: list[Path], bundle: "Bundle") -> tuple[dict[Path, tuple["np.ndarray", int]], list[str]]:
-    """What the model hears of each file, and a sentence on each that cannot be used."""
+def _hear(files: list[Path], bundle: "Bundle") -> tuple[dict[Path, tuple["np.ndarray", int]], list[str], int]:
+    """What the model hears of each file, a sentence on each that cannot be used, and how many are much too long."""
     from ser_lib.audio.signal import load_audio
     from ser_lib.model.enrolment import hear_clip
+    from ser_lib.model.novelty import heard_of
 
+    _, most = heard_of(bundle.info.settings)
+    n_long = 0
     heard: dict[Path, tuple[np.ndarray, int]] = {}
     faults: list[str] = []
-    first: dict[bytes, str] = {}  # the name of the first file that sounds so
+    first: dict[bytes, Path] = {}  # the first file that sounds so
     for file in files:
         try:
-            clip = hear_clip(*load_audio(file), bundle)
+            signal, rate = load_audio(file)
+            clip = hear_clip(signal, rate, bundle)
         except (AudioError, OSError) as error:
             faults.append(f"{printable(file.name)} is left out: {error}.")
             continue
-        same = first.setdefault(clip[0].tobytes(), file.name)  # a copy would be tested by what it taught itself
+        same = first.setdefault(clip[0].tobytes(), file)  # a copy would be tested by what it taught itself
         if len(first) > len(heard):
             heard[file] = clip
+            n_long += len(signal) > _MUCH_LONGER * most * rate
         else:
-            faults.append(printable(f"{file.name} is left out: it is the same recording as {same}."))
-    return heard, faults
+            name, other = (file.name, same.name) if file.name != same.name else map(_with_folder, (file, same))
+            faults.append(printable(f"{name} is left out: it is the same recording as {other}."))
+    return heard, faults, n_long
+
+
+def _with_folder(file: Path) -> str:
+    return "/".join(file.parts[-2:])
 
 
 def _check_sound(unlike: "np.ndarray", folder: str, bundle: "Bundle", look: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ser_lib.audio.encoders import get_encoder, weights_path
 from ser_lib.audio.encoders.base import Weights
-from ser_lib.core.errors import EncoderError, ParameterError
+from ser_lib.core.errors import EncoderError, ParameterError, StageError
 from ser_lib.core.foreign import read_member
 from ser_lib.core.io import whole_file
 from ser_lib.core.paths import from_here
@@ -58,8 +58,11 @@ def fetch_weights(name: str, source: str | None = None) -> Path:
             f"no such file. With --from FILE they come from elsewhere: {get_encoder(name).CITATION}"
         )
     path = weights_path(name)
-    with whole_file(path) as partial:
-        partial.write_bytes(content)
+    try:
+        with whole_file(path) as partial:
+            partial.write_bytes(content)
+    except StageError as error:
+        raise StageError(f"{error} SER_ENCODERS names another folder than {printable(str(path.parent))}.") from None
     return path
 
 
