@@ -306,7 +306,8 @@ def test_of_long_clips_the_end_is_heard(run):
 def test_microphone_is_answered_window_by_window(run):
     signal = np.sin(2 * np.pi * 300 * np.arange(2 * RATE) / RATE).astype(np.float32)[:, np.newaxis] / 2
     seconds = run["bundle"].info.settings.n_samples / RATE
-    windows = list(listen([signal[:5000], signal[5000:]], RATE, run["bundle"], hop_seconds=seconds))
+    blocks = [signal[:5000], signal[5000:]]
+    windows = list(listen(blocks, RATE, run["bundle"], window_seconds=seconds, hop_seconds=seconds))
     assert len(windows) == np.ceil(2 / seconds) and all(window.prediction for window in windows)
 
 
