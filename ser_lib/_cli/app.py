@@ -172,11 +172,11 @@ def _execute(run: "Run") -> None:
         raise
     except RunError:
         with contextlib.suppress(SerError):  # the run's own error is the one to report
-            print(report.build_site(light=False), flush=True)
+            print(report.build_site(), flush=True)
         raise
     if run.params.CORPORA != ["DEMO"]:
         print(f"Its model: ser predict FILE --run {run.name}; for good: ser runs default {run.name}", flush=True)
-    print(report.build_site(light=False), flush=True)
+    print(report.build_site(), flush=True)
 
 
 def _execute_one(run: "Run", position: str = "") -> None:
@@ -213,7 +213,7 @@ def _execute_all(asked: "Plan", *, can_repeat: bool, scheduler: str | None = Non
     if asked.study:
         print(f"\n{asked.title}\n\n{studies.write_table(asked.study)}")
         print(f"The study is in {shown(record_folder(asked.study))}.")
-    print(report.build_site(light=False), flush=True)
+    print(report.build_site(), flush=True)
     if failed:
         advice = " The same command again takes them up." if can_repeat else ""
         print(f"Failed: {', '.join(failed)}.{advice}", file=sys.stderr)
@@ -263,7 +263,7 @@ def report(
     from ser_lib.records.documents import write_documents
     from ser_lib.records.site import build_site
 
-    site = build_site(every=every)
+    site = build_site(every=every, light=True)
     print(site)
     for line in site.left_out:
         print(f"Left out: {line}", file=sys.stderr)

@@ -53,14 +53,14 @@ def enrol(
     _, bundle = open_model(run)
     files, left_out = find_files(folder)
     told = _labels(files, folder, bundle)
-    heard, faults, n_long = _hear(files, bundle)
+    which, most = heard_of(bundle.info.settings)
+    heard, faults, n_long = _hear(files, bundle, most * _MUCH_LONGER)
     if len(heard) < fewest_clips(bundle):
         raise ParameterError(_too_few(folder, len(heard), fewest_clips(bundle), faults))
     if left_out:
         print(printable(format_left_out(left_out)), file=sys.stderr)
     print(*faults, sep="\n", end="\n" if faults else "")
     if n_long:
-        which, most = heard_of(bundle.info.settings)
         are = "is" if n_long == 1 else "are"
         print(
             f"warning: {n_long} of {len(heard)} clips {are} much longer than the {which} {most:.1f} s, which alone are "
@@ -124,13 +124,13 @@ def _refuse(folder: str, bundle: "Bundle", why: str) -> None:
     raise ParameterError(printable(f"Folders in {folder} must be named by emotions of the model: {right}. {why}"))
 
 
-def _hear(files: list[Path], bundle: "Bundle") -> tuple[dict[Path, tuple["np.ndarray", int]], list[str], int]:
-    """What the model hears of each file, a sentence on each that cannot be used, and how many are much too long."""
+def _hear(
+    files: list[Path], bundle: "Bundle", seconds: float
+) -> tuple[dict[Path, tuple["np.ndarray", int]], list[str], int]:
+    """What the model hears of each file, a sentence on each that cannot be used, and how many are above `seconds`."""
     from ser_lib.audio.signal import load_audio
     from ser_lib.model.enrolment import hear_clip
-    from ser_lib.model.novelty import heard_of
 
-    _, most = heard_of(bundle.info.settings)
     n_long = 0
     heard: dict[Path, tuple[np.ndarray, int]] = {}
     faults: list[str] = []
@@ -145,7 +145,7 @@ def _hear(files: list[Path], bundle: "Bundle") -> tuple[dict[Path, tuple["np.nda
         same = first.setdefault(clip[0].tobytes(), file)  # a copy would be tested by what it taught itself
         if len(first) > len(heard):
             heard[file] = clip
-            n_long += len(signal) > _MUCH_LONGER * most * rate
+            n_long += len(signal) > seconds * rate
         else:
             name, other = (file.name, same.name) if file.name != same.name else map(_with_folder, (file, same))
             faults.append(printable(f"{name} is left out: it is the same recording as {other}."))

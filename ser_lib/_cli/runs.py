@@ -71,7 +71,7 @@ def note_run(
     note = change_note(run, text, add=tag or [], remove=untag or [])
     print(f"note: {note.note or 'none'}\ntags: {', '.join(note.tags) or 'none'}")
     if text is not None or tag or untag:
-        print(build_site(light=False))
+        print(build_site())
 
 
 @runs_app.command()
@@ -105,7 +105,7 @@ def slim(
     for one in planned:
         slim_record(one)
     print(f"Left {size:.1f} MB out of {len(planned)} records. To make it again: ser reproduce RUN")
-    print(build_site(light=False))
+    print(build_site())
 
 
 @runs_app.command(name="rm")
@@ -127,4 +127,4 @@ def remove(
     print(f"Removed {folders}." + (f" {shown(elsewhere)} stays." if elsewhere else ""))
     if is_default(run):
         print(f"{run} was the default model: ser runs default RUN names another.")
-    build_site(light=False)
+    build_site()

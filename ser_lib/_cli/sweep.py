@@ -56,7 +56,7 @@ def sweep(
         print(f"Interrupted. To go on{same_command()}", file=sys.stderr)
         raise
     print(f"\n{to_text(read_sweep(asked.folder))}\n\nThe sweep is in {shown(asked.folder)}.")
-    print(report.build_site(light=False), flush=True)
+    print(report.build_site(), flush=True)
 
 
 def _show(line: str) -> None:

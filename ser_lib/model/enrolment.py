@@ -223,10 +223,7 @@ def gained_verdict(gained: Gained) -> str:
         text = "The labels make no difference here and are used: for the trial, some were held back."
     else:
         text = "The labels do not help on these clips, so the voice alone is used."
-    least = ""
     if best <= gained.before:
-        least = (
-            f" But nothing at all does {'as well' if best == gained.before else 'better'}: compare answers with the "
-        )
-        least += "voice and without."
-    return f"{text}{least} One clip more or less is {1 / gained.n_clips:.0%}."
+        how = "better" if best < gained.before else "as well"
+        text += f" But nothing at all does {how}: compare answers with the voice and without."
+    return f"{text} One clip more or less is {1 / gained.n_clips:.0%}."

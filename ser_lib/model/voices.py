@@ -106,9 +106,8 @@ def read_voice(name: str, bundle: Bundle) -> Voice:
     """
     path = _path_of(name, bundle.info.onnx_sha256)
     if not path.is_file():
-        other = f"{name} is enrolled for another model, and each learns a voice anew. " * any(
-            path.parent.glob("*.json")
-        )
+        is_known = any(path.parent.glob("*.json"))
+        other = f"{name} is enrolled for another model, and each learns a voice anew. " if is_known else ""
         raise BundleError(
             f"The speaker must be enrolled for this model: ser enrol FOLDER --name {name}, with the same --run. {other}"
             f"Enrolled for it are {', '.join(enrolled_voices(bundle)) or 'none'}. Got {name}."

@@ -109,7 +109,7 @@ class Site:
         return f"Pages: {self.n_written} of {self.n_pages} written, {shown(self.first)}{more}{later}"
 
 
-def build_site(*, every: bool = False, light: bool = True) -> Site:
+def build_site(*, every: bool = False, light: bool = False) -> Site:
     """Bring the pages of all records and studies in `reports/` up to date, and write the first page.
 
     A run's or a study's page counts together with those of its notebooks. What cannot be read is named on the first
@@ -151,8 +151,9 @@ class _Desk:
 
     def leaves(self, folder: Path, records: list[Record]) -> bool:
         """Tell whether a page that there is not yet waits, since it shows light records alone."""
-        is_light = bool(records) and all(record.manifest.left_out for record in records)
-        waits = is_light and not self.light and not (folder / "index.html").is_file()
+        if self.light or not records or (folder / "index.html").is_file():
+            return False
+        waits = all(record.manifest.left_out for record in records)
         if waits:
             self.waiting.add(folder.name)
         return waits
