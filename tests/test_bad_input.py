@@ -214,7 +214,7 @@ CASES = {
         "list.wav", listed("ffconcat version 1.0\nfile part.wav\n"), "the file cannot be decoded as audio",
     ),
     "a film without sound": ("film.mp4", film_without_sound, "the file has no audio track"),
-    "a folder without audio": ("folder", lambda path: path.mkdir(), "this is not a file"),
+    "a folder without audio": ("folder", lambda path: path.mkdir(), "this is a folder, not an audio file"),
     "a link to nowhere": ("link.wav", lambda path: path.symlink_to("nowhere.wav"), "there is no such file"),
     "a pipe (FIFO)": ("pipe.wav", os.mkfifo, "this is not a file"),
     "a name with spaces": ("my  voice .wav", wav(voice()), ANSWERED),

@@ -956,6 +956,15 @@ def test_nothing_to_check_is_one_line(tmp_path, monkeypatch, capsys, make):
     assert stderr.startswith("error: The folder to check must") and len(stderr.splitlines()) == 1
 
 
+def test_a_corpus_of_the_project_is_checked_by_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SER_ROOT", str(tmp_path))
+    status, _, stderr = ser(monkeypatch, capsys, "data", "check", "tess")
+    assert (status, stderr) == (1, "error: The folder to check must be there. data/TESS is none.\n")
+    write_all(tmp_path, {"data/TESS/OAF_food_fear.wav": wav(1)})
+    status, stdout, _ = ser(monkeypatch, capsys, "data", "check", "tess")
+    assert status == 1 and stdout.splitlines()[-1].startswith("TESS in data/TESS: 8 missing, 1 extra")
+
+
 def test_strange_names_do_no_harm(whole, monkeypatch, capsys):
     write_all(whole, {"\x1b[31mred.wav": wav(40)})
     with contextlib.suppress(OSError):  # some file systems take no such name

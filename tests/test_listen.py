@@ -366,7 +366,7 @@ def test_what_was_heard_before_an_error_is_summed_up(monkeypatch, listened):
     [
         (["--file", "gone.wav"], "error: gone.wav cannot be used: there is no such file.\n"),
         (["--file", "empty.wav"], "error: empty.wav cannot be used: the file holds no samples.\n"),
-        (["--file", "."], "error: . cannot be used: this is not a file.\n"),
+        (["--file", "."], "error: . cannot be used: this is a folder, not an audio file.\n"),
     ],
 )
 def test_file_that_cannot_be_heard_is_one_line(root, write_wav, monkeypatch, listened, words, message):

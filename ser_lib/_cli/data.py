@@ -156,7 +156,7 @@ def _fetch(corpus: ModuleType, folder: Path) -> None:
 
 @data_app.command()
 def check(
-    path: Annotated[Path, typer.Argument(help="Folder that holds a corpus.")],
+    path: Annotated[Path, typer.Argument(help="Folder that holds a corpus, or the corpus of data/ by its name.")],
     corpus: Annotated[
         str | None, typer.Option(metavar="CORPUS", help="Which corpus it is.  [default: as the names show]")
     ] = None,
@@ -168,7 +168,11 @@ def check(
     unaltered and once; files that are none of the corpus do not change it.
     """
     from ser_lib.corpora.files.check import check_folder, describe, verdict
+    from ser_lib.corpora.files.registry import find_corpus
 
-    report = check_folder(locate(path), corpus)
+    folder = locate(path)
+    if not folder.exists() and (named := find_corpus(str(path))):
+        folder, corpus = default_folder(named), corpus or named.NAME
+    report = check_folder(folder, corpus)
     print(f"{describe(report, every=every)}\n\n{verdict(report)}")
     raise SystemExit(0 if report.is_whole else 1)

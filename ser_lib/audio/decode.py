@@ -58,13 +58,19 @@ def read_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise AudioError("there is no such file" if not path.exists() else "this is not a file")
+        raise AudioError(_why_no_file(path))
     try:
         if path.stat().st_size == 0:
             raise AudioError("the file is empty")
         yield from _read_with_soundfile(path)
     except PermissionError:
         raise AudioError("the file may not be read") from None
+
+
+def _why_no_file(path: Path) -> str:
+    if path.is_dir():
+        return "this is a folder, not an audio file"
+    return "this is not a file" if path.exists() else "there is no such file"
 
 
 def _read_with_soundfile(path: Path) -> Iterator[tuple[np.ndarray, int]]:

@@ -43,10 +43,14 @@ def named_corpus(name: str) -> ModuleType:
     DatasetError
         If there is none.
     """
-    for known, corpus in CORPORA.items():
-        if known.upper() == name.upper():
-            return corpus
+    if corpus := find_corpus(name):
+        return corpus
     raise DatasetError(f"The name of the corpus must be one of {', '.join(CORPORA)}. Got {name!r}.")
+
+
+def find_corpus(name: str) -> ModuleType | None:
+    """Corpus `name`, in capitals or not; None if there is none."""
+    return next((corpus for known, corpus in CORPORA.items() if known.upper() == name.upper()), None)
 
 
 def read_registry(corpus: ModuleType) -> dict[str, Entry]:
