@@ -1,11 +1,13 @@
 """What people expect of a command that they meet for the first time."""
 
 import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+from ser_lib._cli import main as begin
 from ser_lib._cli.app import main
 
 REPO = Path(__file__).resolve().parent.parent
@@ -26,6 +28,19 @@ def ser(monkeypatch, capsys):
 def test_version_is_that_of_the_project(ser):
     declared = re.search(r'^version = "(.+)"$', (REPO / "pyproject.toml").read_text(), re.MULTILINE)[1]
     assert ser("--version") == (0, f"ser_lib {declared}\n", "")
+
+
+def test_interrupt_while_libraries_are_imported_is_no_traceback(monkeypatch):
+    class Interrupted:
+        def find_spec(self, name, *_):
+            if name == "ser_lib._cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "ser_lib._cli.app")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit) as stop:
+        begin()
+    assert stop.value.code == 128 + signal.SIGINT
 
 
 @pytest.mark.parametrize("command", [[], ["predict"], ["data", "get"], ["runs"]])

@@ -110,6 +110,11 @@ def test_pip_brings_them_as_it_is_set_up(small, monkeypatch):
     ("errors", "message"),
     [
         ("WARNING: x\nERROR: No matching distribution found for a\x1b[31m\n", r"found for a\x1b[31m. With --from FILE"),
+        (
+            "WARNING: Retrying (Retry(total=0)) after connection broken by 'X: Name or service not known': /simple/a/\n"
+            "ERROR: No matching distribution found for a\n",
+            "by pip: its package index cannot be reached. With --from FILE",
+        ),
         ("", "pip gives no reason"),
     ],
 )

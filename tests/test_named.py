@@ -188,6 +188,21 @@ def test_without_its_encoder_another_model_answers_and_it_is_said(root, write_wa
     assert call(monkeypatch, capsys, "predict", file)[0] == 1
 
 
+def test_voice_for_the_fallback_is_said_to_be_for_it_alone(root, demo_folder, monkeypatch, capsys):
+    monkeypatch.setenv("SER_ENCODERS", str(root / "no-encoders"))
+    for name, record in (("heard", "voices_random_s0"), ("plain", "voices_functionals_random_s0")):
+        shutil.copytree(RECORDED / record, root / "reports" / name)
+    (root / "reports" / "models.json").write_text(json.dumps({"models": [{"run": "heard", "fallback": "plain"}]}))
+    (root / "me").mkdir()
+    for file in sorted(demo_folder.glob("*/ESB_*.wav"))[:5]:
+        shutil.copy(file, root / "me")
+    alone = "note: this is for plain alone. The default model needs me enrolled again.\n"
+    status, _, err = call(monkeypatch, capsys, "enrol", str(root / "me"))
+    assert status == 0 and err.endswith(alone)
+    status, _, err = call(monkeypatch, capsys, "enrol", str(root / "me"), "--run", "plain")
+    assert status == 0 and alone not in err
+
+
 def test_limits_tell_of_strangers_what_the_list_of_models_says(root):
     strangers = {"run": "other", "speakers": 10, "accuracy": 0.229}
     models = {"models": [{"run": "known", "strangers": strangers}, {"run": "default"}]}

@@ -48,9 +48,10 @@ def enrol(
     )
     from ser_lib.model.novelty import heard_of
     from ser_lib.model.voices import check_name, kept_text, save_voice
+    from ser_lib.records.models import is_default
 
     name = check_name(Path(os.path.realpath(folder)).name if name is None else name)
-    _, bundle = open_model(run)
+    model, bundle = open_model(run)
     files, left_out = find_files(folder)
     told = _labels(files, folder, bundle)
     which, most = heard_of(bundle.info.settings)
@@ -81,6 +82,8 @@ def enrol(
     text = enrolment_text(voice, bundle)
     print(text, end="\n" if text else "")
     print(f"{name} is enrolled with {voice.from_clips}: ser predict FILE --speaker {name}")
+    if run is None and not is_default(model):
+        print(f"note: this is for {model} alone. The default model needs {name} enrolled again.", file=sys.stderr)
     print(kept_text(path))
 
 

