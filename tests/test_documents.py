@@ -32,6 +32,15 @@ def test_overview_has_a_network_in_each_column_and_the_best_simple_model(two_stu
     assert [row[0] for row in table[2:]] == ["TESS, random", "TESS → X"]
 
 
+def test_overview_takes_the_row_that_tests_on_the_same_corpus(two_studies):
+    write_full_record(two_studies, "c", low=0.0, high=0.5)
+    studies.write_study("c_study", "c", {"the other → X": ["c"]})
+    _, _, row = rows(fill("<!-- overview c_study+a_study -->\n<!-- end -->"))
+    assert row[:3] == ["TESS, the other → X", "0.750 (0.000 to 0.500)", "0.750 (0.250 to 0.750)"]
+    unlike = "<!-- overview a_study+c_study -->\nas it was\n<!-- end -->"
+    assert fill(unlike) == unlike
+
+
 def test_table_is_that_of_the_study_and_the_text_around_it_stays(two_studies):
     text = "before\n<!-- table a_study -->\nold\n<!-- end -->\nafter\n"
     filled = fill(text)

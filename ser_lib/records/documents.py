@@ -3,7 +3,7 @@
 A comment says where a table belongs, `<!-- end -->` where it ends; the text around them is anybody's:
 
     <!-- table STUDY -->              the table of a study
-    <!-- overview STUDY+STUDY … -->   a line for each row of studies that have the same rows, a column for each network
+    <!-- overview STUDY+STUDY … -->   a line for each row of the first, a column for each study's network
     <!-- adaptation STUDY … -->       what adapting to each test speaker brings, a line for each row, or for each study
     <!-- parameters -->               the table of parameters
 """
@@ -23,6 +23,8 @@ from ser_lib.records.study import HEADINGS, StudyRecord, markdown_table, read_st
 DOCUMENTS = ("README.md", "docs/results.md", "docs/parameters.md")
 """Documents that `ser report` looks at, if they are there."""
 _PLACE = re.compile(r"(<!-- (table|overview|adaptation|parameters)((?: [\w+-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TO = " → "
+"""Stands between what a row's runs have learnt from and what they are tested on."""
 _Line = tuple[str, ...]
 _WAYS = {
     "5 clips": ("any", 5),
@@ -86,14 +88,15 @@ def _study(name: str) -> StudyRecord:
 
 
 def _overview(groups: Sequence[Sequence[StudyRecord]]) -> str:
-    """Table of groups of studies; those of a group measure one network each, on the same splits."""
+    """Table of groups of studies; those of a group measure one network each, and have the rows of the first."""
     rows: list[_Line] = []
     headings: list[str] = []
     for studies in groups:
         by_study = [_lines_by_row(study) for study in studies]
         for row in studies[0].rows:
-            networks = [lines[row][0] for lines in by_study]
-            simple = [line for lines in by_study for line in lines[row][1:]]
+            same = [_same_row(lines, row) for lines in by_study]
+            networks = [lines[0] for lines in same]
+            simple = [line for lines in same for line in lines[1:]]
             best, majority = max(simple, key=_uar), next(line for line in simple if line[1] == "majority")
             headings = headings or ["test", *(line[1] for line in networks), "best simple model", "guessing"]
             cells = [_with_corpus(studies[0], row), *map(_with_interval, networks)]
@@ -143,6 +146,14 @@ def _lines_by_row(study: StudyRecord) -> dict[str, list[_Line]]:
     if bare := [row for row, found in lines.items() if "majority" not in [line[1] for line in found]]:
         raise RunError(f"Each row of an overview must have simple models. Row {bare[0]} of {study.name} has none.")
     return lines
+
+
+def _same_row(lines: dict[str, list[_Line]], row: str) -> list[_Line]:
+    """Lines of a row, or of the one that is tested on the same corpus and tells otherwise what was learnt from."""
+    test = row.rpartition(_TO)[2]
+    if alike := [name for name in lines if name == row or name.endswith(f"{_TO}{test}")]:
+        return lines[row if row in alike else alike[0]]
+    raise RunError(f"The studies of an overview must have its rows. One has no {row}.")
 
 
 def _uar(line: _Line) -> float:
