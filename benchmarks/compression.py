@@ -20,7 +20,7 @@ import soxr
 from ser_lib import load_bundle
 from ser_lib.audio.signal import load_audio
 
-RUNS = ("tess_random_s0", "tess_robust_random_s0")
+RUNS = ("voices_random_s0", "tess_random_s0", "tess_robust_random_s0")
 N_CLIPS = 60
 
 

@@ -2,13 +2,13 @@
 
     python benchmarks/novelty.py --data data
 
-`data` holds TESS and EMODB. Prints the tables of docs/prediction.md. `noise` and `music` also serve
-tests/test_novelty.py.
+`data` holds the six corpora of params/voices.yaml; the encoder of that model is on the machine. Prints the tables of
+docs/prediction.md. Runs are those whose models a clone holds; others, which `ser reproduce` trains again, are named
+behind. `noise` and `music` also serve tests/test_novelty.py.
 """
 
 import argparse
 import csv
-import functools
 import lzma
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,10 +18,11 @@ import numpy as np
 from ser_lib import load_bundle
 from ser_lib.audio.degrade import degrade
 from ser_lib.audio.signal import load_audio
-from ser_lib.corpora.clips import Clip, find_corpora
+from ser_lib.corpora.clips import find_corpora
 from ser_lib.model.bundle import Bundle
+from ser_lib.records.record import find_record
 
-RUNS = ("tess_random_s0", "tess_robust_random_s0", "tess_oaf_yaf_s0", "tess_robust_oaf_yaf_s0", "emodb_fold0_s0")
+RUNS = ("voices_random_s0", "voices_functionals_random_s0", "tess_random_s0", "tess_robust_random_s0")
 N_CLIPS = 200
 RATE = 24414
 Signals = list[tuple[np.ndarray, int]]
@@ -53,24 +54,23 @@ def clips_of(data: Path, run: str) -> dict[str, Path]:
     """Test clips of a run, drawn at random, and their files."""
     with lzma.open(Path("reports") / run / "split.csv.xz", "rt", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["set"] == "test"]
-    files = {clip.clip: data / name / clip.file for name in ("TESS", "EMODB") for clip in _clips(data / name, name)}
+    params = find_record(run).params
+    folders = {name: data / name for name in params["CORPORA"]}
+    clips, _ = find_corpora(folders, params["LABEL_MAP"])
+    root = data if len(folders) > 1 else folders[clips[0].corpus]  # with several, a file's name begins with its folder
+    files = {clip.clip: root / clip.file for clip in clips}
     chosen = [rows[place]["clip"] for place in np.random.default_rng(0).permutation(len(rows))[:N_CLIPS]]
     return {clip: files[clip] for clip in chosen}
 
 
-@functools.cache
-def _clips(folder: Path, corpus: str) -> list[Clip]:
-    return find_corpora({corpus: folder}, {})[0]
-
-
 def conditions(known: Signals, strange: Signals) -> dict[str, Signals]:
-    """Everything that a model is given, by name."""
+    """Everything that a model is given, by name; `strange` may be empty."""
     degraded = {
         name: [degrade(*one, condition=name, sha256=f"{number:x}") for number, one in enumerate(known[:100])]
         for name in ("telephone", "mp3 32 kbit/s", "noise 20 dB", "noise 0 dB")
     }
     made = {"white noise": [noise(n) for n in range(100)], "music-like tones": [music(n) for n in range(99)]}
-    return {"test clips": known} | degraded | made | {"another corpus": strange}
+    return {"test clips": known} | degraded | made | ({"another corpus": strange} if strange else {})
 
 
 def share_unlike(bundle: Bundle, signals: Iterable[tuple[np.ndarray, int]]) -> float:
@@ -94,18 +94,21 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("data"))
-    data = parser.parse_args().data
+    parser.add_argument("runs", nargs="*", default=RUNS)
+    options = parser.parse_args()
+    data, runs = options.data, options.runs
     columns, rows = {}, []
-    for run in RUNS:
+    for run in runs:
         bundle, files = load_bundle(Path("reports") / run), clips_of(data, run)
         known = [load_audio(file) for file in files.values()]
-        other = "EMODB" if bundle.info.corpora == ["TESS"] else "TESS"
-        strange = [load_audio(file) for file in sorted((data / other).rglob("*.wav"))[::13][:100]]
+        others = [name for name in ("EMODB", "TESS") if name not in bundle.info.corpora]
+        strange = [load_audio(file) for name in others for file in sorted((data / name).rglob("*.wav"))[::13][:100]]
         columns[run] = {name: share_unlike(bundle, them) for name, them in conditions(known, strange).items()}
         rows.append(f"| {' | '.join([run, *unsure(bundle, run, known, list(files))])} |")
-    print(f"| named as unlike | {' | '.join(RUNS)} |\n| --- |{' ---: |' * len(RUNS)}")
-    for name in columns[RUNS[0]]:
-        print(f"| {name} | {' | '.join(f'{column[name]:.2f}' for column in columns.values())} |")
+    print(f"| named as unlike | {' | '.join(runs)} |\n| --- |{' ---: |' * len(runs)}")
+    for name in columns[runs[-1]]:
+        cells = [f"{column[name]:.2f}" if name in column else "" for column in columns.values()]
+        print(f"| {name} | {' | '.join(cells)} |")
     print("\n| run | unsure | right of the sure | right of the unsure |\n| --- | ---: | ---: | ---: |")
     print(*rows, sep="\n")
 
