@@ -40,8 +40,9 @@ STUDIES |= {
 }
 STUDIES |= {
     f"{name}_study": [f"{name}_s{seed}" for seed in range(3)]
-    for name in ("tess_to_emodb", "emodb_to_tess", "tess_to_emodb_robust", "emodb_to_tess_robust")
+    for name in ("tess_to_emodb", "emodb_to_tess", "tess_to_emodb_robust")
 }
+STUDIES["emodb_to_tess_robust_study"] = ["emodb_to_tess_robust_s0"]
 STUDIES |= {
     "voices_protocol": [
         f"voices_{row}_s{seed}"
@@ -64,10 +65,9 @@ STUDIES |= {f"tess_encoder_{way}_study": [f"tess_encoder_{way}_s0"] for way in (
 STUDIES |= {f"whisper_{way}_study": [f"whisper_{way}_s{seed}" for seed in range(2)] for way in ("oaf_yaf", "yaf_oaf")}
 STUDIES |= {
     f"{model}_to-{name}_study": [f"{model}_to-{name}_s0"]
-    for model in ("whisper", "voices_cnn")
+    for model in ("whisper", "voices_cnn", "voices_bilstm")
     for name in ("tess", "ravdess", "emodb", "savee")
 }
-STUDIES["voices_bilstm_to-tess_study"] = ["voices_bilstm_to-tess_s0"]
 STUDIES |= {
     f"{name}_study": [f"{name}_f{fold}" for fold in range(n_folds)]
     for name, n_folds in (
