@@ -149,7 +149,7 @@ def test_truncated_header_is_refused(tmp_path, write_wav, kept):
 def test_missing_file_and_folder_are_refused(tmp_path):
     with pytest.raises(AudioError, match="no such file"):
         audio.load_audio(tmp_path / "none.wav")
-    with pytest.raises(AudioError, match="not a file"):
+    with pytest.raises(AudioError, match="a folder, not an audio file"):
         audio.load_audio(tmp_path)
 
 
