@@ -9,6 +9,7 @@ behind. `noise` and `music` also serve tests/test_novelty.py.
 
 import argparse
 import csv
+import functools
 import lzma
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,12 +56,17 @@ def clips_of(data: Path, run: str) -> dict[str, Path]:
     with lzma.open(Path("reports") / run / "split.csv.xz", "rt", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["set"] == "test"]
     params = find_record(run).params
-    folders = {name: data / name for name in params["CORPORA"]}
-    clips, _ = find_corpora(folders, params["LABEL_MAP"])
-    root = data if len(folders) > 1 else folders[clips[0].corpus]  # with several, a file's name begins with its folder
-    files = {clip.clip: root / clip.file for clip in clips}
+    files = _files(data, tuple(params["CORPORA"]), frozenset(params["LABEL_MAP"].items()))
     chosen = [rows[place]["clip"] for place in np.random.default_rng(0).permutation(len(rows))[:N_CLIPS]]
     return {clip: files[clip] for clip in chosen}
+
+
+@functools.cache
+def _files(data: Path, corpora: tuple[str, ...], label_map: frozenset[tuple[str, str | None]]) -> dict[str, Path]:
+    """Clips of corpora and their files, all of which are read; models that learnt from the same ones share them."""
+    clips, _ = find_corpora({name: data / name for name in corpora}, dict(label_map))
+    root = data if len(corpora) > 1 else data / corpora[0]  # with several, a file's name begins with its folder
+    return {clip.clip: root / clip.file for clip in clips}
 
 
 def conditions(known: Signals, strange: Signals) -> dict[str, Signals]:

@@ -150,10 +150,11 @@ def _lines_by_row(study: StudyRecord) -> dict[str, list[_Line]]:
 
 def _same_row(lines: dict[str, list[_Line]], row: str) -> list[_Line]:
     """Lines of a row, or of the one that is tested on the same corpus and tells otherwise what was learnt from."""
-    test = row.rpartition(_TO)[2]
-    if alike := [name for name in lines if name == row or name.endswith(f"{_TO}{test}")]:
-        return lines[row if row in alike else alike[0]]
-    raise RunError(f"The studies of an overview must have its rows. One has no {row}.")
+    ending = _TO + row.rpartition(_TO)[2]
+    name = row if row in lines else next((name for name in lines if name.endswith(ending)), None)
+    if name is None:
+        raise RunError(f"The studies of an overview must have its rows. One has no {row}.")
+    return lines[name]
 
 
 def _uar(line: _Line) -> float:
