@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_lib.audio import clips as work
-from ser_lib.audio.clips import each
+from ser_lib.audio.clips import hear_again
 from ser_lib.audio.degrade import CONDITIONS
-from ser_lib.core.cache import open_cache
-from ser_lib.core.errors import AudioError, BundleError, StageError
+from ser_lib.core.errors import AudioError, BundleError
 from ser_lib.core.io import file_hash, write_csv, write_json
 from ser_lib.core.labels import in_order
 from ser_lib.model.bundle import Bundle, BundleInfo
@@ -228,15 +226,11 @@ def evaluate_robustness(bundle: Bundle, params: Params) -> dict[str, dict]:
     data = load_processed(params.processed_data_file)
     _check_model(bundle, data, params)
     clips = data.clips[load_split(params, data.clips) == "test"]
-    _check_files(clips, params)
-    cache = open_cache()
-    rows = [(params.dataset_path / row.file, row.sha256) for row in clips.itertuples()]
-    tasks = [(*row, data.settings, cache, condition) for condition in CONDITIONS for row in rows]
-    keys = [work.degraded_key(sha256, settings, condition) for _, sha256, settings, _, condition in tasks]
-    found = each(work.degraded_features, tasks, keys, cache, params.N_JOBS, "Degrading")
+    found = hear_again(
+        clips, params.dataset_path, data.settings, CONDITIONS, params.N_JOBS, "Degrading", "set ROBUSTNESS to false"
+    )
     results = {condition: _evaluate_degraded(bundle, clips, found) for condition in CONDITIONS}
     next(found, None)  # lets the bar end
-    cache.shrink()
     _add(params, robustness=results)
     return results
 
@@ -257,17 +251,6 @@ def evaluate_adaptation(bundle: Bundle, params: Params) -> list[dict]:
     rows = adaptation.evaluate(bundle, X, y.argmax(axis=1), speakers, seed=params.SEED)
     _add(params, adaptation=rows)
     return rows
-
-
-def _check_files(clips: pd.DataFrame, params: Params) -> None:
-    for clip in clips.itertuples():
-        path = params.dataset_path / clip.file
-        if not path.is_file() or file_hash(path) != clip.sha256:
-            state = "has changed" if path.is_file() else "is missing"
-            raise StageError(
-                f"`DATASET_PATH` must hold the test clips as they were processed: {clip.file} {state}. "
-                f"Run 01_preprocess again, with the folder that holds them, or set ROBUSTNESS to false."
-            )
 
 
 def _evaluate_degraded(bundle: Bundle, clips: pd.DataFrame, found: Iterable[np.ndarray | AudioError]) -> dict:

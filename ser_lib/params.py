@@ -23,8 +23,10 @@ from ser_lib.core.patterns import fault_of_pattern
 from ser_lib.core.text import LONGEST_QUOTED, printable, quoted
 
 AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain", "noise", "echo")
-"""What `AUGMENT` may name: hide bands and frames; scale and move the frequency axis; speed; place in time; slope of
-the spectrum; level; noise of a room, and its echo."""
+"""What `AUGMENT` may name for logmel: hide bands and frames; scale and move the frequency axis; speed; place in time;
+slope of the spectrum; level; noise of a room, and its echo."""
+VARIATIONS = ("noise", "band")
+"""What `AUGMENT` may name for an encoder, which hears each training clip so, too (`audio/degrade.py`)."""
 _ENDINGS = {
     "X_TEST_FILE": ".npy",
     "Y_TEST_FILE": ".npy",
@@ -129,7 +131,7 @@ class Params(_Audio):
     WEIGHT_DECAY: Number = Field(0.0, ge=0, le=1, description="decay of the weights at each step (AdamW); 0: Adam")
     LABEL_SMOOTHING: Number = Field(0.0, ge=0, lt=1, description="fraction of a label that is spread over all emotions")
     AUGMENT: list[str] = Field(
-        [], description="how training varies logmel: mask, warp, shift, stretch, position, tilt, gain, noise, echo"
+        [], description="training varies clips by mask, warp, shift, stretch, position, tilt, gain, noise, echo, band"
     )
     BALANCE: bool = Field(
         False, description="weight all corpora equally, and in each all emotions, however many clips they have"
@@ -201,12 +203,13 @@ class Params(_Audio):
         yield self.N_JOBS == 0, "`N_JOBS` must be at least 1, or -1 for one process per core. Got 0."
 
     def _model_rules(self) -> Iterator[tuple[bool, str]]:
-        wrong = ", ".join(sorted(set(self.AUGMENT) - set(AUGMENTATIONS)))
         is_mfcc, is_cnn = self.FEATURES != "logmel", self.MODEL in _CNN_BANDS
         is_encoder, is_linear = self.FEATURES == "encoder", self.MODEL == "linear"
-        yield bool(wrong), f"`AUGMENT` must name some of {', '.join(AUGMENTATIONS)}. Got {wrong}."
-        yield bool(self.AUGMENT) and is_mfcc, f"`AUGMENT` needs `FEATURES: logmel`. Got {self.FEATURES}."
-        rooms = not self.CMN and not {"noise", "echo"}.isdisjoint(self.AUGMENT)
+        ways = VARIATIONS if is_encoder else AUGMENTATIONS
+        wrong = ", ".join(sorted(set(self.AUGMENT) - set(ways)))
+        yield bool(self.AUGMENT) and self.FEATURES == "mfcc", "`AUGMENT` needs `FEATURES: logmel` or encoder. Got mfcc."
+        yield bool(wrong), f"`AUGMENT` must name some of {', '.join(ways)} for {self.FEATURES}. Got {wrong}."
+        rooms = not is_encoder and not self.CMN and not {"noise", "echo"}.isdisjoint(self.AUGMENT)
         yield rooms, "`AUGMENT` needs `CMN: true` for noise and echo. Got false."
         yield (
             is_cnn and (is_mfcc or _CNN_BANDS[self.MODEL] > self.N_MELS),
@@ -223,15 +226,13 @@ class Params(_Audio):
             self.ENCODER is not None and not is_encoder,
             f"`ENCODER: {self.ENCODER}` needs `FEATURES: encoder`. Got {self.FEATURES}.",
         )
-        yield is_encoder and self.DENOISE, "`FEATURES: encoder` needs `DENOISE: false`. Got true."
-        yield is_encoder and self.CMN, "`FEATURES: encoder` needs `CMN: false`. Got true."
-        yield is_encoder and self.TILE, "`FEATURES: encoder` needs `TILE: false`. Got true."
-        yield is_linear and not is_encoder, f"`MODEL: linear` needs `FEATURES: encoder`. Got {self.FEATURES}."
-        adapt, per_speaker = self.ADAPT_TO_SPEAKER, self.NORMALIZE_PER_SPEAKER
-        yield adapt and not is_encoder, f"`ADAPT_TO_SPEAKER` needs `FEATURES: encoder`. Got {self.FEATURES}."
-        yield adapt and per_speaker, "`ADAPT_TO_SPEAKER` needs `NORMALIZE_PER_SPEAKER: false`. Got true."
-        unfit = is_encoder and not is_linear and "MODEL" in self.model_fields_set
-        yield unfit, _UNFIT.format(self.MODEL)
+        for name in ("DENOISE", "CMN", "TILE"):
+            yield is_encoder and getattr(self, name), f"`FEATURES: encoder` needs `{name}: false`. Got true."
+        for name, wanted in {"MODEL: linear": is_linear, "ADAPT_TO_SPEAKER": self.ADAPT_TO_SPEAKER}.items():
+            yield wanted and not is_encoder, f"`{name}` needs `FEATURES: encoder`. Got {self.FEATURES}."
+        for name in ("ADAPT_TO_SPEAKER", "AUGMENT") if is_encoder and self.NORMALIZE_PER_SPEAKER else ():
+            yield bool(getattr(self, name)), f"`{name}` needs `NORMALIZE_PER_SPEAKER: false`. Got true."
+        yield is_encoder and not is_linear and "MODEL" in self.model_fields_set, _UNFIT.format(self.MODEL)
 
     def _corpus_rules(self) -> Iterator[tuple[bool, str]]:
         small = [name.lower() for name in self.all_corpora]  # folders that differ in capitals are one on some machines

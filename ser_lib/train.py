@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ser_lib.audio.clips import hear_again
 from ser_lib.audio.normalize import Statistics
-from ser_lib.core.errors import SerError, StageError
+from ser_lib.core.errors import AudioError, SerError, StageError
 from ser_lib.core.io import whole_file, write_json, write_text
 from ser_lib.core.progress import progress_bar
 from ser_lib.core.workers import keep_memory
@@ -96,17 +97,19 @@ def train_model(
         check_known(learnt, ["speaker"], "`ADAPT_TO_SPEAKER`")
     _try_export(X_train, y_train.shape[1], params, own_layers)
     folder, decibel, voices = params.output_dir, one_decibel(data.speakers), _voices(sets["train"], params)
+    variants = _variants(data, sets["train"], params)
     with whole_file(folder / params.MODEL_WEIGHTS_FILE) as best:
         model, history = _fit(
-            sets["train"], sets["validation"], params, best, decibel=decibel, voices=voices, own_layers=own_layers
-        )
+            sets["train"], sets["validation"], params, best,
+            decibel=decibel, variants=variants, voices=voices, own_layers=own_layers,
+        )  # fmt: skip
         best_model = load_model(best)
         save_model(best_model, best)
     with whole_file(folder / params.MODEL_ONNX_FILE) as partial:
         export_onnx(best_model, partial)
         difference = _difference(best_model, partial, sets["test"][0])
     print(f"ONNX Runtime and Keras agree on the features of {len(sets['test'][0])} test clips within {difference:.0e}.")
-    calibration = _calibrate(best_model, sets, params, decibel, own_layers)
+    calibration = _calibrate(best_model, sets, params, decibel, variants, own_layers)
     population = voices.population if voices else None
     _save(model, history, data, params)
     save_bundle(data, load_split(params, data.clips), params, **calibration, population=population)
@@ -128,6 +131,7 @@ def _fit(
     best: Path,
     *,
     decibel: float,
+    variants: np.ndarray | None,
     voices: TrainingVoices | None,
     own_layers: Sequence[keras.Layer] | None = None,
     what: str = "Training",
@@ -137,7 +141,7 @@ def _fit(
     keep_memory()
     set_seed(params.SEED)
     weights = balance(clips) if params.BALANCE else None
-    batches = Batches(X, y, params, decibel=decibel, weights=weights, voices=voices)
+    batches = Batches(X, y, params, decibel=decibel, weights=weights, variants=variants, voices=voices)
     model = build_model(X, y.shape[1], params, n_steps=params.EPOCHS * len(batches), own_layers=own_layers)
     _make_variables(model, y[:1])
     with _EpochBar(params.EPOCHS, what) as epoch_bar:
@@ -159,11 +163,27 @@ def _voices(train: Set, params: Params) -> TrainingVoices | None:
     return TrainingVoices(train[0][:, 0], speakers) if params.ADAPT_TO_SPEAKER and not few else None
 
 
+def _variants(data: ProcessedData, train: Set, params: Params) -> np.ndarray | None:
+    """What an encoder hears of the training clips, varied in each way of `AUGMENT`: a row for each way."""
+    X, _, clips = train
+    if not params.AUGMENT or data.settings.encoder is None:
+        return None
+    found = hear_again(
+        clips, params.dataset_path, data.settings, params.AUGMENT, params.N_JOBS, "Varying", "leave AUGMENT empty"
+    )
+    variants = np.stack([X] * len(params.AUGMENT))
+    for number, heard in enumerate(found):
+        if not isinstance(heard, AudioError):
+            variants[divmod(number, len(X))] = heard
+    return variants
+
+
 def _calibrate(
     model: keras.Model,
     sets: Mapping[str, Set],
     params: Params,
     decibel: float,
+    variants: np.ndarray | None,
     own_layers: Sequence[keras.Layer] | None,
 ) -> dict[str, Any]:
     """What `BundleInfo` has of calibration; beside `temperature`, of corpora or speakers that were left out."""
@@ -185,8 +205,9 @@ def _calibrate(
             best = Path(folder) / params.MODEL_WEIGHTS_FILE
             watched = None if params.SCHEDULE == "one_cycle" else validation if len(validation[1]) else train
             voices = _voices(train, params)
+            varied = None if variants is None else variants[:, others[others < n_train]]
             _fit(
-                train, watched, params, best, decibel=decibel, voices=voices, own_layers=own_layers,
+                train, watched, params, best, decibel=decibel, variants=varied, voices=voices, own_layers=own_layers,
                 what=f"Without {group}",
             )  # fmt: skip
             of_others = load_model(best)

@@ -72,12 +72,24 @@ def test_voice_comes_to_the_scale_of_the_training_speakers():
 def test_training_meets_voices_both_as_they_are_and_adapted():
     X, speakers = voices(n_voices=200, n_clips=30)
     training = TrainingVoices(X, speakers)
-    varied = training.vary_knowledge(np.random.default_rng(0))
+    varied = training.vary_knowledge(X, np.random.default_rng(0))
     as_is = np.array([np.array_equal(varied[speakers == one], X[speakers == one]) for one in np.unique(speakers)])
     assert 0.3 < as_is.mean() < 0.5  # two of five
     means = np.array([varied[speakers == one].mean(axis=0) for one in np.unique(speakers)[~as_is]])
     assert means.std(axis=0).max() < 0.2 * np.array(training.population.between).min()
-    np.testing.assert_array_equal(varied, training.vary_knowledge(np.random.default_rng(0)))
+    np.testing.assert_array_equal(varied, training.vary_knowledge(X, np.random.default_rng(0)))
+
+
+def test_what_is_known_of_a_voice_is_how_its_clips_sound_in_this_epoch():
+    """Clips that all sound lower by the same in a room: an adapted voice is brought to the same place from there."""
+    X, speakers = voices(n_voices=200, n_clips=30)
+    training = TrainingVoices(X, speakers)
+    lower = training.vary_knowledge(X - 100, np.random.default_rng(0))
+    means = np.array([lower[speakers == one].mean() for one in np.unique(speakers)])
+    as_is = np.array([X[speakers == one].mean() - 100 for one in np.unique(speakers)])
+    adapted = ~np.isclose(means, as_is, atol=1e-3)
+    assert 0.5 < adapted.mean() < 0.7  # three of five
+    assert (np.abs(means[adapted] - np.mean(training.population.mean)) < 50).all()
 
 
 def test_head_is_the_logistic_regression_of_scikit_learn():

@@ -11,6 +11,7 @@ from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import load_audio
 from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import AudioError
+from ser_lib.params import VARIATIONS
 
 RATE = 24414
 SHA256 = hashlib.sha256(b"a clip").hexdigest()
@@ -50,6 +51,58 @@ def level(signal, rate, frequency):
     t = np.arange(len(middle)) / rate
     window = np.hanning(len(middle)) / np.hanning(len(middle)).sum()
     return decibels(np.abs((middle * window * np.exp(-2j * np.pi * frequency * t)).sum()) ** 2 + 1e-30)
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_random_noise_lies_5_to_35_db_below_the_signal_between_white_and_pink(number):
+    """Power by octaves: the same in each for pink noise, twice that of the octave below for white."""
+    signal = tones(440, seconds=4)
+    sha256 = hashlib.sha256(str(number).encode()).hexdigest()
+    noisy, rate = under("noise", signal, sha256=sha256)
+    assert (rate, noisy.dtype, noisy.shape) == (RATE, np.float32, signal.shape)
+    noise = noisy.astype(np.float64) - signal
+    snr = decibels(np.mean(np.square(signal, dtype=np.float64)) / np.mean(np.square(noise)))
+    assert 5 <= snr <= 35
+    power = np.abs(np.fft.rfft(noise)) ** 2
+    octaves = [power[first : 2 * first].sum() for first in (1500, 3000, 6000, 12000, 24000)]
+    slope = np.polyfit(range(5), np.log2(octaves), 1)[0]
+    assert -0.1 <= slope <= 1.1
+    np.testing.assert_array_equal(under("noise", signal, sha256=sha256)[0], noisy)
+
+
+def test_random_noise_is_of_all_levels_and_colours():
+    found = []
+    for number in range(40):
+        signal = tones(440)
+        noise = under("noise", signal, sha256=f"{number:x}")[0].astype(np.float64) - signal
+        power = np.abs(np.fft.rfft(noise)) ** 2
+        low, high = power[100:1000].mean(), power[5000:].mean()
+        found.append((decibels(np.mean(noise**2)), decibels(low / high)))
+    levels, tilts = np.array(found).T
+    assert np.ptp(levels) > 20 and tilts.min() < 3 and tilts.max() > 8
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_random_band_begins_at_50_to_400_hz_and_ends_at_2500_to_7000_hz(number):
+    """By a click, whose spectrum is flat: 3 dB below its highest level are the ends of a Butterworth band."""
+    click = np.zeros(RATE, dtype=np.float32)
+    click[RATE // 4] = 1
+    narrow, rate = under("band", click, sha256=f"{number:x}")
+    assert (rate, narrow.dtype, narrow.shape) == (RATE, np.float32, click.shape)
+    levels = decibels(np.abs(np.fft.rfft(narrow.astype(np.float64))) ** 2)  # a value for each Hz
+    inside = np.flatnonzero(levels > -3.02)
+    assert 50 <= inside[0] <= 401 and 2499 <= inside[-1] <= 7001
+    assert levels[inside[0] // 2] < -20 and levels[min(2 * inside[-1], RATE // 2)] < -20
+
+
+def test_random_band_of_a_recording_at_a_low_rate_ends_where_that_does():
+    tone = tones(1000, rate=4000)
+    narrow, rate = under("band", tone, 4000)
+    assert rate == 4000 and level(narrow, 4000, 1000) == pytest.approx(level(tone, 4000, 1000), abs=1)
+
+
+def test_variations_are_those_that_a_parameter_may_name():
+    assert tuple(degrade.VARIATIONS) == VARIATIONS
 
 
 def test_conditions_are_the_ones_promised():

@@ -15,12 +15,13 @@ from test_project import REPO
 from ser_lib import plots
 from ser_lib.audio import clips as work
 from ser_lib.audio import encoders
+from ser_lib.audio.degrade import degrade
 from ser_lib.audio.encoders import ENCODERS, layers_of, smart_turn
 from ser_lib.audio.features import SignalChain, analyse
 from ser_lib.audio.normalize import Statistics
 from ser_lib.audio.settings import EMBEDDING_SIZES, AudioSettings
 from ser_lib.audio.signal import load_audio, prepare_signal, resample
-from ser_lib.core.errors import BundleError, EncoderError, ParameterError
+from ser_lib.core.errors import AudioError, BundleError, EncoderError, ParameterError, StageError
 from ser_lib.core.packed import Numbers
 from ser_lib.evaluate import evaluate_adaptation, evaluate_baselines, evaluate_model, evaluate_robustness
 from ser_lib.model.batches import Batches, balance
@@ -130,7 +131,14 @@ def test_settings_with_an_encoder_have_one_frame_and_survive_a_file():
         (ENCODER | {"CMN": True}, "`FEATURES: encoder` needs `CMN: false`. Got true."),
         (ENCODER | {"TILE": True}, "`FEATURES: encoder` needs `TILE: false`. Got true."),
         (ENCODER | {"MODEL": "bilstm"}, "`FEATURES: encoder` needs `MODEL: linear`. Got bilstm."),
-        (ENCODER | {"MODEL": "linear", "AUGMENT": ["mask"]}, "`AUGMENT` needs `FEATURES: logmel`. Got encoder."),
+        (
+            ENCODER | {"MODEL": "linear", "AUGMENT": ["noise", "mask", "echo"]},
+            "`AUGMENT` must name some of noise, band for encoder. Got echo, mask.",
+        ),
+        (
+            ENCODER | {"MODEL": "linear", "AUGMENT": ["noise"], "NORMALIZE_PER_SPEAKER": True},
+            "`AUGMENT` needs `NORMALIZE_PER_SPEAKER: false`. Got true.",
+        ),
         ({"MODEL": "linear"}, "`MODEL: linear` needs `FEATURES: encoder`. Got mfcc."),
     ],
 )
@@ -378,6 +386,72 @@ def test_batches_have_the_weights_of_their_clips():
         features, _, weights = weighted[number]
         np.testing.assert_array_equal(features[:, 0, 0], weights)
         np.testing.assert_array_equal(features, plain[number][0])
+
+
+@pytest.fixture
+def noisy_params(run):
+    """Of the same run, whose files are not touched, with variants of the clips in training."""
+    folder = run["params"].output_dir.parent / "noisy"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(run["params"].output_dir, folder)
+    more = {
+        "OUTPUT_DIR": f"{folder.parent.name}/noisy",
+        "AUGMENT": ["noise", "band"],
+        "CALIBRATE_ON": "left_out",
+        "EPOCHS": 2,
+    }
+    return run["params"].model_copy(update=more)
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Features and variants that each network was trained on, in the order in which that was."""
+    sets = []
+
+    def batches(X, *args, variants, **more):
+        sets.append((X, variants))
+        return Batches(X, *args, variants=variants, **more)
+
+    monkeypatch.setattr("ser_lib.train.Batches", batches)
+    return sets
+
+
+def test_encoder_hears_training_clips_varied_too(run, noisy_params, given):
+    train_model(noisy_params)
+    split = pd.read_csv(noisy_params.output_dir / "split.csv").set_index("clip")["set"]
+    clips = run["data"].clips[(split.loc[run["data"].clips["clip"]] == "train").to_numpy()]
+    (X, variants), *left_out = given
+    assert variants.shape == (2, *X.shape) and len(left_out) >= 2 and not np.isclose(X, variants).all(axis=3).any()
+    for way, number in (("noise", 0), ("noise", 7), ("band", 7)):
+        clip = clips.iloc[number]
+        signal, rate = load_audio(noisy_params.dataset_path / clip["file"])
+        noisy = degrade(signal, rate, condition=way, sha256=clip["sha256"])
+        np.testing.assert_allclose(
+            variants[noisy_params.AUGMENT.index(way), number, 0],
+            stand_in(prepare_signal(*noisy, SETTINGS)["trimmed"]),
+            rtol=1e-4,
+        )
+    of = {one.tobytes(): varied for one, varied in zip(X, variants.swapaxes(0, 1), strict=True)}
+    for some, theirs in left_out:
+        assert 0 < len(some) < len(X)
+        np.testing.assert_array_equal(theirs.swapaxes(0, 1), [of[one.tobytes()] for one in some])
+
+
+def test_clip_of_which_nothing_is_left_stays_as_it_is(noisy_params, given, monkeypatch):
+    monkeypatch.setattr(work, "degraded_features", lambda *_: AudioError("nothing is left of it"))
+    train_model(noisy_params)
+    X, variants = given[0]
+    np.testing.assert_array_equal(variants, [X, X])
+
+
+def test_variants_need_the_clips_as_they_were(noisy_params, tmp_path):
+    before = (noisy_params.output_dir / "model.onnx").read_bytes()
+    with pytest.raises(
+        StageError,
+        match=r"^`DATASET_PATH` must hold .*: \S+ is missing\. Run 01_preprocess .*, or leave AUGMENT empty\.$",
+    ):
+        train_model(noisy_params.model_copy(update={"DATASET_PATH": str(tmp_path)}))
+    assert (noisy_params.output_dir / "model.onnx").read_bytes() == before
 
 
 @needs_weights

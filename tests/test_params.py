@@ -199,7 +199,7 @@ def test_hop_length_is_at_most_frame_length():
     [
         ({"AUGMENT": ["mask", "hall"], "FEATURES": "logmel"}, "`AUGMENT` must name some of mask, warp, "),
         ({"AUGMENT": ["echo"], "FEATURES": "logmel"}, "`AUGMENT` needs `CMN: true` for noise and echo. Got false."),
-        ({"AUGMENT": ["mask"]}, "`AUGMENT` needs `FEATURES: logmel`. Got mfcc."),
+        ({"AUGMENT": ["mask"]}, "`AUGMENT` needs `FEATURES: logmel` or encoder. Got mfcc."),
         ({"MODEL": "cnn", "POOLING": "mean_max"}, "`MODEL: cnn` needs `FEATURES: logmel` and `N_MELS` of at least 16."),
         (
             {"MODEL": "cnn", "FEATURES": "logmel", "N_MELS": 15, "N_MFCC": 13, "POOLING": "mean_max"},

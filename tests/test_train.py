@@ -315,6 +315,21 @@ def test_batches_are_varied_anew_in_each_epoch_and_repeat_with_the_seed():
     assert not np.allclose(first, other[0])
 
 
+def test_a_quarter_of_the_clips_is_varied_in_each_way_others_in_each_epoch():
+    X, y = np.arange(1000, dtype=np.float32).reshape(1000, 1, 1), np.arange(1000)
+    batches = Batches(X, y, make_params({"BATCH_SIZE": 1000}), variants=np.stack([X + 1000, X + 2000]))
+    epochs = []
+    for _ in range(2):
+        features, labels = batches[0]
+        changes = features.ravel() - labels
+        assert [0.2 < (changes == change).mean() < 0.3 for change in (1000, 2000)] == [True, True]
+        assert 0.45 < (changes == 0).mean() < 0.55
+        epochs.append(set(labels[changes == 1000]))
+        batches.on_epoch_end()
+    assert len(epochs[0] & epochs[1]) < 0.4 * len(epochs[0])
+    np.testing.assert_array_equal(X.ravel(), np.arange(1000))
+
+
 def test_a_decibel_shrinks_with_the_speakers_mean_deviation():
     known = {name: Statistics(mean=[0, 0], std=deviation) for name, deviation in (("a", [2, 4]), ("b", [6, 8]))}
     assert one_decibel(known) == pytest.approx(1 / 5)
@@ -548,6 +563,6 @@ def test_known_voices_have_a_temperature_of_their_own():
         "FEATURES": "encoder", "ENCODER": "smart-turn", "MODEL": "linear", "DROPOUT_RATE": 0.0, "SCHEDULE": "one_cycle",
         "DENOISE": False, "LEARNING_RATE": 0.1, "EPOCHS": 10, "ADAPT_TO_SPEAKER": True, "CALIBRATE_ON": "left_out",
     })  # fmt: skip
-    found = _calibrate(None, sets, params, 1.0, None)
+    found = _calibrate(None, sets, params, 1.0, None, None)
     assert [one.name for one in found["left_out"]] == ["A", "B"]
     assert found["voice_temperature"] < found["temperature"] / 2

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -20,10 +20,14 @@ from ser_lib.audio.encoders import weights_sha256
 from ser_lib.audio.features import Measures, SignalChain, pool, stands_alone, to_features
 from ser_lib.audio.settings import AudioSettings
 from ser_lib.audio.signal import load_audio
-from ser_lib.core.cache import Cache, key_of
+from ser_lib.core.cache import Cache, key_of, open_cache
 from ser_lib.core.cluster import scheduler_address
-from ser_lib.core.errors import AudioError
+from ser_lib.core.errors import AudioError, StageError
+from ser_lib.core.io import file_hash
 from ser_lib.core.workers import end_with, keep_memory
+
+if TYPE_CHECKING:  # workers do not need it
+    import pandas as pd
 
 PIPELINE_VERSION = 4
 """Raised whenever the same file and settings would give other features or measures."""
@@ -57,7 +61,7 @@ def analysis_key(sha256: str, settings: AudioSettings, n_samples: int) -> str:
 
 
 def embedding_key(sha256: str, settings: AudioSettings, condition: str = "") -> str:
-    """Cache key of a clip's embedding, of the clip itself or under a condition of `degrade.CONDITIONS`."""
+    """Cache key of a clip's embedding, of the clip itself or under a condition or variation of `degrade.py`."""
     values = settings.model_dump(include=_MEASURES_DEPEND_ON)
     values |= {"weights": weights_sha256(settings.encoder), "n_features": settings.n_features}  # as pooled
     return _key(f"embedding {condition} {DEGRADE_VERSION}" if condition else "embedding", sha256, values)
@@ -124,7 +128,7 @@ def features(
 def degraded_features(
     path: Path, sha256: str, settings: AudioSettings, cache: Cache, condition: str
 ) -> np.ndarray | AudioError:
-    """Features [shape=(n_frames, n_features)] of a file under a condition of `degrade.CONDITIONS`."""
+    """Features [shape=(n_frames, n_features)] of a file under a condition or variation of `degrade.py`."""
 
     def hear_degraded() -> np.ndarray:
         degraded = degrade(*load_audio(path), condition=condition, sha256=sha256)
@@ -135,6 +139,38 @@ def degraded_features(
     if isinstance(heard, AudioError):
         return heard
     return to_features(heard, settings) if settings.encoder is None else heard[np.newaxis]
+
+
+def hear_again(
+    clips: "pd.DataFrame",
+    folder: Path,
+    settings: AudioSettings,
+    conditions: Iterable[str],
+    n_jobs: int,
+    what: str,
+    instead: str,
+) -> Iterator[np.ndarray | AudioError]:
+    """What `degraded_features` gives for every clip (with file and sha256) below `folder`, condition by condition.
+
+    Raises
+    ------
+    StageError
+        If a clip is not there as it was processed; says what could be done `instead` of bringing it back.
+    """
+    for clip in clips.itertuples():
+        path = folder / clip.file
+        if not path.is_file() or file_hash(path) != clip.sha256:
+            state = "has changed" if path.is_file() else "is missing"
+            raise StageError(
+                f"`DATASET_PATH` must hold the clips as they were processed: {clip.file} {state}. "
+                f"Run 01_preprocess again, with the folder that holds them, or {instead}."
+            )
+    cache = open_cache()
+    rows = [(folder / clip.file, clip.sha256) for clip in clips.itertuples()]
+    tasks = [(*row, settings, cache, condition) for condition in conditions for row in rows]
+    keys = [degraded_key(sha256, settings, condition) for _, sha256, settings, _, condition in tasks]
+    yield from each(degraded_features, tasks, keys, cache, n_jobs, what)
+    cache.shrink()
 
 
 def _get_or_compute(cache: Cache, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray | AudioError:

@@ -24,16 +24,41 @@ _TELEPHONE_ORDER = 8
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 """Sampling rates (Hz) that MP3 knows."""
 _FULL_SCALE = 2.0**15
+_NOISE_SNR, _NOISE_SLOPE = (5.0, 35.0), (0.0, 1.0)
+"""dB that random noise is below the signal; power of the frequency by which its power falls: 0 white, 1 pink."""
+_BAND_LOWER, _BAND_UPPER, _BAND_ORDER = (50.0, 400.0), (2500.0, 7000.0), 4
+"""Hz; ranges of the ends of a random band."""
 
 
 def add_noise(
     signal: np.ndarray, sampling_rate: int, rng: np.random.Generator, *, snr: float
 ) -> tuple[np.ndarray, int]:
     """Add white noise `snr` dB below the signal, both measured over the whole clip; nothing is clipped."""
-    noise = rng.standard_normal(len(signal))
+    return _mix(signal, rng.standard_normal(len(signal)), snr), sampling_rate
+
+
+def add_random_noise(signal: np.ndarray, sampling_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Add noise of a random colour, between white and pink, at random 5 to 35 dB below the signal."""
+    snr, slope = rng.uniform(*_NOISE_SNR), rng.uniform(*_NOISE_SLOPE)
+    spectrum = np.fft.rfft(rng.standard_normal(len(signal)))
+    spectrum[1:] /= np.arange(1, len(spectrum)) ** (slope / 2)
+    return _mix(signal, np.fft.irfft(spectrum, len(signal)), snr), sampling_rate
+
+
+def limit_band(signal: np.ndarray, sampling_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Keep what a small microphone or a line carries: a band that begins at 50 to 400 Hz and ends at 2.5 to 7 kHz."""
+    from scipy.signal import butter, sosfilt
+
+    lower, upper = (np.exp(rng.uniform(*np.log(ends))) for ends in (_BAND_LOWER, _BAND_UPPER))
+    upper = min(upper, 0.9 * sampling_rate / 2)
+    band = butter(_BAND_ORDER, (lower, upper), "bandpass", fs=sampling_rate, output="sos")
+    return sosfilt(band, signal.astype(np.float64)).astype(np.float32), sampling_rate
+
+
+def _mix(signal: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
+    """Sum, float32, of a signal and of noise that is brought to `snr` dB below it."""
     power = np.mean(np.square(signal, dtype=np.float64)) / 10 ** (snr / 10)
-    noise *= np.sqrt(power / np.mean(np.square(noise)))
-    return (signal + noise).astype(np.float32), sampling_rate
+    return (signal + noise * np.sqrt(power / np.mean(np.square(noise)))).astype(np.float32)
 
 
 def change_gain(
@@ -89,10 +114,12 @@ CONDITIONS: dict[str, Degradation] = {
     "mp3 32 kbit/s": functools.partial(mp3, bit_rate=32_000),
 }
 """Name of a condition → what it does to a signal."""
+VARIATIONS: dict[str, Degradation] = {"noise": add_random_noise, "band": limit_band}
+"""Of `AUGMENT`, for encoders: name → what it does to the signal of a training clip."""
 
 
 def degrade(signal: np.ndarray, sampling_rate: int, *, condition: str, sha256: str) -> tuple[np.ndarray, int]:
-    """Signal under a condition; its noise depends only on the SHA-256 of the clip's file.
+    """Signal under a condition or variation; its noise depends only on the SHA-256 of the clip's file.
 
     Raises
     ------
@@ -100,7 +127,7 @@ def degrade(signal: np.ndarray, sampling_rate: int, *, condition: str, sha256: s
         If nothing is left of the signal.
     """
     rng = np.random.default_rng(int(sha256, 16))
-    degraded, rate = CONDITIONS[condition](signal, sampling_rate, rng)
+    degraded, rate = (CONDITIONS | VARIATIONS)[condition](signal, sampling_rate, rng)
     if np.abs(degraded).max(initial=0) <= 1 / _FULL_SCALE:
         raise AudioError(f"nothing is left of it with {condition}")
     return degraded, rate

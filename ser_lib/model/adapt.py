@@ -124,24 +124,22 @@ class TrainingVoices:
     """
 
     def __init__(self, X: np.ndarray, speakers: np.ndarray) -> None:
-        self._X = X
         self._rows = [np.flatnonzero(speakers == speaker) for speaker in np.unique(speakers)]
-        self._moments = [_measure(X[rows]) for rows in self._rows]
-        self.population = _fit_population(self._moments)
+        self.population = _fit_population([_measure(X[rows]) for rows in self._rows])
 
-    def vary_knowledge(self, rng: np.random.Generator) -> np.ndarray:
+    def vary_knowledge(self, X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Features [shape=(n_clips, n_features)], as they would be with some clips of each voice known.
 
         For each voice it is drawn how many those are (none, 5, 20 or all), and which. A model that learns from this can
-        be asked with and without an adaptation.
+        be asked with and without an adaptation. `X`, of the same shape, are the clips as this epoch hears them.
         """
-        varied = self._X.copy()
-        for rows, all_clips in zip(self._rows, self._moments, strict=True):
+        varied = X.copy()
+        for rows in self._rows:
             n_clips = _N_CLIPS[rng.integers(len(_N_CLIPS))]
             if n_clips != 0:
                 known = rng.choice(rows, min(n_clips or len(rows), len(rows)), replace=False)
-                moments = all_clips if len(known) == len(rows) else _measure(self._X[known])
-                varied[rows] = _rescale(self._X[rows], *_estimate(moments, self.population), self.population)
+                moments = _measure(X[known if len(known) < len(rows) else rows])
+                varied[rows] = _rescale(X[rows], *_estimate(moments, self.population), self.population)
         return varied
 
 

@@ -8,12 +8,16 @@ from ser_lib.model.augment import augment
 from ser_lib.model.network import keras
 from ser_lib.params import Params
 
+_SHARE = 0.25
+"""Fraction of the clips that an epoch has as their variants of each kind."""
+
 
 class Batches(keras.utils.PyDataset):
     """Training clips in batches, in another order and varied anew by `AUGMENT` in each epoch.
 
-    With `weights` [shape=(n_clips,)], each batch has those of its clips, too. With `voices`, those of `X`, it is drawn
-    for each of them and each epoch what is known of the voice.
+    With `weights` [shape=(n_clips,)], each batch has those of its clips, too. With `variants`, as many rows as kinds,
+    each of the shape of `X`, some of the clips are replaced by theirs, others in each epoch. With `voices`, those of
+    `X`, it is drawn for each of them and each epoch what is known of the voice.
     """
 
     def __init__(
@@ -24,11 +28,13 @@ class Batches(keras.utils.PyDataset):
         *,
         decibel: float = 1.0,
         weights: np.ndarray | None = None,
+        variants: np.ndarray | None = None,
         voices: TrainingVoices | None = None,
     ) -> None:
         super().__init__()
-        self._weights, self._voices = weights, voices
-        self._X, self._y, self._size, self._names = X, y, params.BATCH_SIZE, params.AUGMENT
+        self._weights, self._variants, self._voices = weights, variants, voices
+        self._as_it_is, self._X, self._y, self._size = X, X, y, params.BATCH_SIZE
+        self._names = params.AUGMENT if variants is None else []
         self._how = {"decibel": decibel, "tiled": params.TILE}
         self._rng = np.random.default_rng(params.SEED)
         self.on_epoch_end()
@@ -49,8 +55,14 @@ class Batches(keras.utils.PyDataset):
         """Shuffle the clips, and choose the variations of the next epoch."""
         self._order = self._rng.permutation(len(self._X))
         self._epoch = int(self._rng.integers(2**32))
+        self._X = self._as_it_is
+        if self._variants is not None:
+            self._X = self._X.copy()
+            drawn = self._rng.random(len(self._X)) // _SHARE
+            for number, variants in enumerate(self._variants):
+                self._X[drawn == number] = variants[drawn == number]
         if self._voices:
-            self._X = self._voices.vary_knowledge(self._rng)[:, np.newaxis]
+            self._X = self._voices.vary_knowledge(self._X[:, 0], self._rng)[:, np.newaxis]
 
 
 def balance(clips: pd.DataFrame) -> np.ndarray:
