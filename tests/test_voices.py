@@ -111,6 +111,16 @@ def test_enrolled_speaker_is_predicted_as_the_voice_says(enrolling, monkeypatch,
     assert status == 0 and re.search(r"^Of \d+ windows? of speech: ", out, re.MULTILINE)
 
 
+def test_missing_folder_is_told_as_that(enrolling, monkeypatch, capsys):
+    status, out, err = call(monkeypatch, capsys, "enrol", "none", "--run", "one")
+    said = [line for line in err.splitlines() if not line.startswith("warning")]
+    assert (status, out) == (1, "")
+    assert said == [
+        "error: A voice is learnt from a folder of clips. There is no none: name the folder that has yours."
+    ]
+    assert not (enrolling / "data" / "voices").exists()
+
+
 def test_too_few_clips_are_refused(enrolling, monkeypatch, capsys):
     for file in sorted((enrolling / "me").iterdir())[:3]:
         file.write_bytes(b"")

@@ -53,6 +53,12 @@ def enrol(
     name = check_name(Path(os.path.realpath(folder)).name if name is None else name)
     model, bundle = open_model(run)
     files, left_out = find_files(folder)
+    if len(files) == 1 and not os.path.lexists(files[0]):
+        raise ParameterError(
+            printable(
+                f"A voice is learnt from a folder of clips. There is no {folder}: name the folder that has yours."
+            )
+        )
     told = _labels(files, folder, bundle)
     which, most = heard_of(bundle.info.settings)
     heard, faults, n_long = _hear(files, bundle, most * _MUCH_LONGER)
