@@ -34,6 +34,8 @@ PIPELINE_VERSION = 4
 _LIBRARIES = ("av", "librosa", "noisereduce", "numpy", "pydub", "scipy", "soundfile", "soxr")
 _MEASURES_DEPEND_ON = {"sampling_rate", "frame_length", "hop_length", "trim_top_db"}
 _ANALYSIS_DEPENDS_ON = {*_MEASURES_DEPEND_ON, "n_mels", "mel_fmin", "mel_fmax", "denoise", "denoise_reference"}
+_EMBEDDING_VERSION = 2
+"""Raised whenever an encoder would hear something else with the same weights."""
 _BATCH = 16
 """Clips per task of a worker."""
 _SHRINK_EVERY = 2000
@@ -64,6 +66,7 @@ def embedding_key(sha256: str, settings: AudioSettings, condition: str = "") -> 
     """Cache key of a clip's embedding, of the clip itself or under a condition or variation of `degrade.py`."""
     values = settings.model_dump(include=_MEASURES_DEPEND_ON)
     values |= {"weights": weights_sha256(settings.encoder), "n_features": settings.n_features}  # as pooled
+    values |= {"version": _EMBEDDING_VERSION}
     return _key(f"embedding {condition} {DEGRADE_VERSION}" if condition else "embedding", sha256, values)
 
 
