@@ -230,7 +230,7 @@ def evaluate_robustness(bundle: Bundle, params: Params) -> dict[str, dict]:
         clips, params.dataset_path, data.settings, CONDITIONS, params.N_JOBS, "Degrading", "set ROBUSTNESS to false"
     )
     results = {condition: _evaluate_degraded(bundle, clips, found) for condition in CONDITIONS}
-    next(found, None)  # lets the bar end
+    next(found, None)  # lets the bar end, and the cache shrink
     _add(params, robustness=results)
     return results
 

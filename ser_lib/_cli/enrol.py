@@ -54,11 +54,8 @@ def enrol(
     model, bundle = open_model(run)
     files, left_out = find_files(folder)
     if len(files) == 1 and not os.path.lexists(files[0]):
-        raise ParameterError(
-            printable(
-                f"A voice is learnt from a folder of clips. There is no {folder}: name the folder that has yours."
-            )
-        )
+        missing = f"There is no {folder}: name the folder that has yours."
+        raise ParameterError(printable(f"A voice is learnt from a folder of clips. {missing}"))
     told = _labels(files, folder, bundle)
     which, most = heard_of(bundle.info.settings)
     heard, faults, n_long = _hear(files, bundle, most * _MUCH_LONGER)

@@ -64,9 +64,11 @@ def analysis_key(sha256: str, settings: AudioSettings, n_samples: int) -> str:
 
 def embedding_key(sha256: str, settings: AudioSettings, condition: str = "") -> str:
     """Cache key of a clip's embedding, of the clip itself or under a condition or variation of `degrade.py`."""
-    values = settings.model_dump(include=_MEASURES_DEPEND_ON)
-    values |= {"weights": weights_sha256(settings.encoder), "n_features": settings.n_features}  # as pooled
-    values |= {"version": _EMBEDDING_VERSION}
+    values = settings.model_dump(include=_MEASURES_DEPEND_ON) | {
+        "weights": weights_sha256(settings.encoder),
+        "n_features": settings.n_features,  # as pooled
+        "version": _EMBEDDING_VERSION,
+    }
     return _key(f"embedding {condition} {DEGRADE_VERSION}" if condition else "embedding", sha256, values)
 
 

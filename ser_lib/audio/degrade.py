@@ -47,12 +47,9 @@ def add_random_noise(signal: np.ndarray, sampling_rate: int, rng: np.random.Gene
 
 def limit_band(signal: np.ndarray, sampling_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """Keep what a small microphone or a line carries: a band that begins at 50 to 400 Hz and ends at 2.5 to 7 kHz."""
-    from scipy.signal import butter, sosfilt
-
     lower, upper = (np.exp(rng.uniform(*np.log(ends))) for ends in (_BAND_LOWER, _BAND_UPPER))
     upper = min(upper, 0.9 * sampling_rate / 2)
-    band = butter(_BAND_ORDER, (lower, upper), "bandpass", fs=sampling_rate, output="sos")
-    return sosfilt(band, signal.astype(np.float64)).astype(np.float32), sampling_rate
+    return _keep_band(signal, sampling_rate, (lower, upper), _BAND_ORDER), sampling_rate
 
 
 def _mix(signal: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
@@ -71,11 +68,16 @@ def change_gain(
 
 def telephone(signal: np.ndarray, sampling_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """Keep what an 8 kHz telephone line carries: 300 to 3400 Hz."""
+    narrow = _resample(signal, sampling_rate, _TELEPHONE_RATE)
+    return _keep_band(narrow, _TELEPHONE_RATE, _TELEPHONE_BAND, _TELEPHONE_ORDER), _TELEPHONE_RATE
+
+
+def _keep_band(signal: np.ndarray, sampling_rate: int, ends: tuple[float, float], order: int) -> np.ndarray:
+    """Signal, float32, in a band between two frequencies (Hz), by a Butterworth filter."""
     from scipy.signal import butter, sosfilt
 
-    narrow = _resample(signal, sampling_rate, _TELEPHONE_RATE)
-    band = butter(_TELEPHONE_ORDER, _TELEPHONE_BAND, "bandpass", fs=_TELEPHONE_RATE, output="sos")
-    return sosfilt(band, narrow.astype(np.float64)).astype(np.float32), _TELEPHONE_RATE
+    band = butter(order, ends, "bandpass", fs=sampling_rate, output="sos")
+    return sosfilt(band, signal.astype(np.float64)).astype(np.float32)
 
 
 def mp3(signal: np.ndarray, sampling_rate: int, rng: np.random.Generator, *, bit_rate: int) -> tuple[np.ndarray, int]:

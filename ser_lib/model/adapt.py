@@ -138,7 +138,7 @@ class TrainingVoices:
             n_clips = _N_CLIPS[rng.integers(len(_N_CLIPS))]
             if n_clips != 0:
                 known = rng.choice(rows, min(n_clips or len(rows), len(rows)), replace=False)
-                moments = _measure(X[known if len(known) < len(rows) else rows])
+                moments = _measure(X[known if len(known) < len(rows) else rows])  # of all, sums in the clips' order
                 varied[rows] = _rescale(X[rows], *_estimate(moments, self.population), self.population)
         return varied
 
