@@ -49,8 +49,7 @@ STUDIES |= {
         for row in ("random", *(f"to-{corpus}" for corpus in ("tess", "ravdess", "emodb", "savee", "ased", "turev")))
         for seed in range(3)
     ]
-    + [f"voices_fold{fold}_s0" for fold in range(5)]
-    + [f"voices_fold{fold}_s{seed}" for fold in range(5) for seed in (1, 2)],
+    + [f"voices_fold{fold}_s{seed}" for fold in range(5) for seed in range(3)],
     "voices_functionals_protocol": [
         f"voices_functionals_{row}_s0"
         for row in (
