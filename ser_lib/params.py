@@ -206,9 +206,9 @@ class Params(_Audio):
         is_mfcc, is_cnn = self.FEATURES != "logmel", self.MODEL in _CNN_BANDS
         is_encoder, is_linear = self.FEATURES == "encoder", self.MODEL == "linear"
         ways = VARIATIONS if is_encoder else AUGMENTATIONS
-        wrong = ", ".join(sorted(set(self.AUGMENT) - set(ways)))
+        wrong = ", ".join(sorted({way for way in self.AUGMENT if way not in ways or self.AUGMENT.count(way) > 1}))
         yield bool(self.AUGMENT) and self.FEATURES == "mfcc", "`AUGMENT` needs `FEATURES: logmel` or encoder. Got mfcc."
-        yield bool(wrong), f"`AUGMENT` must name some of {', '.join(ways)} for {self.FEATURES}. Got {wrong}."
+        yield bool(wrong), f"`AUGMENT` must name some of {', '.join(ways)} once each for {self.FEATURES}. Got {wrong}."
         rooms = not is_encoder and not self.CMN and not {"noise", "echo"}.isdisjoint(self.AUGMENT)
         yield rooms, "`AUGMENT` needs `CMN: true` for noise and echo. Got false."
         yield (

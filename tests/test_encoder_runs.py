@@ -133,7 +133,7 @@ def test_settings_with_an_encoder_have_one_frame_and_survive_a_file():
         (ENCODER | {"MODEL": "bilstm"}, "`FEATURES: encoder` needs `MODEL: linear`. Got bilstm."),
         (
             ENCODER | {"MODEL": "linear", "AUGMENT": ["noise", "mask", "echo"]},
-            "`AUGMENT` must name some of noise, band for encoder. Got echo, mask.",
+            "`AUGMENT` must name some of noise, band once each for encoder. Got echo, mask.",
         ),
         (
             ENCODER | {"MODEL": "linear", "AUGMENT": ["noise"], "NORMALIZE_PER_SPEAKER": True},
