@@ -238,6 +238,10 @@ def test_occlusion_is_drawn_under_the_spectrogram():
     bars = [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in axes[1].patches]
     assert bars == [(0, 0.2, 1), (0.2, pytest.approx(0.1), -0.5)]
     assert axes[1].get_xlim() == axes[0].get_xlim()
+    axes[0].figure.canvas.draw()
+    ticks = [[(tick.get_loc(), tick.label1.get_text()) for tick in ax.xaxis.get_major_ticks()] for ax in axes[:2]]
+    assert ticks[0] == ticks[1]
+    assert all(float(text.replace("−", "-")) == pytest.approx(place) for place, text in ticks[0])
     assert [bar.get_width() for bar in axes[2].patches] == [0.25, 2]
 
 

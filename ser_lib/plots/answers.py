@@ -36,6 +36,7 @@ def plot_occlusion(
     line = 1 if len(starts) <= _FEW_BARS else 0  # around many, it would cover them
     axes[1].bar(starts, occlusion.by_time, width=ends - starts, align="edge", edgecolor="white", linewidth=line)
     axes[1].set(xlabel="time hidden (s)", ylabel="evidence (nats)", xlim=axes[0].get_xlim())
+    axes[1].sharex(axes[0])
     axes[2].barh(occlusion.groups, occlusion.by_group)
     axes[2].set(xlabel="evidence (nats)", ylabel="feature hidden")
     if not occlusion.groups[0].endswith("Hz"):  # low frequencies are below, as in the spectrogram

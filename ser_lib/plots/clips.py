@@ -7,6 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import AutoLocator, ScalarFormatter
 
 from ser_lib.audio.features import band_edges
 from ser_lib.audio.settings import AudioSettings
@@ -49,6 +50,7 @@ def plot_spectrogram(signal: np.ndarray, settings: AudioSettings, *, title: str 
         level, sr=settings.sampling_rate, hop_length=settings.hop_length, x_axis="time", y_axis="hz", ax=ax
     )
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
+    _mark_seconds(ax)
     ax.figure.colorbar(image, ax=ax, label="level (dB)")
     return ax
 
@@ -70,8 +72,14 @@ def plot_mfcc(
     )  # fmt: skip
     ticks = np.arange(0, settings.n_mfcc, max(1, settings.n_mfcc // 6))
     ax.set(xlabel="time (s)", ylabel="MFCC number", yticks=ticks, yticklabels=ticks + 1)
+    _mark_seconds(ax)
     ax.figure.colorbar(image, ax=ax, label="standard deviations")
     return ax
+
+
+def _mark_seconds(ax: Axes) -> None:
+    """Mark times (s) as they are; librosa's formatter rounds 1.05 to 1.1."""
+    ax.xaxis.set(major_locator=AutoLocator(), major_formatter=ScalarFormatter())
 
 
 def _without_padding(features: np.ndarray) -> np.ndarray:
