@@ -108,10 +108,7 @@ class Params(_Audio):
         0.15, gt=0, lt=1, description="fraction in the test set, of the clips or of the texts that SPLIT keeps apart"
     )
     VALIDATION_FRACTION: Number = Field(
-        0.15,
-        gt=0,
-        lt=1,
-        description="fraction in the validation set; with SPLIT by speaker, of what is left",
+        0.15, gt=0, lt=1, description="fraction in the validation set; with SPLIT by speaker, of what is left"
     )
 
     STANDARDIZE: bool = Field(True, description="standardise features with the training set's mean and deviation")
@@ -141,6 +138,9 @@ class Params(_Audio):
     )
     CALIBRATE_ON: Literal["validation", "left_out"] = Field(
         "validation", description="what confidences hold for: the validation set, or corpora (or speakers) left out"
+    )
+    AVERAGE_LEFT_OUT: bool = Field(
+        False, description="take the mean of the layer and those that CALIBRATE_ON left_out trains (MODEL linear)"
     )
     BATCH_SIZE: int = Field(32, ge=1, le=1_000_000, description="clips per training step")
     EPOCHS: int = Field(50, ge=1, le=1_000_000, description="passes through the training set, at most")
@@ -218,14 +218,9 @@ class Params(_Audio):
         )
         last = is_cnn and self.POOLING == "last"
         yield last, f"`POOLING` must be mean_max or attention with `MODEL: {self.MODEL}`. Got last."
-        yield (
-            is_encoder and self.ENCODER is None,
-            "`FEATURES: encoder` needs an `ENCODER`: smart-turn, whisper-base or functionals. Got none.",
-        )
-        yield (
-            self.ENCODER is not None and not is_encoder,
-            f"`ENCODER: {self.ENCODER}` needs `FEATURES: encoder`. Got {self.FEATURES}.",
-        )
+        deaf, unheard = is_encoder and self.ENCODER is None, self.ENCODER is not None and not is_encoder
+        yield deaf, "`FEATURES: encoder` needs an `ENCODER`: smart-turn, whisper-base or functionals. Got none."
+        yield unheard, f"`ENCODER: {self.ENCODER}` needs `FEATURES: encoder`. Got {self.FEATURES}."
         for name in ("DENOISE", "CMN", "TILE"):
             yield is_encoder and getattr(self, name), f"`FEATURES: encoder` needs `{name}: false`. Got true."
         for name, wanted in {"MODEL: linear": is_linear, "ADAPT_TO_SPEAKER": self.ADAPT_TO_SPEAKER}.items():
@@ -233,6 +228,9 @@ class Params(_Audio):
         for name in ("ADAPT_TO_SPEAKER", "AUGMENT") if is_encoder and self.NORMALIZE_PER_SPEAKER else ():
             yield bool(getattr(self, name)), f"`{name}` needs `NORMALIZE_PER_SPEAKER: false`. Got true."
         yield is_encoder and not is_linear and "MODEL" in self.model_fields_set, _UNFIT.format(self.MODEL)
+        for name, value in {"MODEL": "linear", "CALIBRATE_ON": "left_out"}.items() if self.AVERAGE_LEFT_OUT else ():
+            got = getattr(self, name)
+            yield got != value, f"`AVERAGE_LEFT_OUT` needs `{name}: {value}`. Got {got}."
 
     def _corpus_rules(self) -> Iterator[tuple[bool, str]]:
         small = [name.lower() for name in self.all_corpora]  # folders that differ in capitals are one on some machines

@@ -25,6 +25,7 @@ from ser_lib.model.bundle import save_bundle
 from ser_lib.model.bundle_info import check_speakers
 from ser_lib.model.calibration import LeftOut, calibrate, fit_temperature
 from ser_lib.model.network import (
+    average_layers,
     build_model,
     keras,
     load_model,
@@ -90,6 +91,8 @@ def train_model(
     1
     """
     params.check_model()
+    if params.AVERAGE_LEFT_OUT and own_layers is not None:
+        raise StageError("`AVERAGE_LEFT_OUT` needs the one layer of `MODEL: linear`. Take no layers of your own.")
     data, sets = load_sets(params)
     check_speakers(data.speakers)
     X_train, y_train, learnt = sets["train"]
@@ -104,12 +107,16 @@ def train_model(
             decibel=decibel, variants=variants, voices=voices, own_layers=own_layers,
         )  # fmt: skip
         best_model = load_model(best)
+        calibration, left_out = _calibrate(best_model, sets, params, decibel, variants, own_layers)
+        if params.AVERAGE_LEFT_OUT:
+            average_layers(best_model, left_out)
+            model.set_weights(best_model.get_weights())
+            print(f"The model is the mean of {len(left_out) + 1} layers: one of everything, the others of all but one.")
         save_model(best_model, best)
     with whole_file(folder / params.MODEL_ONNX_FILE) as partial:
         export_onnx(best_model, partial)
         difference = _difference(best_model, partial, sets["test"][0])
     print(f"ONNX Runtime and Keras agree on the features of {len(sets['test'][0])} test clips within {difference:.0e}.")
-    calibration = _calibrate(best_model, sets, params, decibel, variants, own_layers)
     population = voices.population if voices else None
     _save(model, history, data, params)
     save_bundle(data, load_split(params, data.clips), params, **calibration, population=population)
@@ -185,17 +192,21 @@ def _calibrate(
     decibel: float,
     variants: np.ndarray | None,
     own_layers: Sequence[keras.Layer] | None,
-) -> dict[str, Any]:
-    """What `BundleInfo` has of calibration; beside `temperature`, of corpora or speakers that were left out."""
+) -> tuple[dict[str, Any], list[keras.Model]]:
+    """What `BundleInfo` has of calibration; beside `temperature`, of corpora or speakers that were left out.
+
+    And the models that were trained without one of them, but for those that did not see every emotion.
+    """
     if params.CALIBRATE_ON == "validation":
         X, y, _ = sets["validation"]
-        return {"temperature": fit_temperature(y.argmax(axis=1), predict_probabilities(model, X))}
+        return {"temperature": fit_temperature(y.argmax(axis=1), predict_probabilities(model, X))}, []
     known = [sets["train"], sets["validation"]]
     X, y = (np.concatenate([one[part] for one in known]) for part in (0, 1))
     clips = pd.concat([one[2] for one in known], ignore_index=True)
     groups, labels = _groups(clips), y.argmax(axis=1)
     n_train = len(sets["train"][1])
     probabilities, of_known = np.zeros_like(y), np.full_like(y, np.nan)
+    models: list[keras.Model] = []
     for group in np.unique(groups):
         others = np.flatnonzero(groups != group)
         train, validation = (
@@ -211,6 +222,8 @@ def _calibrate(
                 what=f"Without {group}",
             )  # fmt: skip
             of_others = load_model(best)
+        if train[1].any(axis=0).all():
+            models.append(of_others)
         tested = np.flatnonzero(groups == group)
         probabilities[tested] = predict_probabilities(of_others, X[tested])
         if voices is not None:
@@ -226,7 +239,7 @@ def _calibrate(
     told = ~np.isnan(of_known[:, 0])
     if told.any():
         found["voice_temperature"] = fit_temperature(labels[told], of_known[told], weights[told])
-    return found
+    return found, models
 
 
 def _groups(clips: pd.DataFrame) -> np.ndarray:

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import TypeAdapter
+from scipy import special
 from test_cli_predict import call
 from test_encoders import RATE, REAL, needs_weights
 from test_project import REPO
 
-from ser_lib import plots
+from ser_lib import plots, train
 from ser_lib.audio import clips as work
 from ser_lib.audio import encoders
 from ser_lib.audio.degrade import degrade
@@ -27,7 +28,9 @@ from ser_lib.evaluate import evaluate_adaptation, evaluate_baselines, evaluate_m
 from ser_lib.model.batches import Batches, balance
 from ser_lib.model.bundle import load_bundle, read_bundle_info
 from ser_lib.model.bundle_info import check_speakers
+from ser_lib.model.calibration import calibrate
 from ser_lib.model.explain import explain_answer
+from ser_lib.model.network import keras
 from ser_lib.params import make_params
 from ser_lib.predict import predict_emotion_from_file
 from ser_lib.preprocess import preprocess_data
@@ -452,6 +455,41 @@ def test_variants_need_the_clips_as_they_were(noisy_params, tmp_path):
     ):
         train_model(noisy_params.model_copy(update={"DATASET_PATH": str(tmp_path)}))
     assert (noisy_params.output_dir / "model.onnx").read_bytes() == before
+
+
+def logits_of(model, X):
+    """Logits [shape=(n_clips, n_classes)] of a model of one layer, by its weights."""
+    standardize, emotions = model.get_layer("standardize"), model.get_layer("emotions")
+    (mean, variance), (weights, bias) = standardize.get_weights(), emotions.get_weights()
+    return (X[:, 0].astype(np.float64) - mean) / np.sqrt(variance + standardize.epsilon) @ weights + bias
+
+
+def test_model_is_the_mean_of_its_layer_and_of_those_of_all_but_one(noisy_params, run, monkeypatch, capsys):
+    X, logits, fit = run["data"].X, [], train._fit
+
+    def noted(*args, **more):
+        model, history = fit(*args, **more)
+        logits.append(logits_of(model, X))
+        return model, history
+
+    monkeypatch.setattr("ser_lib.train._fit", noted)
+    params = noisy_params.model_copy(update={"SCHEDULE": "one_cycle", "AVERAGE_LEFT_OUT": True})
+    model, _ = train_model(params)
+    said = "The model is the mean of 3 layers: one of everything, the others of all but one."
+    assert len(logits) == 3 and said in capsys.readouterr().out
+    expected = special.softmax(np.mean(logits, axis=0), axis=1)
+    assert not np.allclose(expected, special.softmax(logits[0], axis=1), atol=0.01)
+    np.testing.assert_allclose(special.softmax(logits_of(model, X), axis=1), expected, atol=1e-5)
+    bundle = load_bundle(params.output_dir)
+    np.testing.assert_allclose(bundle.probabilities(X), calibrate(expected, bundle.info.temperature), atol=1e-5)
+
+
+def test_layers_of_ones_own_have_no_mean(noisy_params):
+    params = noisy_params.model_copy(update={"AVERAGE_LEFT_OUT": True})
+    with pytest.raises(
+        StageError, match=r"^`AVERAGE_LEFT_OUT` needs the one layer of `MODEL: linear`\. Take no layers"
+    ):
+        train_model(params, own_layers=[keras.layers.Flatten()])
 
 
 @needs_weights

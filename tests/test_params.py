@@ -215,6 +215,15 @@ def test_hop_length_is_at_most_frame_length():
             "`POOLING` must be mean_max or attention with `MODEL: cnn`. Got last.",
         ),
         ({"MODEL": "gru"}, "`MODEL` must be 'bilstm', 'cnn', 'cnn_large' or 'linear'. Got 'gru'."),
+        (
+            {"AVERAGE_LEFT_OUT": True, "CALIBRATE_ON": "left_out"},
+            "`AVERAGE_LEFT_OUT` needs `MODEL: linear`. Got bilstm.",
+        ),
+        (
+            {"FEATURES": "encoder", "ENCODER": "smart-turn", "MODEL": "linear", "DENOISE": False}
+            | {"AVERAGE_LEFT_OUT": True},
+            "`AVERAGE_LEFT_OUT` needs `CALIBRATE_ON: left_out`. Got validation.",
+        ),
         ({"N_MFCC": 20, "N_MELS": 16}, "`N_MFCC` must be at most `N_MELS` (16). Got 20."),
         ({"MEL_FMIN": 9000.0, "MEL_FMAX": 8000.0}, "`MEL_FMIN` must be below `MEL_FMAX` (8000). Got 9000."),
         ({"MEL_FMAX": 12208.0}, "`MEL_FMAX` must be at most half of `SAMPLING_RATE` (12207). Got 12208."),

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from scipy import special
 from test_store import run_python, tiny_data
 
 from ser_lib import store, train
@@ -23,6 +24,7 @@ from ser_lib.model.backends import load_onnx
 from ser_lib.model.batches import Batches
 from ser_lib.model.bundle import load_bundle
 from ser_lib.model.network import (
+    average_layers,
     build_model,
     feature_statistics,
     keras,
@@ -544,6 +546,48 @@ def test_opened_too_early_says_what_to_run_first(project, made, notebook):
         train_model(params)
 
 
+LINEAR = {"FEATURES": "encoder", "ENCODER": "smart-turn", "DENOISE": False, "MODEL": "linear"}
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_mean_of_layers_answers_with_the_mean_of_their_logits(standardize):
+    """Layers that standardise by statistics of their own; softmax and logarithm are scipy's."""
+    rng = np.random.default_rng(0)
+    params = make_params(LINEAR | {"STANDARDIZE": standardize})
+    scales = [(0, 1), (2, 0.7), (-3, 2)] if standardize else [(0, 1)] * 3
+    models = [build_model(rng.normal(*one, (20, 1, 6)).astype(np.float32), 7, params) for one in scales]
+    for model in models:
+        model.get_layer("emotions").set_weights([rng.normal(0, 1, (6, 7)), rng.normal(0, 1, 7)])
+    X = rng.normal(1, 0.3, (9, 1, 6)).astype(np.float32)
+    answers = [predict_probabilities(model, X).astype(np.float64) for model in models]
+    assert min(one.min() for one in answers) > 0
+    before = digest(models[1])
+    average_layers(models[0], models[1:])
+    np.testing.assert_allclose(
+        predict_probabilities(models[0], X), special.softmax(np.mean(np.log(answers), axis=0), axis=1), atol=1e-5
+    )
+    assert digest(models[1]) == before
+
+
+def test_layer_that_lacks_an_emotion_is_left_out_of_the_mean():
+    """Corpus A alone has the third emotion, so what is trained without A knows nothing of it."""
+    from ser_lib.train import _calibrate
+
+    rng = np.random.default_rng(0)
+    corpora, labels = np.repeat(["A", "B", "C"], 30), np.arange(90) % 3
+    labels[30:] %= 2
+    clips = pd.DataFrame({"speaker": corpora, "corpus": corpora, "emotion": labels})
+    X = rng.normal(0, 1, (90, 1, 2)).astype(np.float32)
+    rows = rng.permutation(90)
+    sets = {
+        name: (X[part], np.eye(3, dtype=np.float32)[labels[part]], clips.iloc[part])
+        for name, part in (("train", rows[:70]), ("validation", rows[70:]))
+    }
+    params = make_params(LINEAR | {"SCHEDULE": "one_cycle", "EPOCHS": 1, "CALIBRATE_ON": "left_out"})
+    found, models = _calibrate(None, sets, params, 1.0, None, None)
+    assert len(found["left_out"]) == 3 and len(models) == 2
+
+
 def test_known_voices_have_a_temperature_of_their_own():
     """Voices that lie far apart: right about those of which some clips are known, and by chance about the others."""
     from ser_lib.train import _calibrate
@@ -563,6 +607,6 @@ def test_known_voices_have_a_temperature_of_their_own():
         "FEATURES": "encoder", "ENCODER": "smart-turn", "MODEL": "linear", "DROPOUT_RATE": 0.0, "SCHEDULE": "one_cycle",
         "DENOISE": False, "LEARNING_RATE": 0.1, "EPOCHS": 10, "ADAPT_TO_SPEAKER": True, "CALIBRATE_ON": "left_out",
     })  # fmt: skip
-    found = _calibrate(None, sets, params, 1.0, None, None)
-    assert [one.name for one in found["left_out"]] == ["A", "B"]
+    found, models = _calibrate(None, sets, params, 1.0, None, None)
+    assert len(models) == 2 and [one.name for one in found["left_out"]] == ["A", "B"]
     assert found["voice_temperature"] < found["temperature"] / 2

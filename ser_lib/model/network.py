@@ -197,6 +197,35 @@ def _pooling(shape: tuple[int, int], pooling: str) -> keras.Model:
     return keras.Model(frames, mean, name="attention")
 
 
+def average_layers(model: keras.Model, others: Sequence[keras.Model]) -> None:
+    """Give a model of one layer the mean of its logits and others': as their layers are linear, it is one layer, too.
+
+    All are models of `MODEL: linear`, each with its own standardisation. Their softmax is taken of the mean.
+    """
+    layers_of_all = [_of_features(one) for one in (model, *others)]
+    weights, bias = (np.mean(parts, axis=0) for parts in zip(*layers_of_all, strict=True))
+    offset, scale = _standardization(model)
+    model.get_layer("emotions").set_weights([weights / scale[:, np.newaxis], bias + offset @ weights])
+
+
+def _of_features(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [shape=(n_features, n_classes)] and bias of the last layer, as if features were not standardised."""
+    weights, bias = (part.astype(np.float64) for part in model.get_layer("emotions").get_weights())
+    offset, scale = _standardization(model)
+    weights *= scale[:, np.newaxis]
+    return weights, bias - offset @ weights
+
+
+def _standardization(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    """What is taken off each feature, and what it is multiplied by then, both [shape=(n_features,)]."""
+    first = model.layers[0]
+    if first.name != "standardize":
+        n_features = model.input_shape[-1]
+        return np.zeros(n_features), np.ones(n_features)
+    mean, variance = (part.astype(np.float64) for part in first.get_weights())
+    return mean, 1 / np.sqrt(variance + _SMALLEST_VARIANCE)
+
+
 def _optimizer(params: Params, n_steps: int) -> keras.optimizers.Optimizer:
     """Adam, or AdamW with weight decay; at a constant rate, or one cycle."""
     rate = params.LEARNING_RATE
