@@ -57,7 +57,7 @@ def train_model(
 
     Writes the best model by validation accuracy (`MODEL_WEIGHTS_FILE`, and for prediction `MODEL_ONNX_FILE`), the
     final model, which has the weights that early stopping restored (`MODEL_JSON_FILE`, `MODEL_H5_FILE`),
-    `history.json` and the bundle.
+    `history.json` and the bundle. With `AVERAGE_LEFT_OUT` both models are the mean, and the history is of its first layer.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def train_model(
     ------
     StageError
         If an earlier notebook's files are missing, or the network cannot be exported, or ONNX Runtime does not compute
-        what Keras computes; both is tried before training, too.
+        what Keras computes; both is tried before training, too. If `AVERAGE_LEFT_OUT` is to average own layers.
 
     Examples
     --------
@@ -111,7 +111,9 @@ def train_model(
         if params.AVERAGE_LEFT_OUT:
             average_layers(best_model, left_out)
             model.set_weights(best_model.get_weights())
-            print(f"The model is the mean of {len(left_out) + 1} layers: one of everything, the others of all but one.")
+            averaged = f"the mean of {len(left_out) + 1} layers: one of everything, the others of all but one."
+            alone = "one layer alone: each other lacks an emotion beside what was left out."
+            print("The model is", averaged if left_out else alone)
         save_model(best_model, best)
     with whole_file(folder / params.MODEL_ONNX_FILE) as partial:
         export_onnx(best_model, partial)
@@ -195,7 +197,7 @@ def _calibrate(
 ) -> tuple[dict[str, Any], list[keras.Model]]:
     """What `BundleInfo` has of calibration; beside `temperature`, of corpora or speakers that were left out.
 
-    And the models that were trained without one of them, but for those that did not see every emotion.
+    And with `AVERAGE_LEFT_OUT` the models that were trained without one of them, but for those that lack an emotion.
     """
     if params.CALIBRATE_ON == "validation":
         X, y, _ = sets["validation"]
@@ -222,7 +224,7 @@ def _calibrate(
                 what=f"Without {group}",
             )  # fmt: skip
             of_others = load_model(best)
-        if train[1].any(axis=0).all():
+        if params.AVERAGE_LEFT_OUT and train[1].any(axis=0).all():
             models.append(of_others)
         tested = np.flatnonzero(groups == group)
         probabilities[tested] = predict_probabilities(of_others, X[tested])

@@ -403,6 +403,13 @@ CNN = {"FEATURES": "logmel", "MODEL": "cnn", "POOLING": "attention"}
         ({"CMN": True}, ["13 MFCC less their mean over the clip"], []),
         (CNN | {"CMN": True}, ["128 mel bands, in dB above their mean over the clip"], ["above the clip"]),
         ({"NORMALIZE_PER_SPEAKER": True}, ["deviation of each speaker", "come from their own clips"], []),
+        (
+            {"FEATURES": "encoder", "ENCODER": "smart-turn", "DENOISE": False, "MODEL": "linear"}
+            | {"CALIBRATE_ON": "left_out", "AVERAGE_LEFT_OUT": True},
+            ["the mean of this layer and of those that were trained without a corpus each"],
+            [],
+        ),
+        ({"MODEL": "bilstm"}, [], ["mean of this layer"]),
         ({"STANDARDIZE": False, "DENOISE": False}, ["noise not reduced"], ["standardised"]),
     ],
 )  # fmt: skip
