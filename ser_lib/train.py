@@ -57,7 +57,7 @@ def train_model(
 
     Writes the best model by validation accuracy (`MODEL_WEIGHTS_FILE`, and for prediction `MODEL_ONNX_FILE`), the
     final model, which has the weights that early stopping restored (`MODEL_JSON_FILE`, `MODEL_H5_FILE`),
-    `history.json` and the bundle. With `AVERAGE_LEFT_OUT` both models are the mean, and the history is of its first layer.
+    `history.json` and the bundle. With `AVERAGE_LEFT_OUT` both models are the mean; the history is of its first layer.
 
     Parameters
     ----------
