@@ -605,9 +605,9 @@ def test_known_voices_have_a_temperature_of_their_own():
         name: (X[part].astype(np.float32), np.eye(2, dtype=np.float32)[labels[part]], clips.iloc[part])
         for name, part in (("train", rows[:600]), ("validation", rows[600:]))
     }
-    params = make_params({
-        "FEATURES": "encoder", "ENCODER": "smart-turn", "MODEL": "linear", "DROPOUT_RATE": 0.0, "SCHEDULE": "one_cycle",
-        "DENOISE": False, "LEARNING_RATE": 0.1, "EPOCHS": 10, "ADAPT_TO_SPEAKER": True, "CALIBRATE_ON": "left_out",
+    params = make_params(LINEAR | {
+        "DROPOUT_RATE": 0.0, "SCHEDULE": "one_cycle", "LEARNING_RATE": 0.1, "EPOCHS": 10, "ADAPT_TO_SPEAKER": True,
+        "CALIBRATE_ON": "left_out",
     })  # fmt: skip
     found, models = _calibrate(None, sets, params, 1.0, None, None)
     assert not models and [one.name for one in found["left_out"]] == ["A", "B"]
