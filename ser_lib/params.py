@@ -130,8 +130,8 @@ class Params(_Audio):
     AUGMENT: list[str] = Field(
         [], description="training varies clips by mask, warp, shift, stretch, position, tilt, gain, noise, echo, band"
     )
-    BALANCE: bool = Field(
-        False, description="weight all corpora equally, and in each all emotions, however many clips they have"
+    BALANCE: Literal[False, True, "sampling"] = Field(
+        False, description="true: corpora and emotions weigh alike; sampling: drawn alike, corpora by the root of size"
     )
     ADAPT_TO_SPEAKER: bool = Field(
         False, description="learn to be adapted to a new speaker by clips without labels; for FEATURES encoder"

@@ -20,7 +20,7 @@ from ser_lib.core.workers import keep_memory
 from ser_lib.corpora.clips import check_known
 from ser_lib.model.adapt import FEWEST_VOICES, TrainingVoices, know_some
 from ser_lib.model.backends import load_onnx
-from ser_lib.model.batches import Batches, balance
+from ser_lib.model.batches import Batches, balance, sampling_chances
 from ser_lib.model.bundle import save_bundle
 from ser_lib.model.bundle_info import check_speakers
 from ser_lib.model.calibration import LeftOut, calibrate, fit_temperature
@@ -149,8 +149,10 @@ def _fit(
     X, y, clips = train
     keep_memory()
     set_seed(params.SEED)
-    weights = balance(clips) if params.BALANCE else None
-    batches = Batches(X, y, params, decibel=decibel, weights=weights, variants=variants, voices=voices)
+    sampled = params.BALANCE == "sampling"
+    weights = balance(clips) if params.BALANCE and not sampled else None
+    chances = sampling_chances(clips) if sampled else None
+    batches = Batches(X, y, params, decibel=decibel, weights=weights, chances=chances, variants=variants, voices=voices)
     model = build_model(X, y.shape[1], params, n_steps=params.EPOCHS * len(batches), own_layers=own_layers)
     _make_variables(model, y[:1])
     with _EpochBar(params.EPOCHS, what) as epoch_bar:

@@ -25,7 +25,7 @@ from ser_lib.audio.signal import load_audio, prepare_signal, resample
 from ser_lib.core.errors import AudioError, BundleError, EncoderError, ParameterError, StageError
 from ser_lib.core.packed import Numbers
 from ser_lib.evaluate import evaluate_adaptation, evaluate_baselines, evaluate_model, evaluate_robustness
-from ser_lib.model.batches import Batches, balance
+from ser_lib.model.batches import Batches, balance, sampling_chances
 from ser_lib.model.bundle import load_bundle, read_bundle_info
 from ser_lib.model.bundle_info import check_speakers
 from ser_lib.model.calibration import calibrate
@@ -379,6 +379,43 @@ def test_weights_of_clips_by_hand():
     # A: 4 clips, 3 + 1; B: 1 clip. Sums of A and B alike, of A's emotions too; mean 1 means a sum of 5
     clips = pd.DataFrame({"corpus": [*"AAAAB"], "emotion": ["sad", "sad", "sad", "angry", "sad"]})
     np.testing.assert_allclose(balance(clips), np.array([1.25 / 3, 1.25 / 3, 1.25 / 3, 1.25, 2.5]), rtol=1e-6)
+
+
+def test_chances_of_clips_by_hand():
+    # A: 4 clips, 3 + 1; B: 1 clip. A to B as √4 to √1; A's emotions have half of its 2 / 3 each
+    clips = pd.DataFrame({"corpus": [*"AAAAB"], "emotion": ["sad", "sad", "sad", "angry", "sad"]})
+    np.testing.assert_allclose(sampling_chances(clips), [1 / 9, 1 / 9, 1 / 9, 1 / 3, 1 / 3], rtol=1e-6)
+
+
+def test_batches_draw_clips_by_their_chances():
+    n_clips, chances = 10_000, np.repeat([0.2, 1.8], 5_000) / 10_000
+    X, y = np.arange(float(n_clips)).reshape(n_clips, 1, 1), np.eye(2)[np.repeat([0, 1], 5_000)]
+    first, again = (Batches(X, y, make_params({"BATCH_SIZE": n_clips}), chances=chances) for _ in range(2))
+    features, labels = first[0]
+    np.testing.assert_array_equal(labels.argmax(axis=1), features[:, 0, 0] >= 5_000)
+    np.testing.assert_array_equal(features, again[0][0])
+    assert labels[:, 1].mean() == pytest.approx(0.9, abs=0.015)  # 5 standard deviations
+    assert len(np.unique(features)) == pytest.approx(5_000 * (2 - np.exp(-0.2) - np.exp(-1.8)), rel=0.05)
+    first.on_epoch_end()
+    assert not np.array_equal(first[0][0], features)
+
+
+def test_training_weighs_clips_or_draws_them(noisy_params, monkeypatch):
+    told = {}
+
+    def batches(*args, weights, chances, **more):
+        told[params.BALANCE] = weights, chances
+        return Batches(*args, weights=weights, chances=chances, **more)
+
+    monkeypatch.setattr("ser_lib.train.Batches", batches)
+    for balanced in (False, True, "sampling"):
+        params = noisy_params.model_copy(update={"SCHEDULE": "one_cycle", "EPOCHS": 1, "BALANCE": balanced})
+        train_model(params)
+    assert told[False] == (None, None)
+    assert told[True][0].mean() == pytest.approx(1)
+    assert told[True][1] is None
+    assert told["sampling"][0] is None
+    assert told["sampling"][1].sum() == pytest.approx(1)
 
 
 def test_batches_have_the_weights_of_their_clips():

@@ -15,9 +15,10 @@ _SHARE = 0.25
 class Batches(keras.utils.PyDataset):
     """Training clips in batches, in another order and varied anew by `AUGMENT` in each epoch.
 
-    With `weights` [shape=(n_clips,)], each batch has those of its clips, too. With `variants`, as many rows as kinds,
-    each of the shape of `X`, some of the clips are replaced by theirs, others in each epoch. With `voices`, those of
-    `X`, it is drawn for each of them and each epoch what is known of the voice.
+    With `weights` [shape=(n_clips,)], each batch has those of its clips, too. With `chances` of the same shape, which
+    sum to 1, clips are drawn by them, some more than once in an epoch and some not at all. With `variants`, as many
+    rows as kinds, each of the shape of `X`, some of the clips are replaced by theirs, others in each epoch. With
+    `voices`, those of `X`, it is drawn for each of them and each epoch what is known of the voice.
     """
 
     def __init__(
@@ -28,11 +29,12 @@ class Batches(keras.utils.PyDataset):
         *,
         decibel: float = 1.0,
         weights: np.ndarray | None = None,
+        chances: np.ndarray | None = None,
         variants: np.ndarray | None = None,
         voices: TrainingVoices | None = None,
     ) -> None:
         super().__init__()
-        self._weights, self._variants, self._voices = weights, variants, voices
+        self._weights, self._chances, self._variants, self._voices = weights, chances, variants, voices
         self._as_it_is, self._X, self._y, self._size = X, X, y, params.BATCH_SIZE
         self._names = params.AUGMENT if variants is None else []
         self._how = {"decibel": decibel, "tiled": params.TILE}
@@ -52,8 +54,11 @@ class Batches(keras.utils.PyDataset):
         return (X, self._y[rows]) if self._weights is None else (X, self._y[rows], self._weights[rows])
 
     def on_epoch_end(self) -> None:
-        """Shuffle the clips, and choose the variations of the next epoch."""
-        self._order = self._rng.permutation(len(self._X))
+        """Shuffle or draw the clips, and choose the variations of the next epoch."""
+        n_clips, chances = len(self._X), self._chances
+        self._order = self._rng.permutation(n_clips)
+        if chances is not None:
+            self._order = self._rng.choice(n_clips, n_clips, p=chances)
         self._epoch = int(self._rng.integers(2**32))
         self._X = self._as_it_is
         if self._variants is not None:
@@ -74,3 +79,13 @@ def balance(clips: pd.DataFrame) -> np.ndarray:
     of_emotion = clips.groupby(["corpus", "emotion"])["emotion"].transform("size")
     weights = 1 / n_emotions / of_emotion
     return (weights / weights.mean()).to_numpy(dtype=np.float32)
+
+
+def sampling_chances(clips: pd.DataFrame) -> np.ndarray:
+    """Chances [shape=(n_clips,)], float64, with the sum 1, by which clips (with corpus and emotion) are drawn.
+
+    Corpora are drawn by the square root of their numbers of clips, and all emotions of one alike.
+    """
+    of_corpus = clips.groupby("corpus")["emotion"].transform("size")
+    chances = balance(clips).astype(np.float64) * np.sqrt(of_corpus)
+    return (chances / chances.sum()).to_numpy()
