@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from ser_lib.audio.settings import AudioSettings, Number
 from ser_lib.core.errors import ParameterError
@@ -50,6 +50,7 @@ GROUPS = {
 }
 """First parameter of each group → heading in the table of parameters."""
 FileName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
+_NO_NUMBER = BeforeValidator(lambda value: value if isinstance(value, bool) else str(value))  # 1 == True
 
 
 class _Data(BaseModel):
@@ -130,8 +131,8 @@ class Params(_Audio):
     AUGMENT: list[str] = Field(
         [], description="training varies clips by mask, warp, shift, stretch, position, tilt, gain, noise, echo, band"
     )
-    BALANCE: Literal[False, True, "sampling"] = Field(
-        False, description="true: corpora and emotions weigh alike; sampling: drawn alike, corpora by the root of size"
+    BALANCE: Annotated[Literal[False, True, "sampling"], _NO_NUMBER] = Field(
+        False, description="true: weigh corpora and emotions alike; sampling: draw emotions alike, corpora by √ of size"
     )
     ADAPT_TO_SPEAKER: bool = Field(
         False, description="learn to be adapted to a new speaker by clips without labels; for FEATURES encoder"
@@ -334,7 +335,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
         example = {"TEST_SPEAKERS": "[YAF]", "AUGMENT": "[mask, warp]"}.get(name, "[TESS]")
         rule = f"must be a list, such as {example}" if detail["type"] == "list_type" else rule
         rule = "must map emotions, such as {calm: neutral}" if detail["type"] == "dict_type" else rule
-        rule = re.sub(r" after validation, not \d+$", "", rule)
+        rule = re.sub(r" after validation, not \d+$", "", rule).replace("False, True or", "false, true or")
     is_number = name == "TEST_SPEAKERS" and detail["type"] == "string_type"  # YAML reads 3 as a number
     advice = ' Write names that are numbers in quotes: ["03"].' if is_number else ""
     return f"`{name}` {rule}. Got {quoted(value)}.{advice}"

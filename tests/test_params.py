@@ -215,6 +215,8 @@ def test_hop_length_is_at_most_frame_length():
             "`POOLING` must be mean_max or attention with `MODEL: cnn`. Got last.",
         ),
         ({"MODEL": "gru"}, "`MODEL` must be 'bilstm', 'cnn', 'cnn_large' or 'linear'. Got 'gru'."),
+        ({"BALANCE": "drawn"}, "`BALANCE` must be false, true or 'sampling'. Got 'drawn'."),
+        ({"BALANCE": 1}, "`BALANCE` must be false, true or 'sampling'. Got '1'."),
         (
             {"AVERAGE_LEFT_OUT": True, "CALIBRATE_ON": "left_out"},
             "`AVERAGE_LEFT_OUT` needs `MODEL: linear`. Got bilstm.",

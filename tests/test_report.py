@@ -410,6 +410,8 @@ CNN = {"FEATURES": "logmel", "MODEL": "cnn", "POOLING": "attention"}
             [],
         ),
         ({"MODEL": "bilstm"}, [], ["mean of this layer"]),
+        ({"BALANCE": True}, ["emotions and corpora balanced by weights"], ["clips drawn"]),
+        ({"BALANCE": "sampling"}, ["all emotions of a corpus are equally frequent"], ["balanced by weights"]),
         ({"STANDARDIZE": False, "DENOISE": False}, ["noise not reduced"], ["standardised"]),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a network is given in each step of training: clips in batches, varied and weighted."""
+"""What a network is given in each step of training: clips in batches, varied, and weighted or drawn."""
 
 import numpy as np
 import pandas as pd
@@ -55,10 +55,11 @@ class Batches(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         """Shuffle or draw the clips, and choose the variations of the next epoch."""
-        n_clips, chances = len(self._X), self._chances
-        self._order = self._rng.permutation(n_clips)
-        if chances is not None:
-            self._order = self._rng.choice(n_clips, n_clips, p=chances)
+        n_clips = len(self._X)
+        if self._chances is None:
+            self._order = self._rng.permutation(n_clips)
+        else:
+            self._order = self._rng.choice(n_clips, n_clips, p=self._chances)
         self._epoch = int(self._rng.integers(2**32))
         self._X = self._as_it_is
         if self._variants is not None:
@@ -87,5 +88,5 @@ def sampling_chances(clips: pd.DataFrame) -> np.ndarray:
     Corpora are drawn by the square root of their numbers of clips, and all emotions of one alike.
     """
     of_corpus = clips.groupby("corpus")["emotion"].transform("size")
-    chances = balance(clips).astype(np.float64) * np.sqrt(of_corpus)
-    return (chances / chances.sum()).to_numpy()
+    chances = balance(clips).astype(np.float64) * np.sqrt(of_corpus.to_numpy())
+    return chances / chances.sum()
