@@ -124,11 +124,13 @@ def test_scheduler_that_is_killed_is_one_line(loopback, tmp_path, monkeypatch):
     try:
         while not file.exists():
             time.sleep(0.1)
-        monkeypatch.setenv(cluster.VARIABLE, json.loads(file.read_text())["address"])
+        address = json.loads(file.read_text())["address"]
+        monkeypatch.setenv(cluster.VARIABLE, address)
         results = each(plain, [(number,) for number in range(100_000)], ["x"] * 100_000, {}, 1, "x")
         assert [next(results) for _ in range(100)] == list(range(100))
+        client = cluster.connect(address)  # or it would look for its scheduler while the tests after this one run
         scheduler.kill()
-        with pytest.raises(ClusterError, match=r"The Dask scheduler at tcp.* is gone"):
+        with client, pytest.raises(ClusterError, match=r"The Dask scheduler at tcp.* is gone"):
             list(results)
     finally:
         for process in (scheduler, worker):
