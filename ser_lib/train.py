@@ -149,9 +149,8 @@ def _fit(
     X, y, clips = train
     keep_memory()
     set_seed(params.SEED)
-    sampled = params.BALANCE == "sampling"
-    weights = balance(clips) if params.BALANCE and not sampled else None
-    chances = sampling_chances(clips) if sampled else None
+    weights = balance(clips) if params.BALANCE is True else None
+    chances = sampling_chances(clips) if params.BALANCE == "sampling" else None
     batches = Batches(X, y, params, decibel=decibel, weights=weights, chances=chances, variants=variants, voices=voices)
     model = build_model(X, y.shape[1], params, n_steps=params.EPOCHS * len(batches), own_layers=own_layers)
     _make_variables(model, y[:1])
