@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 
 from ser_lib import load_params, preprocess_data
-from ser_lib.audio.encoders import read_weights, smart_turn, weights_path
+from ser_lib.audio.encoders import read_weights, smart_turn, weights_paths
 from ser_lib.audio.signal import load_audio, trim_steps
 from ser_lib.model.batches import Batches, balance
 from ser_lib.model.network import build_model, predict_probabilities, set_seed
@@ -34,7 +34,7 @@ MODELS = {
 
 def hear(data: ProcessedData, params: Params) -> np.ndarray:
     """Frames of each clip [shape=(n_clips, N_FRAMES, 384)]."""
-    layers = smart_turn.open_layers(read_weights("smart-turn", weights_path("smart-turn")))
+    layers = smart_turn.open_layers(*read_weights("smart-turn", weights_paths("smart-turn")))
     heard = []
     for file in data.clips["file"]:
         trimmed = trim_steps(*load_audio(params.dataset_path / file), data.settings)["trimmed"]

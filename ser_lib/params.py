@@ -220,7 +220,7 @@ class Params(_Audio):
         last = is_cnn and self.POOLING == "last"
         yield last, f"`POOLING` must be mean_max or attention with `MODEL: {self.MODEL}`. Got last."
         deaf, unheard = is_encoder and self.ENCODER is None, self.ENCODER is not None and not is_encoder
-        yield deaf, "`FEATURES: encoder` needs an `ENCODER`: smart-turn, whisper-base or functionals. Got none."
+        yield deaf, "`FEATURES: encoder` needs an `ENCODER`, one that `ser encoder list` lists. Got none."
         yield unheard, f"`ENCODER: {self.ENCODER}` needs `FEATURES: encoder`. Got {self.FEATURES}."
         for name in ("DENOISE", "CMN", "TILE"):
             yield is_encoder and getattr(self, name), f"`FEATURES: encoder` needs `{name}: false`. Got true."

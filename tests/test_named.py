@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from test_records import call, write_record
 
-from ser_lib.audio.encoders import weights_path
+from ser_lib.audio.encoders import weights_paths
 from ser_lib.core.errors import RunError
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.bundle_info import read_bundle_info
@@ -177,10 +177,10 @@ def test_without_its_encoder_another_model_answers_and_it_is_said(root, write_wa
         f"which is right less often. Of voices that heard never heard, {10 * accuracy:.0f} of 10 answers were right "
         f"({accuracy:.0%}). ser encoder get smart-turn brings it.\n"
     )
-    weights_path("smart-turn").parent.mkdir(parents=True, exist_ok=True)
-    weights_path("smart-turn").write_bytes(b"half of it")
+    weights_paths("smart-turn")[0].parent.mkdir(parents=True, exist_ok=True)
+    weights_paths("smart-turn")[0].write_bytes(b"half of it")
     assert "smart-turn, which is damaged: plain answers" in call(monkeypatch, capsys, "predict", file)[2]
-    weights_path("smart-turn").unlink()
+    weights_paths("smart-turn")[0].unlink()
     status, out, err = call(monkeypatch, capsys, "predict", file, "--run", "heard")
     assert status == 1 and "The encoder smart-turn is not on this machine." in err
     models["models"][0].pop("fallback")

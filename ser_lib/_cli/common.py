@@ -82,11 +82,11 @@ def _fallback_of(default: str, info: "BundleInfo") -> str | None:
     fallback, encoder = fallback_run(), info.settings.encoder
     if not fallback or encoder is None:
         return None
-    from ser_lib.audio.encoders import has_weights, weights_path
+    from ser_lib.audio.encoders import has_weights, weights_paths
 
     if has_weights(encoder):
         return None
-    fault = "is damaged" if weights_path(encoder).is_file() else "is not on this machine"
+    fault = "is damaged" if all(path.is_file() for path in weights_paths(encoder)) else "is not on this machine"
     from ser_lib.records.limits import expected
 
     print(

@@ -19,7 +19,7 @@ def list_encoders() -> None:
     rows += [
         (
             name,
-            f"{one.WEIGHTS.bytes / 1e6:.1f} MB" if one.WEIGHTS else "-",
+            f"{sum(file.bytes for file in one.WEIGHTS) / 1e6:.1f} MB" if one.WEIGHTS else "-",
             one.LICENCE,
             _state(name),
             one.ABOUT,
@@ -30,9 +30,9 @@ def list_encoders() -> None:
 
 
 def _state(name: str) -> str:
-    from ser_lib.audio.encoders import ENCODERS, check_weights, weights_path
+    from ser_lib.audio.encoders import check_weights, weights_paths
 
-    if ENCODERS[name].WEIGHTS is not None and not weights_path(name).is_file():
+    if not all(path.is_file() for path in weights_paths(name)):
         return "no"
     try:
         check_weights(name)
@@ -53,8 +53,6 @@ def get(
     from ser_lib.audio.encoders import get_encoder
     from ser_lib.audio.encoders.fetch import fetch_weights
 
-    if get_encoder(name).WEIGHTS is None and source is None:
-        print(f"{name} needs no weights.")
-        return
-    path = fetch_weights(name, source)
-    print(f"{name} ({get_encoder(name).LICENCE}) is in {path}.")
+    paths = fetch_weights(name, source)
+    where = f"({get_encoder(name).LICENCE}) is in {' and '.join(map(str, paths))}" if paths else "needs no weights"
+    print(f"{name} {where}.")

@@ -19,7 +19,7 @@ from pydantic_core import InitErrorDetails
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 _ADDED_LATER = {"cmn", "encoder", "tile"}
 """Settings that older models do not name; their defaults are what those models did."""
-EMBEDDING_SIZES = {"smart-turn": 3072, "whisper-base": 2048, "functionals": 306}
+EMBEDDING_SIZES = {"smart-turn": 3072, "whisper-base": 2048, "smart-turn+whisper-base": 5120, "functionals": 306}
 """Encoder → numbers in its embedding; here, since settings are read where no audio is and no encoder is opened."""
 
 
@@ -48,9 +48,8 @@ class AudioSettings(BaseModel):
     features: Literal["mfcc", "logmel", "encoder"] = Field(
         "mfcc", description="what a model sees: mfcc (with RMS and zero-crossing rate), logmel or encoder"
     )
-    encoder: Literal["smart-turn", "whisper-base", "functionals"] | None = Field(
-        None,
-        description="encoder for FEATURES encoder: smart-turn or whisper-base, from `ser encoder get`, or functionals",
+    encoder: Literal["smart-turn", "whisper-base", "smart-turn+whisper-base", "functionals"] | None = Field(
+        None, description="what hears with FEATURES encoder: one that `ser encoder list` lists"
     )
     n_mfcc: int = Field(13, ge=1, le=128, description="number of mel-frequency cepstral coefficients")
     n_mels: int = Field(128, ge=1, le=512, description="bands of the mel spectrogram, of which MFCC are made too")

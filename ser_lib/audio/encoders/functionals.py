@@ -21,7 +21,7 @@ NAME = "functionals"
 ABOUT = "Statistics of pitch, loudness, spectrum, voice quality and rhythm over the clip: not learnt, nothing to fetch."
 LICENCE = "the project's"
 CITATION = "Eyben et al., IEEE Transactions on Affective Computing 7(2), 2016"
-WEIGHTS, VERSION = None, 1
+WEIGHTS, VERSION = (), 1
 """The version is told with a model: another one has other numbers."""
 SECONDS, HEARD = 30.0, "first"
 """Of a clip that is heard, at most, and which."""
@@ -51,7 +51,7 @@ _MODULATION = (0.5, 1.5, 3.0, 5.0, 8.0, 12.0, 20.0)
 """Hz between whose neighbours the changes of loudness of eight groups of bands are measured."""
 
 
-def open_encoder(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
+def open_encoder() -> Callable[[np.ndarray], np.ndarray]:
     """Function from a signal [shape=(n_samples,)] at 16 kHz to its functionals [shape=(N_FEATURES,)]; no weights."""
     return embed_signal
 

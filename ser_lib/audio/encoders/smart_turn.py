@@ -14,11 +14,13 @@ NAME = "smart-turn"
 ABOUT = "smart-turn v3.2: the encoder of Whisper tiny, trained to hear where a turn ends, in 23 languages."
 LICENCE = "BSD-2-Clause"
 CITATION = "https://huggingface.co/pipecat-ai/smart-turn-v3"
-WEIGHTS = Weights(
-    file="smart-turn-v3.2-cpu.onnx",
-    bytes=8_679_182,
-    sha256="2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
-    wheels=("pipecat-ai==1.14.0",),
+WEIGHTS = (
+    Weights(
+        file="smart-turn-v3.2-cpu.onnx",
+        bytes=8_679_182,
+        sha256="2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
+        wheels=("pipecat-ai==1.14.0",),
+    ),
 )
 _LAYERS = tuple(f"layer_norm_{number}" for number in range(1, 9))
 """Outputs of the graph's layer norms whose means are taken: two in each of its four blocks."""

