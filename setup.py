@@ -17,11 +17,11 @@ RECORD = ("LICENCE.txt", "bundle.json", "model_card.md", "split.csv.xz")
 
 
 def carried() -> list[str]:
-    """Paths in the clone: notebooks, parameter files, the list of models, the default model and its fallback."""
+    """Paths in the clone: notebooks, parameter files, the list of models, the default model and its stand-ins."""
     listed = Path("reports/models.json")
     default = json.loads((CLONE / listed).read_text(encoding="utf-8"))["models"][0]
     paths = [path for pattern in ("notebooks/*.ipynb", "params/*.yaml") for path in CLONE.glob(pattern)]
-    for run in filter(None, (default["run"], default.get("fallback"))):
+    for run in filter(None, (default["run"], default.get("better"), default.get("fallback"))):
         record = CLONE / "reports" / run
         model = json.loads((record / "bundle.json").read_text(encoding="utf-8"))["onnx"]
         paths += [record / name for name in (*RECORD, model) if name == model or (record / name).is_file()]

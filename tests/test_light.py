@@ -74,6 +74,19 @@ def test_named_models_keep_notebooks_and_model_and_runs_of_no_study_their_notebo
     assert call(monkeypatch, capsys, "runs", "slim", "--all")[1] == "Nothing to leave out.\n"
 
 
+@pytest.mark.parametrize("what", ["better", "fallback"])
+def test_model_that_stands_in_for_the_default_goes_without_its_notebooks(reports, what):
+    named = {"models": [{"run": "b_s1", what: "a_s0"}, {"run": "a_s0"}]}
+    (reports / "models.json").write_text(json.dumps(named))
+    for one in plan_slimming(["b_s1", "a_s0", "a_s1"]):
+        slim(one)
+    assert [held(reports / name) for name in ("b_s1", "a_s0", "a_s1")] == [
+        {".ipynb", ".onnx", ".xz"},
+        {".onnx", ".xz"},
+        {".xz"},
+    ]
+
+
 def test_only_what_is_named_becomes_light_and_after_asking(reports, monkeypatch, capsys):
     assert call(monkeypatch, capsys, "runs", "slim")[0] == 2
     assert call(monkeypatch, capsys, "runs", "slim", "a_s1", "--all")[0] == 2

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from test_records import call, write_record
 
+from ser_lib.audio import encoders
 from ser_lib.audio.encoders import weights_paths
 from ser_lib.core.errors import RunError
 from ser_lib.model.bundle import Bundle
@@ -201,6 +202,27 @@ def test_voice_for_the_fallback_is_said_to_be_for_it_alone(root, demo_folder, mo
     assert status == 0 and err.endswith(alone)
     status, _, err = call(monkeypatch, capsys, "enrol", str(root / "me"), "--run", "plain")
     assert status == 0 and alone not in err
+
+
+def test_a_better_model_answers_where_its_encoder_is(root, write_wav, monkeypatch, capsys):
+    monkeypatch.setenv("SER_ENCODERS", str(root / "no-encoders"))
+    for name, record in (("heard", "voices_random_s0"), ("plain", "tess_robust_random_s0")):
+        shutil.copytree(RECORDED / record, root / "reports" / name)
+    (root / "reports" / "models.json").write_text(json.dumps({"models": [{"run": "plain", "better": "heard"}]}))
+    file = str(write_wav(root / "a.wav", np.sin(np.arange(16000) / 9) / 3, 16000))
+    status, out, err = call(monkeypatch, capsys, "predict", file)
+    assert (status, err) == (0, "") and "Model plain has " in out
+    default = "plain is the default, by reports/models.json.\n"
+    assert call(monkeypatch, capsys, "runs", "default")[1] == default
+    monkeypatch.setattr(encoders, "has_weights", lambda name: True)
+    monkeypatch.setattr(encoders, "_opened", lambda name, paths: lambda signal: np.ones(3072, dtype=np.float32))
+    status, out, err = call(monkeypatch, capsys, "predict", file)
+    assert (status, err) == (0, "") and "Model heard has " in out
+    answers = "heard answers in its place, by the encoders on this machine.\n"
+    assert call(monkeypatch, capsys, "runs", "default")[1] == default + answers
+    assert "Model plain has " in call(monkeypatch, capsys, "predict", file, "--run", "plain")[1]
+    shutil.rmtree(root / "reports" / "heard")  # a list that names a model that is not here
+    assert "Model plain has " in call(monkeypatch, capsys, "predict", file)[1]
 
 
 def test_limits_tell_of_strangers_what_the_list_of_models_says(root):

@@ -48,14 +48,27 @@ def same_command() -> str:
 
 
 def which_run(run: str | None) -> str:
-    """`run`, or where none is asked for that of the default model; without its encoder, that of the fallback."""
-    from ser_lib.model.bundle import read_bundle_info
-    from ser_lib.records.models import default_run, model_folder
+    """`run`, or where none is asked for that of the default model, or of the one that the encoders here call for."""
+    from ser_lib.records.models import better_run, default_run
 
     if run:
         return run
-    default = default_run()
-    return _fallback_of(default, read_bundle_info(model_folder(default))) or default
+    default, better = default_run(), better_run()
+    return better if better and _can_hear(better) else _fallback_of(default) or default
+
+
+def _can_hear(run: str) -> bool:
+    from ser_lib.audio.encoders import has_weights
+
+    encoder = _info(run).settings.encoder
+    return encoder is None or has_weights(encoder)
+
+
+def _info(run: str) -> "BundleInfo":
+    from ser_lib.model.bundle import read_bundle_info
+    from ser_lib.records.models import model_folder
+
+    return read_bundle_info(model_folder(run))
 
 
 def command(*words: str, run: str | None) -> str:
@@ -65,30 +78,23 @@ def command(*words: str, run: str | None) -> str:
 
 def open_model(run: str | None, backend: Backend = "onnx") -> tuple[str, "Bundle"]:
     """Run of `which_run`, and its bundle (see `load_run`)."""
-    from ser_lib.records.models import default_run
-
-    if run:
-        return run, load_run(run, backend)
-    default = default_run()
-    bundle = load_run(default, backend)
-    fallback = _fallback_of(default, bundle.info)
-    return (fallback, load_run(fallback, backend)) if fallback else (default, bundle)
+    run = which_run(run)
+    return run, load_run(run, backend)
 
 
-def _fallback_of(default: str, info: "BundleInfo") -> str | None:
+def _fallback_of(default: str) -> str | None:
     """Run that answers in place of the default, whose encoder is missing, which is told; None if there is no need."""
     from ser_lib.records.models import fallback_run
 
-    fallback, encoder = fallback_run(), info.settings.encoder
-    if not fallback or encoder is None:
+    fallback = fallback_run()
+    if not fallback or _can_hear(default):
         return None
-    from ser_lib.audio.encoders import has_weights, weights_paths
-
-    if has_weights(encoder):
-        return None
-    fault = "is damaged" if all(path.is_file() for path in weights_paths(encoder)) else "is not on this machine"
+    from ser_lib.audio.encoders import weights_paths
     from ser_lib.records.limits import expected
 
+    info = _info(default)
+    encoder = str(info.settings.encoder)
+    fault = "is damaged" if all(path.is_file() for path in weights_paths(encoder)) else "is not on this machine"
     print(
         f"note: {default}, the default model, needs the encoder {encoder}, which {fault}: {fallback} "
         f"answers, which is right less often. {expected(info, default)}ser encoder get {encoder} brings it.",

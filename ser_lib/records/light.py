@@ -1,7 +1,8 @@
 """Light records: what a record may do without, since `ser reproduce` makes it again.
 
-Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep notebooks
-and model, with its description, licence and card; a run that no study gathers keeps its notebooks, too.
+Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep their model,
+with its description, licence and card, and their notebooks, unless they only stand in for the default. A run that no
+study gathers keeps its notebooks, too.
 """
 
 from collections.abc import Iterable
@@ -52,8 +53,13 @@ def plan_slimming(runs: Iterable[str] | None = None) -> list[Slimming]:
     """
     records = [one for one in list_records() if one.state in _ENDED] if runs is None else [_find(run) for run in runs]
     rows = [names for folder in study_folders() for names in read_study(folder).study.rows.values()]
-    gathered, named = {name for names in rows for name in names}, {model.run for model in named_models()}
-    planned = [_plan(one, is_gathered=one.name in gathered, is_named=one.name in named) for one in records]
+    gathered, models = {name for names in rows for name in names}, named_models()
+    named = {model.run for model in models}
+    read = named - {run for model in models for run in (model.better, model.fallback)}
+    planned = [
+        _plan(one, keeps_notebooks=one.name in read or one.name not in gathered, keeps_model=one.name in named)
+        for one in records
+    ]
     return [one for one in planned if one.notebooks or one.models or one.tables]
 
 
@@ -64,15 +70,14 @@ def _find(run: str) -> Record:
     return record
 
 
-def _plan(record: Record, *, is_gathered: bool, is_named: bool) -> Slimming:
-    """What can go from a record: its model unless it is named, and its notebooks if a study gathers it, too."""
+def _plan(record: Record, *, keeps_notebooks: bool, keeps_model: bool) -> Slimming:
     folder, artifacts = record.plain, record.manifest.artifacts
-    notebooks = [folder / f"{stage}.ipynb" for stage in record.manifest.stages if is_gathered and not is_named]
+    notebooks = [folder / f"{stage}.ipynb" for stage in record.manifest.stages if not keeps_notebooks]
     onnx = folder / record.params["MODEL_ONNX_FILE"]
     # a model goes only where the manifest tells one that is made again from another, and what is said of it
     goes = artifacts.get(onnx.name) == file_hash(onnx) if onnx.is_file() else onnx.name in record.manifest.left_out
     with_model = [folder / name for name in (BUNDLE_FILE, LICENCE_FILE, MODEL_CARD_FILE)]
-    models = [onnx, *with_model] if goes and not is_named else []
+    models = [onnx, *with_model] if goes and not keeps_model else []
     tables = [folder / name for name in COMPRESSED]
     return Slimming(record, *([path for path in paths if path.is_file()] for paths in (notebooks, models, tables)))
 

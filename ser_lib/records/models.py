@@ -37,6 +37,8 @@ class NamedModel(BaseModel):
     run: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")]
     fallback: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")] | None = None
     """Run whose model answers where this one's encoder is not on the machine."""
+    better: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")] | None = None
+    """Run whose model answers in place of this one where what that hears with is on the machine."""
     strangers: Strangers | None = None
     """For a model whose own test set has voices that it knows."""
 
@@ -90,6 +92,18 @@ def fallback_run() -> str | None:
     """
     fallback = _default().fallback
     return fallback if fallback and has_model(model_folder(fallback)) else None
+
+
+def better_run() -> str | None:
+    """Name of the run that answers in place of the default where its encoder is on this machine; None if there is none.
+
+    Raises
+    ------
+    RunError
+        If no default is named, or it has no model here.
+    """
+    better = _default().better
+    return better if better and has_model(model_folder(better)) else None
 
 
 def _default() -> NamedModel:
