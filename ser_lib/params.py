@@ -332,7 +332,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
         rule = "must end in .npz" if name == "PROCESSED_DATA_FILE" else rule
     else:
         rule = re.sub(r"^(Input|List|String) should (be|have)", r"must \2", detail["msg"])
-        example = {"TEST_SPEAKERS": "[YAF]", "AUGMENT": "[mask, warp]"}.get(name, "[TESS]")
+        example = {"TEST_SPEAKERS": "[YAF]", "AUGMENT": "[noise]"}.get(name, "[TESS]")
         rule = f"must be a list, such as {example}" if detail["type"] == "list_type" else rule
         rule = "must map emotions, such as {calm: neutral}" if detail["type"] == "dict_type" else rule
         rule = re.sub(r" after validation, not \d+$", "", rule).replace("False, True or", "false, true or")

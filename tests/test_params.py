@@ -238,7 +238,7 @@ def test_features_and_models_that_do_not_fit_are_refused(values, reason):
 
 def test_lists_are_explained_by_an_example_of_their_own():
     assert refusal(TEST_SPEAKERS="YAF") == "`TEST_SPEAKERS` must be a list, such as [YAF]. Got 'YAF'."
-    assert refusal(AUGMENT="mask") == "`AUGMENT` must be a list, such as [mask, warp]. Got 'mask'."
+    assert refusal(AUGMENT="mask") == "`AUGMENT` must be a list, such as [noise]. Got 'mask'."
     assert refusal(TEST_SPEAKERS=[3]).endswith('Got 3. Write names that are numbers in quotes: ["03"].')
 
 
