@@ -40,9 +40,9 @@ STUDIES |= {
 }
 STUDIES |= {
     f"{name}_study": [f"{name}_s{seed}" for seed in range(3)]
-    for name in ("tess_to_emodb", "emodb_to_tess", "tess_to_emodb_robust")
+    for name in ("tess_to_emodb", "emodb_to_tess")
 }
-STUDIES["emodb_to_tess_robust_study"] = ["emodb_to_tess_robust_s0"]
+STUDIES |= {f"{name}_study": [f"{name}_s0"] for name in ("tess_to_emodb_robust", "emodb_to_tess_robust")}
 STUDIES |= {
     "voices_protocol": [
         f"voices_{row}_s{seed}"
@@ -50,21 +50,24 @@ STUDIES |= {
         for seed in range(3)
     ]
     + [f"voices_fold{fold}_s{seed}" for fold in range(5) for seed in range(3)],
-    "voices_functionals_protocol": [
-        f"voices_functionals_{row}_s0"
+}
+STUDIES |= {
+    f"{model}_protocol": [
+        f"{model}_{row}_s0"
         for row in (
             "random",
             *(f"to-{corpus}" for corpus in ("tess", "ravdess", "emodb", "savee", "ased", "turev")),
             *(f"fold{fold}" for fold in range(5)),
         )
-    ],
+    ]
+    for model in ("voices_functionals", "voices_both")
 }
 STUDIES |= {f"voices_{way}_study": [f"voices_{way}_s0"] for way in ("oaf_yaf", "yaf_oaf")}
 STUDIES |= {f"tess_encoder_{way}_study": [f"tess_encoder_{way}_s0"] for way in ("oaf_yaf", "yaf_oaf")}
 STUDIES |= {f"whisper_{way}_study": [f"whisper_{way}_s{seed}" for seed in range(2)] for way in ("oaf_yaf", "yaf_oaf")}
 STUDIES |= {
     f"{model}_to-{name}_study": [f"{model}_to-{name}_s0"]
-    for model in ("whisper", "voices_cnn", "voices_bilstm")
+    for model in ("voices_cnn", "voices_bilstm")
     for name in ("tess", "ravdess", "emodb", "savee")
 }
 STUDIES |= {
