@@ -38,10 +38,7 @@ STUDIES |= {
     f"{model}_protocol": [f"{model}_{row}_s0" for row in ("random", "text", *(f"fold{fold}" for fold in range(5)))]
     for model in ("emodb", "emodb_robust")
 }
-STUDIES |= {
-    f"{name}_study": [f"{name}_s{seed}" for seed in range(3)]
-    for name in ("tess_to_emodb", "emodb_to_tess")
-}
+STUDIES |= {f"{name}_study": [f"{name}_s{seed}" for seed in range(3)] for name in ("tess_to_emodb", "emodb_to_tess")}
 STUDIES |= {f"{name}_study": [f"{name}_s0"] for name in ("tess_to_emodb_robust", "emodb_to_tess_robust")}
 STUDIES |= {
     "voices_protocol": [

@@ -1,8 +1,8 @@
 """Light records: what a record may do without, since `ser reproduce` makes it again.
 
-Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep their model,
-with its description, licence and card, and their notebooks, unless they only stand in for the default. A run that no
-study gathers keeps its notebooks, too.
+Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep their
+model, with its description, licence and card, and their notebooks, unless they only stand in for the default. A run
+that no study gathers keeps its notebooks, too.
 """
 
 from collections.abc import Iterable
