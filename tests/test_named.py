@@ -36,8 +36,12 @@ def listed(root):
 
 def test_project_has_a_default_that_predicts():
     (first, *_) = json.loads((RECORDED / "models.json").read_text())["models"]
-    assert first == {"run": "voices_random_s0", "fallback": "voices_functionals_random_s0"}
-    assert (RECORDED / first["run"] / "bundle.json").is_file()
+    assert first == {
+        "run": "voices_random_s0",
+        "better": "voices_both_random_s0",
+        "fallback": "voices_functionals_random_s0",
+    }
+    assert all((RECORDED / run / "bundle.json").is_file() for run in first.values())
 
 
 def test_newer_run_does_not_become_the_default(root, write_wav, monkeypatch, capsys):
