@@ -17,11 +17,12 @@ RECORD = ("LICENCE.txt", "bundle.json", "model_card.md", "split.csv.xz")
 
 
 def carried() -> list[str]:
-    """Paths in the clone: notebooks, parameter files, the list of models, the default model and its stand-ins."""
+    """Paths in the clone: notebooks, parameter files, the list of models, the default, what a fallback joins to it."""
     listed = Path("reports/models.json")
-    default = json.loads((CLONE / listed).read_text(encoding="utf-8"))["models"][0]
+    models = json.loads((CLONE / listed).read_text(encoding="utf-8"))["models"]
+    joined = [one for one in models if models[0]["run"] in (one["run"], one.get("fallback"))]
     paths = [path for pattern in ("notebooks/*.ipynb", "params/*.yaml") for path in CLONE.glob(pattern)]
-    for run in filter(None, (default["run"], default.get("better"), default.get("fallback"))):
+    for run in sorted({run for one in joined for run in (one["run"], one.get("fallback")) if run}):
         record = CLONE / "reports" / run
         model = json.loads((record / "bundle.json").read_text(encoding="utf-8"))["onnx"]
         paths += [record / name for name in (*RECORD, model) if name == model or (record / name).is_file()]

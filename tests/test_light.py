@@ -74,10 +74,10 @@ def test_named_models_keep_notebooks_and_model_and_runs_of_no_study_their_notebo
     assert call(monkeypatch, capsys, "runs", "slim", "--all")[1] == "Nothing to leave out.\n"
 
 
-@pytest.mark.parametrize("what", ["better", "fallback"])
-def test_model_that_stands_in_for_the_default_goes_without_its_notebooks(reports, what):
-    named = {"models": [{"run": "b_s1", what: "a_s0"}, {"run": "a_s0"}]}
-    (reports / "models.json").write_text(json.dumps(named))
+@pytest.mark.parametrize("joined", [[{"run": "b_s1", "fallback": "a_s0"}, {"run": "a_s0"}],
+                                    [{"run": "b_s1"}, {"run": "a_s0", "fallback": "b_s1"}]])  # fmt: skip
+def test_model_that_a_fallback_joins_to_the_default_goes_without_its_notebooks(reports, joined):
+    (reports / "models.json").write_text(json.dumps({"models": joined}))
     for one in plan_slimming(["b_s1", "a_s0", "a_s1"]):
         slim(one)
     assert [held(reports / name) for name in ("b_s1", "a_s0", "a_s1")] == [

@@ -13,6 +13,7 @@ from test_records import call, write_record
 
 from ser_lib.audio import encoders
 from ser_lib.audio.encoders import weights_paths
+from ser_lib.audio.settings import EMBEDDING_SIZES
 from ser_lib.core.errors import RunError
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.bundle_info import read_bundle_info
@@ -36,11 +37,7 @@ def listed(root):
 
 def test_project_has_a_default_that_predicts():
     (first, *_) = json.loads((RECORDED / "models.json").read_text())["models"]
-    assert first == {
-        "run": "voices_random_s0",
-        "better": "voices_both_random_s0",
-        "fallback": "voices_functionals_random_s0",
-    }
+    assert first == {"run": "voices_random_s0", "fallback": "voices_functionals_random_s0"}
     assert all((RECORDED / run / "bundle.json").is_file() for run in first.values())
 
 
@@ -208,25 +205,27 @@ def test_voice_for_the_fallback_is_said_to_be_for_it_alone(root, demo_folder, mo
     assert status == 0 and alone not in err
 
 
-def test_a_better_model_answers_where_its_encoder_is(root, write_wav, monkeypatch, capsys):
-    monkeypatch.setenv("SER_ENCODERS", str(root / "no-encoders"))
-    for name, record in (("heard", "voices_random_s0"), ("plain", "tess_robust_random_s0")):
+def test_fallback_of_a_fallback_answers_where_both_their_encoders_are_missing(root, write_wav, monkeypatch, capsys):
+    for name, record in (
+        ("two", "voices_both_random_s0"),
+        ("one", "voices_random_s0"),
+        ("none", "voices_functionals_random_s0"),
+    ):
         shutil.copytree(RECORDED / record, root / "reports" / name)
-    (root / "reports" / "models.json").write_text(json.dumps({"models": [{"run": "plain", "better": "heard"}]}))
+    chain = [{"run": "two", "fallback": "one"}, {"run": "one", "fallback": "none"}, {"run": "none", "fallback": "two"}]
+    (root / "reports" / "models.json").write_text(json.dumps({"models": chain}))
     file = str(write_wav(root / "a.wav", np.sin(np.arange(16000) / 9) / 3, 16000))
-    status, out, err = call(monkeypatch, capsys, "predict", file)
-    assert (status, err) == (0, "") and "Model plain has " in out
-    default = "plain is the default, by reports/models.json.\n"
-    assert call(monkeypatch, capsys, "runs", "default")[1] == default
-    monkeypatch.setattr(encoders, "has_weights", lambda name: True)
-    monkeypatch.setattr(encoders, "_opened", lambda name, paths: lambda signal: np.ones(3072, dtype=np.float32))
-    status, out, err = call(monkeypatch, capsys, "predict", file)
-    assert (status, err) == (0, "") and "Model heard has " in out
-    answers = "heard answers in its place, by the encoders on this machine.\n"
-    assert call(monkeypatch, capsys, "runs", "default")[1] == default + answers
-    assert "Model plain has " in call(monkeypatch, capsys, "predict", file, "--run", "plain")[1]
-    shutil.rmtree(root / "reports" / "heard")  # a list that names a model that is not here
-    assert "Model plain has " in call(monkeypatch, capsys, "predict", file)[1]
+    monkeypatch.setattr(
+        encoders, "_opened", lambda name, paths: lambda signal: np.ones(EMBEDDING_SIZES[name], np.float32)
+    )
+    here = set()
+    monkeypatch.setattr(encoders, "has_weights", lambda name: name in here)
+    needs = "note: two, the default model, needs the encoder smart-turn+whisper-base, which is "
+    for arrived, answers in (("functionals", "none"), ("smart-turn", "one"), ("smart-turn+whisper-base", "two")):
+        here.add(arrived)
+        status, out, err = call(monkeypatch, capsys, "predict", file)
+        assert status == 0 and f"Model {answers} has " in out
+        assert err == "" if answers == "two" else err.startswith(needs) and f": {answers} answers, " in err
 
 
 def test_limits_tell_of_strangers_what_the_list_of_models_says(root):
@@ -309,4 +308,4 @@ def test_default_keeps_its_fallback(root):
     )
     named.set_default("heard")
     assert listed(root)["models"][0] == {"run": "heard", "fallback": "plain"}
-    assert named.fallback_run() == "plain"
+    assert named.fallback_run("heard") == "plain" and named.fallback_run("plain") is None

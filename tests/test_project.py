@@ -79,8 +79,8 @@ STUDIES |= {
     )
 }
 RECORDS = [REPO / "reports" / name for name in ("demo", *(run for runs_ in STUDIES.values() for run in runs_))]
-STAND_INS = {"voices_both_random_s0", "voices_functionals_random_s0"}
-NAMED = {"demo", "tess_random_s0", "tess_robust_random_s0", "voices_random_s0"} | STAND_INS
+JOINED = {"voices_both_random_s0", "voices_functionals_random_s0"}
+NAMED = {"demo", "tess_random_s0", "tess_robust_random_s0", "voices_random_s0"} | JOINED
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPO / "ser_lib")))
@@ -455,7 +455,7 @@ def test_records_are_light():
     assert sum(path.stat().st_size for record in RECORDS for path in record_files(record)) < 15_000_000
     held = {record.name: {path.suffix for path in record_files(record)} for record in RECORDS}
     assert {name for name, kinds in held.items() if ".onnx" in kinds} == NAMED
-    assert {name for name, kinds in held.items() if ".ipynb" in kinds} == NAMED - STAND_INS
+    assert {name for name, kinds in held.items() if ".ipynb" in kinds} == NAMED - JOINED
 
 
 def rows_of(study):

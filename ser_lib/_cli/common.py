@@ -48,13 +48,25 @@ def same_command() -> str:
 
 
 def which_run(run: str | None) -> str:
-    """`run`, or where none is asked for that of the default model, or of the one that the encoders here call for."""
-    from ser_lib.records.models import better_run, default_run
+    """`run`, or where none is asked for that of the default model; without its encoder, that of the fallback."""
+    from ser_lib.records.models import default_run
 
-    if run:
-        return run
-    default, better = default_run(), better_run()
-    return better if better and _can_hear(better) else _fallback_of(default) or default
+    return run or _answering(default_run())
+
+
+def _answering(default: str) -> str:
+    """The default, or the first of its fallbacks whose encoder is on this machine, which is told."""
+    from ser_lib.records.models import fallback_run
+
+    tried = [default]
+    while not _can_hear(tried[-1]):
+        fallback = fallback_run(tried[-1])
+        if fallback is None or fallback in tried:
+            break
+        tried.append(fallback)
+    if len(tried) > 1:
+        _tell_fallback(default, tried[-1])
+    return tried[-1]
 
 
 def _can_hear(run: str) -> bool:
@@ -62,6 +74,20 @@ def _can_hear(run: str) -> bool:
 
     encoder = _info(run).settings.encoder
     return encoder is None or has_weights(encoder)
+
+
+def _tell_fallback(default: str, fallback: str) -> None:
+    from ser_lib.audio.encoders import weights_paths
+    from ser_lib.records.limits import expected
+
+    info = _info(default)
+    encoder = str(info.settings.encoder)
+    fault = "is damaged" if all(path.is_file() for path in weights_paths(encoder)) else "is not on this machine"
+    print(
+        f"note: {default}, the default model, needs the encoder {encoder}, which {fault}: {fallback} "
+        f"answers, which is right less often. {expected(info, default)}ser encoder get {encoder} brings it.",
+        file=sys.stderr,
+    )
 
 
 def _info(run: str) -> "BundleInfo":
@@ -80,27 +106,6 @@ def open_model(run: str | None, backend: Backend = "onnx") -> tuple[str, "Bundle
     """Run of `which_run`, and its bundle (see `load_run`)."""
     run = which_run(run)
     return run, load_run(run, backend)
-
-
-def _fallback_of(default: str) -> str | None:
-    """Run that answers in place of the default, whose encoder is missing, which is told; None if there is no need."""
-    from ser_lib.records.models import fallback_run
-
-    fallback = fallback_run()
-    if not fallback or _can_hear(default):
-        return None
-    from ser_lib.audio.encoders import weights_paths
-    from ser_lib.records.limits import expected
-
-    info = _info(default)
-    encoder = str(info.settings.encoder)
-    fault = "is damaged" if all(path.is_file() for path in weights_paths(encoder)) else "is not on this machine"
-    print(
-        f"note: {default}, the default model, needs the encoder {encoder}, which {fault}: {fallback} "
-        f"answers, which is right less often. {expected(info, default)}ser encoder get {encoder} brings it.",
-        file=sys.stderr,
-    )
-    return fallback
 
 
 def load_run(run: str, backend: Backend = "onnx") -> "Bundle":

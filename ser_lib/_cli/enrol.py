@@ -48,7 +48,7 @@ def enrol(
     )
     from ser_lib.model.novelty import heard_of
     from ser_lib.model.voices import check_name, kept_text, save_voice
-    from ser_lib.records.models import fallback_run
+    from ser_lib.records.models import is_default
 
     name = check_name(Path(os.path.realpath(folder)).name if name is None else name)
     model, bundle = open_model(run)
@@ -85,7 +85,7 @@ def enrol(
     text = enrolment_text(voice, bundle)
     print(text, end="\n" if text else "")
     print(f"{name} is enrolled with {voice.from_clips}: ser predict FILE --speaker {name}")
-    if run is None and model == fallback_run():
+    if run is None and not is_default(model):
         print(f"note: this is for {model} alone. The default model needs {name} enrolled again.", file=sys.stderr)
     print(kept_text(path))
 

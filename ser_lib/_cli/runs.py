@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from ser_lib._cli.common import which_run
 from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import SerError
 from ser_lib.core.paths import check_project, shown
@@ -48,10 +47,7 @@ def set_default(
     from ser_lib.records.models import default_run, models_file, set_default
 
     if run is None:
-        default = default_run()
-        print(f"{default} is the default, by {shown(models_file())}.")
-        if (answering := which_run(None)) != default:
-            print(f"{answering} answers in its place, by the encoders on this machine.")
+        print(f"{default_run()} is the default, by {shown(models_file())}.")
         return
     check_project()
     set_default(run)

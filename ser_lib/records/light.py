@@ -1,8 +1,8 @@
 """Light records: what a record may do without, since `ser reproduce` makes it again.
 
 Every record keeps its parameters, results, tables and hashes. The runs that `reports/models.json` names keep their
-model, with its description, licence and card, and their notebooks, unless they only stand in for the default. A run
-that no study gathers keeps its notebooks, too.
+model, with its description, licence and card, and their notebooks, but those that a fallback joins to the default do
+not: theirs say the same. A run that no study gathers keeps its notebooks, too.
 """
 
 from collections.abc import Iterable
@@ -55,7 +55,8 @@ def plan_slimming(runs: Iterable[str] | None = None) -> list[Slimming]:
     rows = [names for folder in study_folders() for names in read_study(folder).study.rows.values()]
     gathered, models = {name for names in rows for name in names}, named_models()
     named = {model.run for model in models}
-    read = named - {run for model in models for run in (model.better, model.fallback)}
+    joined = {run for model in models if model.fallback for run in (model.run, model.fallback)}
+    read = named - joined | {model.run for model in models[:1]}
     planned = [
         _plan(one, keeps_notebooks=one.name in read or one.name not in gathered, keeps_model=one.name in named)
         for one in records

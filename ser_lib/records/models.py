@@ -37,8 +37,6 @@ class NamedModel(BaseModel):
     run: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")]
     fallback: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")] | None = None
     """Run whose model answers where this one's encoder is not on the machine."""
-    better: Annotated[str, StringConstraints(pattern=f"^{RUN_NAME.pattern}$")] | None = None
-    """Run whose model answers in place of this one where what that hears with is on the machine."""
     strangers: Strangers | None = None
     """For a model whose own test set has voices that it knows."""
 
@@ -79,34 +77,6 @@ def default_run() -> str:
     RunError
         If none is named, or the one that is has no model here.
     """
-    return _default().run
-
-
-def fallback_run() -> str | None:
-    """Name of the run that answers where the default's encoder is not on this machine; None where none is named.
-
-    Raises
-    ------
-    RunError
-        If no default is named, or it has no model here.
-    """
-    fallback = _default().fallback
-    return fallback if fallback and has_model(model_folder(fallback)) else None
-
-
-def better_run() -> str | None:
-    """Name of the run that answers in place of the default where its encoder is on this machine; None if there is none.
-
-    Raises
-    ------
-    RunError
-        If no default is named, or it has no model here.
-    """
-    better = _default().better
-    return better if better and has_model(model_folder(better)) else None
-
-
-def _default() -> NamedModel:
     named = named_models()
     if not named:
         raise RunError(f"No model is the default. Name one with --run RUN, or set the default: {_SET}")
@@ -116,7 +86,19 @@ def _default() -> NamedModel:
             f"{shown(models_file())} names {run} as the default, and there is no run of that name with a model. "
             f"Name another with --run RUN, or set the default: {_SET}"
         )
-    return named[0]
+    return run
+
+
+def fallback_run(run: str) -> str | None:
+    """Name of the run that answers in place of `run` where its encoder is not on this machine; None if there is none.
+
+    Raises
+    ------
+    RunError
+        If the list is damaged.
+    """
+    fallback = next((one.fallback for one in named_models() if one.run == run), None)
+    return fallback if fallback and has_model(model_folder(fallback)) else None
 
 
 def is_default(run: str) -> bool:

