@@ -22,7 +22,7 @@ def carried() -> list[str]:
     models = json.loads((CLONE / listed).read_text(encoding="utf-8"))["models"]
     joined = [one for one in models if models[0]["run"] in (one["run"], one.get("fallback"))]
     paths = [path for pattern in ("notebooks/*.ipynb", "params/*.yaml") for path in CLONE.glob(pattern)]
-    for run in sorted({run for one in joined for run in (one["run"], one.get("fallback")) if run}):
+    for run in {run for one in joined for run in (one["run"], one.get("fallback")) if run}:
         record = CLONE / "reports" / run
         model = json.loads((record / "bundle.json").read_text(encoding="utf-8"))["onnx"]
         paths += [record / name for name in (*RECORD, model) if name == model or (record / name).is_file()]

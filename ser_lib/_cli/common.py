@@ -58,36 +58,13 @@ def _answering(default: str) -> str:
     """The default, or the first of its fallbacks whose encoder is on this machine, which is told."""
     from ser_lib.records.models import fallback_run
 
-    tried = [default]
-    while not _can_hear(tried[-1]):
-        fallback = fallback_run(tried[-1])
-        if fallback is None or fallback in tried:
-            break
-        tried.append(fallback)
-    if len(tried) > 1:
-        _tell_fallback(default, tried[-1])
-    return tried[-1]
-
-
-def _can_hear(run: str) -> bool:
-    from ser_lib.audio.encoders import has_weights
-
-    encoder = _info(run).settings.encoder
-    return encoder is None or has_weights(encoder)
-
-
-def _tell_fallback(default: str, fallback: str) -> None:
-    from ser_lib.audio.encoders import weights_paths
-    from ser_lib.records.limits import expected
-
-    info = _info(default)
-    encoder = str(info.settings.encoder)
-    fault = "is damaged" if all(path.is_file() for path in weights_paths(encoder)) else "is not on this machine"
-    print(
-        f"note: {default}, the default model, needs the encoder {encoder}, which {fault}: {fallback} "
-        f"answers, which is right less often. {expected(info, default)}ser encoder get {encoder} brings it.",
-        file=sys.stderr,
-    )
+    run, infos = default, {default: _info(default)}
+    while not _can_hear(infos[run]) and (fallback := fallback_run(run)) and fallback not in infos:
+        run = fallback
+        infos[run] = _info(run)
+    if run != default:
+        _tell_fallback(default, infos[default], run)
+    return run
 
 
 def _info(run: str) -> "BundleInfo":
@@ -95,6 +72,28 @@ def _info(run: str) -> "BundleInfo":
     from ser_lib.records.models import model_folder
 
     return read_bundle_info(model_folder(run))
+
+
+def _can_hear(info: "BundleInfo") -> bool:
+    encoder = info.settings.encoder
+    if encoder is None:
+        return True
+    from ser_lib.audio.encoders import has_weights
+
+    return has_weights(encoder)
+
+
+def _tell_fallback(default: str, info: "BundleInfo", fallback: str) -> None:
+    from ser_lib.audio.encoders import weights_paths
+    from ser_lib.records.limits import expected
+
+    encoder = str(info.settings.encoder)
+    fault = "is damaged" if all(path.is_file() for path in weights_paths(encoder)) else "is not on this machine"
+    print(
+        f"note: {default}, the default model, needs the encoder {encoder}, which {fault}: {fallback} "
+        f"answers, which is right less often. {expected(info, default)}ser encoder get {encoder} brings it.",
+        file=sys.stderr,
+    )
 
 
 def command(*words: str, run: str | None) -> str:

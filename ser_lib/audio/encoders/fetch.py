@@ -52,11 +52,12 @@ def fetch_weights(name: str, source: str | None = None) -> tuple[Path, ...]:
     found: list[tuple[Path, bytes]] = []
     missing: list[Weights] = []
     for weights, path in files:
-        is_here = _is_here(name, weights, path)
-        content = None if is_here and source is None else _look_for(weights, source)
+        if source is None and _is_here(name, weights, path):
+            continue
+        content = _look_for(weights, source)
         if content is not None:
             found.append((path, content))
-        elif not is_here:
+        elif source is None or not _is_here(name, weights, path):
             missing.append(weights)
     if missing or (source is not None and not found):
         raise EncoderError(_not_found(name, (missing or [files[0][0]])[0], source))
