@@ -25,7 +25,7 @@ from ser_lib.core.text import LONGEST_QUOTED, printable, quoted
 AUGMENTATIONS = ("mask", "warp", "shift", "stretch", "position", "tilt", "gain", "noise", "echo")
 """What `AUGMENT` may name for logmel: hide bands and frames; scale and move the frequency axis; speed; place in time;
 slope of the spectrum; level; noise of a room, and its echo."""
-VARIATIONS = ("noise", "band")
+VARIATIONS = ("noise", "band", "piece")
 """What `AUGMENT` may name for an encoder, which hears each training clip so, too (`audio/degrade.py`)."""
 _ENDINGS = {
     "X_TEST_FILE": ".npy",
@@ -129,7 +129,7 @@ class Params(_Audio):
     WEIGHT_DECAY: Number = Field(0.0, ge=0, le=1, description="decay of the weights at each step (AdamW); 0: Adam")
     LABEL_SMOOTHING: Number = Field(0.0, ge=0, lt=1, description="fraction of a label that is spread over all emotions")
     AUGMENT: list[str] = Field(
-        [], description="training varies clips by mask, warp, shift, stretch, position, tilt, gain, noise, echo, band"
+        [], description="vary clips by mask, warp, shift, stretch, position, tilt, gain, noise, echo, band, piece"
     )
     BALANCE: Annotated[Literal[False, True, "sampling"], _NO_NUMBER] = Field(
         False, description="true: weigh corpora and emotions alike; sampling: draw emotions alike, corpora by √ of size"
@@ -222,7 +222,7 @@ class Params(_Audio):
         deaf, unheard = is_encoder and self.ENCODER is None, self.ENCODER is not None and not is_encoder
         yield deaf, "`FEATURES: encoder` needs an `ENCODER`, one that `ser encoder list` lists. Got none."
         yield unheard, f"`ENCODER: {self.ENCODER}` needs `FEATURES: encoder`. Got {self.FEATURES}."
-        for name in ("DENOISE", "CMN", "TILE"):
+        for name in ("DENOISE", "CMN"):
             yield is_encoder and getattr(self, name), f"`FEATURES: encoder` needs `{name}: false`. Got true."
         for name, wanted in {"MODEL: linear": is_linear, "ADAPT_TO_SPEAKER": self.ADAPT_TO_SPEAKER}.items():
             yield wanted and not is_encoder, f"`{name}` needs `FEATURES: encoder`. Got {self.FEATURES}."

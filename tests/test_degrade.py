@@ -101,6 +101,26 @@ def test_random_band_of_a_recording_at_a_low_rate_ends_where_that_does():
     assert rate == 4000 and level(narrow, 4000, 1000) == pytest.approx(level(tone, 4000, 1000), abs=1)
 
 
+def test_short_clip_is_no_piece():
+    short = tones(300, 1000, rate=8000, seconds=2.5)
+    np.testing.assert_array_equal(under("piece", short, 8000)[0], short)
+
+
+@pytest.mark.parametrize("seconds", [2.51, 9.0])
+def test_of_a_long_clip_a_random_piece_of_half_to_all_of_two_and_a_half_seconds_is_left(seconds):
+    ramp = np.linspace(0.1, 0.9, round(seconds * 8000), dtype=np.float32)  # each value tells its place
+    firsts, sizes = [], []
+    for number in range(60):
+        piece, rate = under("piece", ramp, 8000, sha256=f"{number:x}")
+        first = int(np.searchsorted(ramp, piece[0]))
+        np.testing.assert_array_equal(piece, ramp[first : first + len(piece)])
+        firsts.append(first)
+        sizes.append(len(piece))
+    assert rate == 8000
+    assert 10_000 <= min(sizes) < 11_000 and 19_000 < max(sizes) <= 20_000
+    assert min(firsts) < 0.1 * len(ramp) and max(np.add(firsts, sizes)) > 0.9 * len(ramp)
+
+
 def test_variations_are_those_that_a_parameter_may_name():
     assert tuple(degrade.VARIATIONS) == VARIATIONS
 

@@ -135,11 +135,10 @@ def test_settings_with_an_encoder_have_one_frame_and_survive_a_file():
         ),
         (ENCODER | {"DENOISE": True}, "`FEATURES: encoder` needs `DENOISE: false`. Got true."),
         (ENCODER | {"CMN": True}, "`FEATURES: encoder` needs `CMN: false`. Got true."),
-        (ENCODER | {"TILE": True}, "`FEATURES: encoder` needs `TILE: false`. Got true."),
         (ENCODER | {"MODEL": "bilstm"}, "`FEATURES: encoder` needs `MODEL: linear`. Got bilstm."),
         (
             ENCODER | {"MODEL": "linear", "AUGMENT": ["noise", "mask", "echo"]},
-            "`AUGMENT` must name some of noise, band once each for encoder. Got echo, mask.",
+            "`AUGMENT` must name some of noise, band, piece once each for encoder. Got echo, mask.",
         ),
         (
             ENCODER | {"MODEL": "linear", "AUGMENT": ["noise"], "NORMALIZE_PER_SPEAKER": True},
@@ -442,7 +441,7 @@ def noisy_params(run):
     shutil.copytree(run["params"].output_dir, folder)
     more = {
         "OUTPUT_DIR": f"{folder.parent.name}/noisy",
-        "AUGMENT": ["noise", "band"],
+        "AUGMENT": ["noise", "band", "piece"],
         "CALIBRATE_ON": "left_out",
         "EPOCHS": 2,
     }
@@ -467,10 +466,12 @@ def test_encoder_hears_training_clips_varied_too(run, noisy_params, given):
     split = pd.read_csv(noisy_params.output_dir / "split.csv").set_index("clip")["set"]
     clips = run["data"].clips[(split.loc[run["data"].clips["clip"]] == "train").to_numpy()]
     (X, variants), *left_out = given
-    assert variants.shape == (2, *X.shape) and len(left_out) >= 2 and not np.isclose(X, variants).all(axis=3).any()
-    for way, number in (("noise", 0), ("noise", 7), ("band", 7)):
+    assert variants.shape == (3, *X.shape) and len(left_out) >= 2 and not np.isclose(X, variants).all(axis=3).any()
+    for way, number in (("noise", 0), ("noise", 7), ("band", 7), ("piece", 0), ("piece", 7)):
         clip = clips.iloc[number]
         signal, rate = load_audio(noisy_params.dataset_path / clip["file"])
+        if way == "piece":  # of what trimming leaves
+            signal, rate = prepare_signal(signal, rate, SETTINGS)["trimmed"], SETTINGS.sampling_rate
         noisy = degrade(signal, rate, condition=way, sha256=clip["sha256"])
         np.testing.assert_allclose(
             variants[noisy_params.AUGMENT.index(way), number, 0],
@@ -487,7 +488,7 @@ def test_clip_of_which_nothing_is_left_stays_as_it_is(noisy_params, given, monke
     monkeypatch.setattr(work, "degraded_features", lambda *_: AudioError("nothing is left of it"))
     train_model(noisy_params)
     X, variants = given[0]
-    np.testing.assert_array_equal(variants, [X, X])
+    np.testing.assert_array_equal(variants, [X, X, X])
 
 
 def test_variants_need_the_clips_as_they_were(noisy_params, tmp_path):

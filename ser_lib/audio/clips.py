@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from joblib import Parallel, delayed
 
-from ser_lib.audio.degrade import DEGRADE_VERSION, degrade
+from ser_lib.audio.degrade import DEGRADE_VERSION, OF_TRIMMED, degrade
 from ser_lib.audio.encoders import weights_sha256
 from ser_lib.audio.features import Measures, SignalChain, pool, stands_alone, to_features
 from ser_lib.audio.settings import AudioSettings
-from ser_lib.audio.signal import load_audio
+from ser_lib.audio.signal import SHORT_SECONDS, load_audio
 from ser_lib.core.cache import Cache, key_of, open_cache
 from ser_lib.core.cluster import scheduler_address
 from ser_lib.core.errors import AudioError, StageError
@@ -69,6 +69,8 @@ def embedding_key(sha256: str, settings: AudioSettings, condition: str = "") -> 
         "n_features": settings.n_features,  # as pooled
         "version": _EMBEDDING_VERSION,
     }
+    if settings.tile:
+        values["tile"] = SHORT_SECONDS
     return _key(f"embedding {condition} {DEGRADE_VERSION}" if condition else "embedding", sha256, values)
 
 
@@ -136,7 +138,10 @@ def degraded_features(
     """Features [shape=(n_frames, n_features)] of a file under a condition or variation of `degrade.py`."""
 
     def hear_degraded() -> np.ndarray:
-        degraded = degrade(*load_audio(path), condition=condition, sha256=sha256)
+        signal, rate = load_audio(path)
+        if condition in OF_TRIMMED:
+            signal, rate = SignalChain(signal, rate, settings).trimmed, settings.sampling_rate
+        degraded = degrade(signal, rate, condition=condition, sha256=sha256)
         chain = SignalChain(*degraded, settings)
         return chain.analysis if settings.encoder is None else chain.embedding
 

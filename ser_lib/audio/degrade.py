@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ser_lib.audio.signal import resample
+from ser_lib.audio.signal import SHORT_SECONDS, resample
 from ser_lib.core.errors import AudioError
 
 DEGRADE_VERSION = 1
@@ -50,6 +50,16 @@ def limit_band(signal: np.ndarray, sampling_rate: int, rng: np.random.Generator)
     lower, upper = (np.exp(rng.uniform(*np.log(ends))) for ends in (_BAND_LOWER, _BAND_UPPER))
     upper = min(upper, 0.9 * sampling_rate / 2)
     return _keep_band(signal, sampling_rate, (lower, upper), _BAND_ORDER), sampling_rate
+
+
+def cut_piece(signal: np.ndarray, sampling_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Leave a random piece of 1.25 to 2.5 s of what is longer."""
+    longest = SHORT_SECONDS * sampling_rate
+    if len(signal) <= longest:
+        return signal, sampling_rate
+    size = round(longest * rng.uniform(0.5, 1.0))
+    first = int(rng.integers(len(signal) - size + 1))
+    return signal[first : first + size], sampling_rate
 
 
 def _mix(signal: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
@@ -116,8 +126,10 @@ CONDITIONS: dict[str, Degradation] = {
     "mp3 32 kbit/s": functools.partial(mp3, bit_rate=32_000),
 }
 """Name of a condition → what it does to a signal."""
-VARIATIONS: dict[str, Degradation] = {"noise": add_random_noise, "band": limit_band}
+VARIATIONS: dict[str, Degradation] = {"noise": add_random_noise, "band": limit_band, "piece": cut_piece}
 """Of `AUGMENT`, for encoders: name → what it does to the signal of a training clip."""
+OF_TRIMMED = ("piece",)
+"""Variations of the trimmed signal, and not of the decoded one."""
 
 
 def degrade(signal: np.ndarray, sampling_rate: int, *, condition: str, sha256: str) -> tuple[np.ndarray, int]:

@@ -241,27 +241,29 @@ class SignalChain:
     def __init__(self, signal: np.ndarray, sampling_rate: int, settings: AudioSettings) -> None:
         self.settings = settings
         self._steps = trim_steps(signal, sampling_rate, settings)
+        self.trimmed = self._steps["trimmed"]
+        """Signal [shape=(n_samples,)] at `settings.sampling_rate` that features are made of."""
         self._sampling_rate = sampling_rate
 
     @functools.cached_property
     def measures(self) -> Measures:
         """What is measured beside the features."""
-        decoded, trimmed = self._steps["decoded"], self._steps["trimmed"]
+        decoded, trimmed = self._steps["decoded"], self.trimmed
         band = bandwidth(trimmed, self.settings.sampling_rate)
         return Measures(self._sampling_rate, len(decoded), len(trimmed), peak_level(decoded), band)
 
     @functools.cached_property
     def analysis(self) -> np.ndarray:
         """What `analyse_trimmed` gives."""
-        return analyse_trimmed(self._steps["trimmed"], self.settings)
+        return analyse_trimmed(self.trimmed, self.settings)
 
     @functools.cached_property
     def embedding(self) -> np.ndarray:
-        """What `encoders.embed` makes of the trimmed signal, whole and as it is."""
+        """What `encoders.embed` makes of the trimmed signal."""
         from ser_lib.audio.encoders import embed
 
         assert self.settings.encoder is not None  # `features` says so
-        return embed(self._steps["trimmed"], self.settings.sampling_rate, self.settings.encoder)
+        return embed(self.trimmed, self.settings.sampling_rate, self.settings.encoder, tile=self.settings.tile)
 
     @property
     def features(self) -> np.ndarray:

@@ -64,7 +64,7 @@ class AudioSettings(BaseModel):
         False, description="standardise with each speaker's own statistics, of test speakers too"
     )
     cmn: bool = Field(False, description="take each mel band's mean over the clip out (cepstral mean normalisation)")
-    tile: bool = Field(False, description="fill what a clip is shorter than TARGET_LENGTH with repeats of it")
+    tile: bool = Field(False, description="repeat a clip that is shorter than TARGET_LENGTH, for an encoder than 2.5 s")
     target_length: int | None = Field(
         None, ge=64, le=10_000_000, description="samples per clip; null: the longest clip after trimming"
     )

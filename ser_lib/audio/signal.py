@@ -3,6 +3,7 @@
 Signals are float32 in [-1, 1].
 """
 
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ _SILENT_PEAK = 2.0**-15
 _INT32_SCALE = 2.0**31
 _MOST_SAMPLES = 100_000_000
 """Samples of a file that is taken as one clip: 35 minutes at 48 kHz, 400 MB."""
+SHORT_SECONDS = 2.5
+"""What is shorter may be heard repeated by an encoder, to which length tells clips and corpora apart."""
 _BAND_FRAME, _BAND_DB = 1024, 60.0
 _GATE_WINDOW, _GATE_HOP = 1024, 512
 """Window and hop (samples) of noise reduction."""
@@ -179,6 +182,11 @@ def trim_bounds(signal: np.ndarray, settings: AudioSettings) -> tuple[int, int]:
 def fix_length(signal: np.ndarray, *, target_length: int) -> np.ndarray:
     """Pad with zeros, or cut, at the end to `target_length` samples."""
     return np.pad(signal[:target_length], (0, max(0, target_length - len(signal))))
+
+
+def repeat_short(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Repeat what is shorter than `SHORT_SECONDS` as a whole until it is not."""
+    return np.tile(signal, max(1, math.ceil(SHORT_SECONDS * sampling_rate / len(signal))))
 
 
 def reduce_noise(signal: np.ndarray, sampling_rate: int, *, reference: bool) -> np.ndarray:

@@ -76,7 +76,7 @@ def explain_answer(bundle: Bundle, signal: np.ndarray, sampling_rate: int, *, sp
     for start, end in spans:
         silenced = trimmed.copy()
         silenced[start:end] = 0
-        embedding = embed(silenced, settings.sampling_rate, settings.encoder)
+        embedding = embed(silenced, settings.sampling_rate, settings.encoder, tile=settings.tile)
         hidden.append(bundle.to_scale(embedding[np.newaxis], 1, speaker))
     layers = layers_of(settings.encoder)
     mean = np.array(bundle.info.novelty.mean, dtype=np.float32)

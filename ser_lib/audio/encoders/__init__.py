@@ -26,7 +26,7 @@ import platformdirs
 
 from ser_lib.audio.encoders import both, functionals, smart_turn, whisper_base
 from ser_lib.audio.encoders.base import SAMPLING_RATE, Weights
-from ser_lib.audio.signal import resample
+from ser_lib.audio.signal import repeat_short, resample
 from ser_lib.core.errors import EncoderError, ParameterError
 from ser_lib.core.paths import from_here
 
@@ -66,7 +66,7 @@ def layers_of(name: str) -> dict[str, slice]:
     return get_encoder(name).GROUPS
 
 
-def embed(signal: np.ndarray, sampling_rate: int, name: str) -> np.ndarray:
+def embed(signal: np.ndarray, sampling_rate: int, name: str, *, tile: bool = False) -> np.ndarray:
     """Embedding of a clip.
 
     Parameters
@@ -76,6 +76,8 @@ def embed(signal: np.ndarray, sampling_rate: int, name: str) -> np.ndarray:
     sampling_rate : int, Hz
     name : str
         Encoder.
+    tile : bool
+        Whether it hears what is shorter than `SHORT_SECONDS` as `repeat_short` makes it.
 
     Returns
     -------
@@ -87,7 +89,8 @@ def embed(signal: np.ndarray, sampling_rate: int, name: str) -> np.ndarray:
     EncoderError
         If the weights are not on this machine, or damaged.
     """
-    return _opened(name, weights_paths(name))(resample(signal, sampling_rate, target_rate=SAMPLING_RATE))
+    heard = repeat_short(signal, sampling_rate) if tile else signal
+    return _opened(name, weights_paths(name))(resample(heard, sampling_rate, target_rate=SAMPLING_RATE))
 
 
 @functools.lru_cache(maxsize=2)
