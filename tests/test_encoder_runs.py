@@ -22,6 +22,7 @@ from ser_lib.audio.features import SignalChain, analyse
 from ser_lib.audio.normalize import Statistics
 from ser_lib.audio.settings import EMBEDDING_SIZES, AudioSettings
 from ser_lib.audio.signal import load_audio, prepare_signal, resample
+from ser_lib.core.cache import open_cache
 from ser_lib.core.errors import AudioError, BundleError, EncoderError, ParameterError, StageError
 from ser_lib.core.packed import Numbers
 from ser_lib.evaluate import evaluate_adaptation, evaluate_baselines, evaluate_model, evaluate_robustness
@@ -197,7 +198,8 @@ def test_embeddings_are_cached_by_file_trimming_and_weights(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setitem(EMBEDDING_SIZES, SETTINGS.encoder, 7)  # of other layers, or pooled otherwise
     others += [work.embedding_key("a", SETTINGS)]
-    assert len({key, *others}) == 6
+    others += [work.embedding_key("a", SETTINGS.model_copy(update={"tile": True}))]
+    assert len({key, *others}) == 7
 
 
 def test_run_has_an_embedding_for_each_clip(run):
@@ -206,6 +208,21 @@ def test_run_has_an_embedding_for_each_clip(run):
     signal, rate = load_audio(run["params"].dataset_path / clip["file"])
     trimmed = prepare_signal(resample(signal, rate, target_rate=RATE), RATE, SETTINGS)["trimmed"]
     np.testing.assert_allclose(data.X[3, 0], stand_in(trimmed), rtol=1e-3, atol=1e-3)
+
+
+def test_short_clip_is_heard_repeated_in_training_and_prediction_alike(run, heard):
+    folder = run["params"].output_dir.parent / "repeated"
+    params = run["params"].model_copy(update={"OUTPUT_DIR": str(folder), "TILE": True})
+    data, clip = preprocess_data(params), run["data"].clips.iloc[3]
+    signal, rate = load_audio(params.dataset_path / clip["file"])
+    trimmed = prepare_signal(signal, rate, SETTINGS)["trimmed"]
+    repeated = trimmed
+    while len(repeated) < 2.5 * RATE:
+        repeated = np.concatenate([repeated, trimmed])
+    assert len(repeated) > len(trimmed)
+    np.testing.assert_allclose(data.X[3, 0], stand_in(repeated), rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(SignalChain(signal, rate, data.settings).features, data.X[3])
+    assert data.fingerprint != run["data"].fingerprint
 
 
 def test_cached_embeddings_are_not_computed_again(run, heard):
@@ -466,7 +483,8 @@ def test_encoder_hears_training_clips_varied_too(run, noisy_params, given):
     split = pd.read_csv(noisy_params.output_dir / "split.csv").set_index("clip")["set"]
     clips = run["data"].clips[(split.loc[run["data"].clips["clip"]] == "train").to_numpy()]
     (X, variants), *left_out = given
-    assert variants.shape == (3, *X.shape) and len(left_out) >= 2 and not np.isclose(X, variants).all(axis=3).any()
+    assert variants.shape == (3, *X.shape) and len(left_out) >= 2
+    assert not np.isclose(X, variants[:2]).all(axis=3).any()  # all clips are too short for a piece
     for way, number in (("noise", 0), ("noise", 7), ("band", 7), ("piece", 0), ("piece", 7)):
         clip = clips.iloc[number]
         signal, rate = load_audio(noisy_params.dataset_path / clip["file"])
@@ -482,6 +500,19 @@ def test_encoder_hears_training_clips_varied_too(run, noisy_params, given):
     for some, theirs in left_out:
         assert 0 < len(some) < len(X)
         np.testing.assert_array_equal(theirs.swapaxes(0, 1), [of[one.tobytes()] for one in some])
+
+
+def test_piece_is_of_what_trimming_leaves(heard, tmp_path, write_wav):
+    rng = np.random.default_rng(0)
+    voice = rng.uniform(-0.9, 0.9, 6 * RATE)
+    path = write_wav(tmp_path / "long.wav", np.concatenate([np.zeros(9 * RATE), voice, np.zeros(9 * RATE)]), RATE)
+    heard.clear()
+    for number in range(8):
+        work.degraded_features(path, f"{number:x}", SETTINGS, open_cache(), "piece")
+    assert len(heard) == 8
+    for piece in heard:
+        assert 1.25 * RATE <= len(piece) <= 2.5 * RATE
+        assert np.mean(np.abs(piece) < 1e-3) < 0.01  # noise without any silence
 
 
 def test_clip_of_which_nothing_is_left_stays_as_it_is(noisy_params, given, monkeypatch):

@@ -216,6 +216,15 @@ def test_hidden_layers_are_those_of_the_network_itself():
     np.testing.assert_allclose(given, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("n_samples", "times"), [(RATE // 2, 5), (RATE // 2 + 1, 5), (2 * RATE, 2), (5 * RATE // 2, 1), (3 * RATE, 1)]
+)
+def test_what_is_shorter_than_two_and_a_half_seconds_may_be_heard_repeated(n_samples, times):
+    signal = np.random.default_rng(0).standard_normal(n_samples).astype(np.float32) / 10
+    expected = embed(np.concatenate([signal] * times), RATE, "functionals")
+    np.testing.assert_array_equal(embed(signal, RATE, "functionals", tile=True), expected)
+
+
 @needs_weights
 @pytest.mark.parametrize("n_samples", [1, 100, RATE // 3, 3 * RATE, 20 * RATE])
 def test_clips_of_any_length_are_embedded(n_samples, monkeypatch):
