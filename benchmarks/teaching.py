@@ -1,4 +1,4 @@
-"""What labelled clips of a voice bring to a model that was trained with ADAPT_TO_SPEAKER, on a corpus it has not heard.
+r"""What labelled clips of a voice bring to a model that was trained with ADAPT_TO_SPEAKER, on a corpus that is new.
 
     ser run params/voices.yaml -p 'CORPORA=[RAVDESS,EMODB]' -p TILE=false -p 'AUGMENT=[]' \
         -p AVERAGE_LEFT_OUT=false --name two_corpora
