@@ -219,10 +219,10 @@ def test_hidden_layers_are_those_of_the_network_itself():
 @pytest.mark.parametrize(
     ("n_samples", "times"), [(RATE // 2, 5), (RATE // 2 + 1, 5), (2 * RATE, 2), (5 * RATE // 2, 1), (3 * RATE, 1)]
 )
-def test_what_is_shorter_than_two_and_a_half_seconds_may_be_heard_repeated(n_samples, times):
+def test_what_is_shorter_than_two_and_a_half_seconds_may_be_heard_repeated_too(n_samples, times):
     signal = np.random.default_rng(0).standard_normal(n_samples).astype(np.float32) / 10
-    expected = embed(np.concatenate([signal] * times), RATE, "functionals")
-    np.testing.assert_array_equal(embed(signal, RATE, "functionals", tile=True), expected)
+    both = [embed(one, RATE, "functionals") for one in (signal, np.concatenate([signal] * times))]
+    np.testing.assert_allclose(embed(signal, RATE, "functionals", tile=True), np.mean(both, axis=0), rtol=1e-6)
 
 
 @needs_weights

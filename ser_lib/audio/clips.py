@@ -70,7 +70,7 @@ def embedding_key(sha256: str, settings: AudioSettings, condition: str = "") -> 
         "version": _EMBEDDING_VERSION,
     }
     if settings.tile:
-        values["tile"] = SHORT_SECONDS
+        values["tile"] = f"mean with repeats to {SHORT_SECONDS} s"
     return _key(f"embedding {condition} {DEGRADE_VERSION}" if condition else "embedding", sha256, values)
 
 

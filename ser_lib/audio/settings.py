@@ -64,7 +64,9 @@ class AudioSettings(BaseModel):
         False, description="standardise with each speaker's own statistics, of test speakers too"
     )
     cmn: bool = Field(False, description="take each mel band's mean over the clip out (cepstral mean normalisation)")
-    tile: bool = Field(False, description="repeat a clip that is shorter than TARGET_LENGTH, for an encoder than 2.5 s")
+    tile: bool = Field(
+        False, description="repeat clips up to TARGET_LENGTH; encoders hear them repeated up to 2.5 s and as they are"
+    )
     target_length: int | None = Field(
         None, ge=64, le=10_000_000, description="samples per clip; null: the longest clip after trimming"
     )

@@ -77,7 +77,8 @@ def embed(signal: np.ndarray, sampling_rate: int, name: str, *, tile: bool = Fal
     name : str
         Encoder.
     tile : bool
-        Whether it hears what is shorter than `SHORT_SECONDS` as `repeat_short` makes it.
+        Whether it hears what is shorter than `SHORT_SECONDS` twice, as it is and repeated by `repeat_short`; the
+        embedding is the mean of both.
 
     Returns
     -------
@@ -89,8 +90,12 @@ def embed(signal: np.ndarray, sampling_rate: int, name: str, *, tile: bool = Fal
     EncoderError
         If the weights are not on this machine, or damaged.
     """
-    heard = repeat_short(signal, sampling_rate) if tile else signal
-    return _opened(name, weights_paths(name))(resample(heard, sampling_rate, target_rate=SAMPLING_RATE))
+    encoder = _opened(name, weights_paths(name))
+    embedding = encoder(resample(signal, sampling_rate, target_rate=SAMPLING_RATE))
+    repeated = repeat_short(signal, sampling_rate)
+    if not tile or len(repeated) == len(signal):
+        return embedding
+    return (embedding + encoder(resample(repeated, sampling_rate, target_rate=SAMPLING_RATE))) / 2
 
 
 @functools.lru_cache(maxsize=2)
