@@ -1,6 +1,7 @@
-"""What labelled clips of a voice bring to a model that was trained with ADAPT_TO_SPEAKER, on a corpus it has not heard.
+r"""What labelled clips of a voice bring to a model that was trained with ADAPT_TO_SPEAKER, on a corpus that is new.
 
-    ser run params/voices.yaml -p 'CORPORA=[RAVDESS,EMODB]' -p 'AUGMENT=[]' -p AVERAGE_LEFT_OUT=false --name two_corpora
+    ser run params/voices.yaml -p 'CORPORA=[RAVDESS,EMODB]' -p TILE=false -p 'AUGMENT=[]' \
+        -p AVERAGE_LEFT_OUT=false --name two_corpora
     python benchmarks/teaching.py two_corpora --corpus data/SAVEE
 
 For each speaker of SAVEE, 1 to 5 clips of each emotion are drawn, four times; the others are the test set. Prints UAR
