@@ -207,9 +207,10 @@ class Params(_Audio):
         is_mfcc, is_cnn = self.FEATURES != "logmel", self.MODEL in _CNN_BANDS
         is_encoder, is_linear = self.FEATURES == "encoder", self.MODEL == "linear"
         ways = VARIATIONS if is_encoder else AUGMENTATIONS
-        wrong = ", ".join(sorted({way for way in self.AUGMENT if way not in ways or self.AUGMENT.count(way) > 1}))
+        wrong = {way or "''" for way in self.AUGMENT if way not in ways or self.AUGMENT.count(way) > 1}
+        got = ", ".join(sorted(wrong))
         yield bool(self.AUGMENT) and self.FEATURES == "mfcc", "`AUGMENT` needs `FEATURES: logmel` or encoder. Got mfcc."
-        yield bool(wrong), f"`AUGMENT` must name some of {', '.join(ways)} once each for {self.FEATURES}. Got {wrong}."
+        yield bool(wrong), f"`AUGMENT` must name some of {', '.join(ways)} once each for {self.FEATURES}. Got {got}."
         rooms = not is_encoder and not self.CMN and not {"noise", "echo"}.isdisjoint(self.AUGMENT)
         yield rooms, "`AUGMENT` needs `CMN: true` for noise and echo. Got false."
         yield (

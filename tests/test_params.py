@@ -199,6 +199,7 @@ def test_hop_length_is_at_most_frame_length():
     [
         ({"AUGMENT": ["mask", "hall"], "FEATURES": "logmel"}, "`AUGMENT` must name some of mask, warp, "),
         ({"AUGMENT": ["mask", "warp", "mask"], "FEATURES": "logmel"}, " once each for logmel. Got mask."),
+        ({"AUGMENT": [""], "FEATURES": "logmel"}, " once each for logmel. Got ''."),
         ({"AUGMENT": ["echo"], "FEATURES": "logmel"}, "`AUGMENT` needs `CMN: true` for noise and echo. Got false."),
         ({"AUGMENT": ["mask"]}, "`AUGMENT` needs `FEATURES: logmel` or encoder. Got mfcc."),
         ({"MODEL": "cnn", "POOLING": "mean_max"}, "`MODEL: cnn` needs `FEATURES: logmel` and `N_MELS` of at least 16."),

@@ -407,8 +407,10 @@ CNN = {"FEATURES": "logmel", "MODEL": "cnn", "POOLING": "attention"}
             {"FEATURES": "encoder", "ENCODER": "smart-turn", "DENOISE": False, "MODEL": "linear"}
             | {"CALIBRATE_ON": "left_out", "AVERAGE_LEFT_OUT": True},
             ["the mean of this layer and of those that were trained without a corpus each"],
-            [],
+            ["its repeats"],
         ),
+        ({"FEATURES": "encoder", "ENCODER": "smart-turn", "DENOISE": False, "MODEL": "linear", "TILE": True},
+         ["of a clip shorter than 2.5 s the mean of that and of what it makes of its repeats, standardised"], []),
         ({"MODEL": "bilstm"}, [], ["mean of this layer"]),
         ({"BALANCE": True}, ["emotions and corpora balanced by weights"], ["clips drawn"]),
         ({"BALANCE": "sampling"}, ["all emotions of a corpus are equally frequent"], ["balanced by weights"]),
