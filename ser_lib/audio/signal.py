@@ -186,7 +186,7 @@ def fix_length(signal: np.ndarray, *, target_length: int) -> np.ndarray:
 
 def repeat_short(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
     """Repeat what is shorter than `SHORT_SECONDS` as a whole until it is not."""
-    return np.tile(signal, max(1, math.ceil(SHORT_SECONDS * sampling_rate / max(1, len(signal)))))
+    return np.tile(signal, math.ceil(SHORT_SECONDS * sampling_rate / max(1, len(signal))))
 
 
 def reduce_noise(signal: np.ndarray, sampling_rate: int, *, reference: bool) -> np.ndarray:

@@ -91,11 +91,9 @@ def embed(signal: np.ndarray, sampling_rate: int, name: str, *, tile: bool = Fal
         If the weights are not on this machine, or damaged.
     """
     encoder = _opened(name, weights_paths(name))
-    embedding = encoder(resample(signal, sampling_rate, target_rate=SAMPLING_RATE))
-    repeated = repeat_short(signal, sampling_rate)
-    if not tile or len(repeated) == len(signal):
-        return embedding
-    return (embedding + encoder(resample(repeated, sampling_rate, target_rate=SAMPLING_RATE))) / 2
+    repeated = repeat_short(signal, sampling_rate) if tile else signal
+    heard = [signal, repeated] if len(repeated) > len(signal) else [signal]
+    return np.mean([encoder(resample(one, sampling_rate, target_rate=SAMPLING_RATE)) for one in heard], axis=0)
 
 
 @functools.lru_cache(maxsize=2)
