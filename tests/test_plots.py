@@ -59,6 +59,12 @@ def test_spectrogram_shows_a_tone_at_its_frequency():
     assert ax.get_xlim()[1] == pytest.approx(1, abs=0.05)
 
 
+def test_spectrogram_of_a_clip_that_is_shorter_than_a_frame_warns_of_nothing():
+    short = np.sin(2 * np.pi * 1000 * np.arange(100) / 8000).astype(np.float32)
+    level = plots.plot_spectrogram(short, SETTINGS).collections[0].get_array().reshape(129, -1)
+    assert level[:, 0].argmax() == pytest.approx(1000 / (8000 / 256), abs=1)
+
+
 def test_mfcc_show_the_coefficients_standardised_and_not_the_first_two_columns():
     features = np.random.default_rng(0).normal(0, [1, 1, 500, 50, 5, 5, 0], (6, 7))
     ax = plots.plot_mfcc(features, SETTINGS)

@@ -11,6 +11,7 @@ from matplotlib.ticker import AutoLocator, ScalarFormatter
 
 from ser_lib.audio.features import band_edges
 from ser_lib.audio.settings import AudioSettings
+from ser_lib.audio.spectrum import stft
 from ser_lib.core.labels import in_order, shown_as
 
 _SMALLEST_STD = 1e-12
@@ -44,7 +45,7 @@ def plot_trimming(
 def plot_spectrogram(signal: np.ndarray, settings: AudioSettings, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Power spectrogram of `signal` in dB below its loudest point."""
     ax = ax or plt.subplots(figsize=(10, 2.6))[1]
-    spectrum = librosa.stft(signal, n_fft=settings.frame_length, hop_length=settings.hop_length)
+    spectrum = stft(signal, frame_length=settings.frame_length, hop_length=settings.hop_length)
     level = librosa.amplitude_to_db(np.abs(spectrum), ref=np.max)
     image = librosa.display.specshow(
         level, sr=settings.sampling_rate, hop_length=settings.hop_length, x_axis="time", y_axis="hz", ax=ax
