@@ -23,7 +23,7 @@ from ser_lib.model.backends import load_onnx
 from ser_lib.model.batches import Batches, balance, sampling_chances
 from ser_lib.model.bundle import save_bundle
 from ser_lib.model.bundle_info import check_speakers
-from ser_lib.model.calibration import LeftOut, calibrate, fit_temperature
+from ser_lib.model.calibration import LeftOut, calibrate, fit_temperature, match_confidence
 from ser_lib.model.network import (
     average_layers,
     build_model,
@@ -235,13 +235,13 @@ def _calibrate(
             of_known[tested[rows]] = predict_probabilities(of_others, scaled[:, np.newaxis])
     names, sizes = np.unique(groups, return_counts=True)
     weights = (1 / sizes)[np.searchsorted(names, groups)] * len(labels) / len(names)
-    temperature = fit_temperature(labels, probabilities, weights)
+    temperature = match_confidence(labels, probabilities, weights)
     calibrated = calibrate(probabilities, temperature)
     found: dict[str, Any] = {"temperature": temperature}
     found["left_out"] = [_left_out(name, labels[groups == name], calibrated[groups == name]) for name in names]
     told = ~np.isnan(of_known[:, 0])
     if told.any():
-        found["voice_temperature"] = fit_temperature(labels[told], of_known[told], weights[told])
+        found["voice_temperature"] = match_confidence(labels[told], of_known[told], weights[told])
     return found, models
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from ser_lib.model.calibration import calibrate, fit_temperature
+from ser_lib.model.calibration import RANGE, calibrate, fit_temperature, match_confidence
 
 
 def two_classes(confidence, *, right, wrong):
@@ -73,3 +73,28 @@ def test_temperature_of_a_model_that_was_heated_is_found_again():
 
 def test_temperature_stays_in_its_range():
     assert 0.04 < fit_temperature(np.array([1] * 50), np.tile([0.999, 0.001], (50, 1))) < 20.1
+
+
+@pytest.mark.parametrize(("confidence", "right", "wrong"), [(0.99, 80, 20), (0.6, 90, 10), (0.9, 98, 0)])
+def test_matched_confidence_of_two_classes_is_the_accuracy_that_the_formula_gives(confidence, right, wrong):
+    accuracy = (right + 1) / (right + wrong + 2)  # and logit(confidence) / T = logit(accuracy)
+    expected = math.log(confidence / (1 - confidence)) / math.log(accuracy / (1 - accuracy))
+    labels, probabilities = two_classes(confidence, right=right, wrong=wrong)
+    assert match_confidence(labels, probabilities, np.ones(len(labels))) == pytest.approx(expected, rel=1e-6)
+
+
+def test_matched_confidence_is_the_accuracy_by_the_clips_weights():
+    rng = np.random.default_rng(4)
+    probabilities, labels = softmax(3 * rng.normal(size=(5000, 7)), axis=1), rng.integers(7, size=5000)
+    labels[:2500] = probabilities[:2500].argmax(axis=1)
+    weights = rng.uniform(1, 3, 5000)
+    calibrated = calibrate(probabilities, match_confidence(labels, probabilities, weights))
+    accuracy = np.average(probabilities.argmax(axis=1) == labels, weights=weights)
+    assert np.average(calibrated.max(axis=1), weights=weights) == pytest.approx(accuracy, abs=1e-3)
+
+
+def test_accuracy_that_no_temperature_reaches_gets_the_end_of_the_range():
+    never_right = two_classes(0.6, right=0, wrong=20)
+    assert match_confidence(*never_right, np.ones(20)) == RANGE[1]
+    always_right = np.zeros(20, dtype=int), np.tile([0.5001, 0.4999], (20, 1))
+    assert match_confidence(*always_right, np.ones(20)) == RANGE[0]

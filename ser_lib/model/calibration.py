@@ -1,7 +1,9 @@
-"""Calibrated probabilities: one temperature per model, fitted on the validation set.
+"""Calibrated probabilities: one temperature per model, fitted on the validation set, or on what was left out.
 
 References
 ----------
+Clarté, Loureiro, Krzakala and Zdeborová, "Expectation consistency for calibration of neural networks", UAI 2023 (the
+temperature at which the mean confidence is the accuracy).
 Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017 (temperature scaling).
 Platt, "Probabilistic outputs for support vector machines and comparisons to regularized likelihood methods", 1999
 (targets short of certainty: without them a validation set with no mistakes asks for a temperature of zero).
@@ -48,23 +50,44 @@ def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     return softmax(log_probabilities(probabilities) / temperature).astype(probabilities.dtype)
 
 
-def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> float:
+def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Temperature with the smallest cross-entropy of `labels` [shape=(n,)], each (n + 1) / (n + 2) certain.
 
-    `probabilities` have the shape (n, n_classes), `weights` of the clips (n,).
+    `probabilities` have the shape (n, n_classes).
     """
     from scipy.optimize import minimize_scalar
 
     n, n_classes = probabilities.shape
-    per_clip = np.ones(n) if weights is None else weights
     targets = np.full((n, n_classes), 1 / (n + 2) / (n_classes - 1))
     targets[np.arange(n), labels] = (n + 1) / (n + 2)
     logits = log_probabilities(probabilities)
 
     def cross_entropy(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
-        losses = (targets * (np.logaddexp.reduce(scaled, axis=1, keepdims=True) - scaled)).sum(axis=1)
-        return float(losses @ per_clip)
+        return float((targets * (np.logaddexp.reduce(scaled, axis=1, keepdims=True) - scaled)).sum())
 
     found = minimize_scalar(cross_entropy, bounds=np.log(RANGE), method="bounded")
     return float(np.exp(found.x))
+
+
+def match_confidence(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> float:
+    """Temperature at which the mean confidence is the accuracy, of `r` right among `n` taken as (r + 1) / (n + 2).
+
+    `labels` and `weights` of the clips have the shape (n,), `probabilities` (n, n_classes). An accuracy that no
+    temperature in `RANGE` reaches gets the nearest end of it.
+    """
+    from scipy.optimize import brentq
+
+    n, shares = len(labels), weights / weights.sum()
+    accuracy = (n * float(shares @ (probabilities.argmax(axis=1) == labels)) + 1) / (n + 2)
+    logits = log_probabilities(probabilities)
+
+    def too_sure(log_temperature: float) -> float:
+        return float(shares @ softmax(logits / np.exp(log_temperature)).max(axis=1)) - accuracy
+
+    lowest, highest = np.log(RANGE)
+    if too_sure(lowest) <= 0:
+        return RANGE[0]
+    if too_sure(highest) >= 0:
+        return RANGE[1]
+    return float(np.exp(brentq(too_sure, lowest, highest)))
