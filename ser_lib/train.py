@@ -234,7 +234,7 @@ def _calibrate(
             rows, scaled = know_some(X[tested, 0], speakers, voices.population, rng)
             of_known[tested[rows]] = predict_probabilities(of_others, scaled[:, np.newaxis])
     names, sizes = np.unique(groups, return_counts=True)
-    weights = (1 / sizes)[np.searchsorted(names, groups)] * len(labels) / len(names)
+    weights = (1 / sizes)[np.searchsorted(names, groups)]
     temperature = match_confidence(labels, probabilities, weights)
     calibrated = calibrate(probabilities, temperature)
     found: dict[str, Any] = {"temperature": temperature}

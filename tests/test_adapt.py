@@ -13,7 +13,6 @@ from ser_lib.core.errors import ParameterError
 from ser_lib.model.adapt import Population, TrainingVoices, estimate_voice, fit_head, know_some, to_population
 from ser_lib.model.adapt import with_head as add_head
 from ser_lib.model.bundle import Bundle
-from ser_lib.model.calibration import match_confidence
 from ser_lib.model.voices import Voice, adapt_bundle
 from ser_lib.params import make_params
 from ser_lib.scoring import adaptation
@@ -194,16 +193,6 @@ def test_mostly_neutral_draws_four_fifths_neutral_clips():
     labels = np.arange(100) % 5
     drawn = labels[adaptation._mostly(0, 20)(labels, np.random.default_rng(0))]
     assert len(drawn) == 20 and (drawn == 0).sum() == 16
-
-
-def test_temperature_by_weights_is_that_of_clips_repeated():
-    rng = np.random.default_rng(0)
-    probabilities, labels = softmax(3 * rng.normal(size=(60, 4)), axis=1), rng.integers(4, size=60)
-    times = rng.integers(1, 4, size=60)
-    weighted = match_confidence(labels, probabilities, times.astype(float))
-    again = np.repeat(labels, times), np.repeat(probabilities, times, axis=0)
-    repeated = match_confidence(*again, np.ones(len(again[0])))
-    assert weighted == pytest.approx(repeated, rel=0.02)  # but for the clip that counts as right, and the one as wrong
 
 
 @pytest.mark.parametrize(

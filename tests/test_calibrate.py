@@ -98,3 +98,13 @@ def test_accuracy_that_no_temperature_reaches_gets_the_end_of_the_range():
     assert match_confidence(*never_right, np.ones(20)) == RANGE[1]
     always_right = np.zeros(20, dtype=int), np.tile([0.5001, 0.4999], (20, 1))
     assert match_confidence(*always_right, np.ones(20)) == RANGE[0]
+
+
+def test_temperature_by_weights_is_that_of_clips_repeated():
+    rng = np.random.default_rng(0)
+    probabilities, labels = softmax(3 * rng.normal(size=(60, 4)), axis=1), rng.integers(4, size=60)
+    times = rng.integers(1, 4, size=60)
+    weighted = match_confidence(labels, probabilities, times.astype(float))
+    again = np.repeat(labels, times), np.repeat(probabilities, times, axis=0)
+    repeated = match_confidence(*again, np.ones(len(again[0])))
+    assert weighted == pytest.approx(repeated, rel=0.02)  # but for the clip that counts as right, and the one as wrong
