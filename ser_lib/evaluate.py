@@ -17,6 +17,7 @@ from ser_lib.core.io import file_hash, write_csv, write_json
 from ser_lib.core.labels import in_order
 from ser_lib.model.bundle import Bundle, BundleInfo
 from ser_lib.model.calibration import calibrate
+from ser_lib.model.enrolment import Clips, answered, sounds_unlike
 from ser_lib.params import Params
 from ser_lib.scoring import adaptation, metrics
 from ser_lib.scoring.baselines import predict_baselines
@@ -265,6 +266,44 @@ def _evaluate_degraded(bundle: Bundle, clips: pd.DataFrame, found: Iterable[np.n
         y_pred[usable] = bundle.probabilities(np.array(X)).argmax(axis=1)
     y_true = to_labels(clips["emotion"], bundle.info.emotions)
     return _accuracy_and_uar(y_true, y_pred) | {"unusable": len(clips) - len(usable)}
+
+
+def evaluate_recordings(bundle: Bundle, data: ProcessedData, params: Params) -> tuple[dict, pd.DataFrame]:
+    """Evaluate a model on labelled recordings beside its run, all of which are tested; nothing is written.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    data : ProcessedData
+        Clips by the bundle's settings, without any normalisation by speaker; the model must know their emotions.
+    params : Params
+        Of which `SEED` and `BOOTSTRAP_SAMPLES` count.
+
+    Returns
+    -------
+    results : dict
+        `test`: what `metrics.evaluate` gives, with `intervals`, `ece_uncalibrated` and mean `confidence`; `speakers`,
+        `texts` and `bootstrap` as of `evaluate_model`, `known` of which is None; `coverage` of the test set; `unlike`:
+        how many clips sound unlike those that the model has learnt from; and of a model with a population, `adaptation`
+        (`scoring.adaptation.evaluate`) if all speakers are known.
+    predictions : pd.DataFrame
+        As of `evaluate_model`.
+    """
+    info, table = bundle.info, data.clips
+    n_sound = np.array(info.settings.sound_frames_of(table["trimmed_seconds"]))
+    clips = Clips(data.X, n_sound, to_labels(table["emotion"], info.emotions))
+    probabilities = answered(clips, bundle)
+    results = {
+        "test": _evaluate_set(table, probabilities, info, params)
+        | {"confidence": float(probabilities.max(axis=1).mean())},
+        **_describe(table.iloc[:0], table, params),
+        "coverage": {"test": metrics.coverage(clips.labels, probabilities)},
+        "unlike": int(sounds_unlike(clips, bundle).sum()),
+    }
+    if info.population is not None and (table["speaker"] != "").all():
+        speakers = table["speaker"].to_numpy(dtype=str)
+        results["adaptation"] = adaptation.evaluate(bundle, data.X, clips.labels, speakers, seed=params.SEED)
+    return results, prediction_table(table, probabilities, info.emotions)
 
 
 def _add(params: Params, **results: dict | list) -> None:

@@ -57,7 +57,7 @@ def preprocess_data(params: Params) -> ProcessedData:
         check_known(pd.DataFrame(clips), ["speaker"], "`NORMALIZE_PER_SPEAKER`")
     fingerprint = _fingerprint(clips, settings)
     stored = _load_again(params, clips, fingerprint)
-    data = stored or _process_all(clips, settings, fingerprint, params)
+    data = stored or process_clips(clips, settings, params.dataset_path, n_jobs=params.N_JOBS, fingerprint=fingerprint)
     failed = data.skipped.assign(files=1)
     skipped = pd.concat([_skipped_table(left_out), failed], ignore_index=True)
     write_csv(params.output_dir / SKIPPED_FILE, skipped)
@@ -102,13 +102,18 @@ def _load_again(params: Params, clips: list[Clip], fingerprint: str) -> Processe
     )
 
 
-def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, params: Params) -> ProcessedData:
-    """Features of the clips that can be used; the longest after trimming sets the target length, if none is given."""
+def process_clips(
+    clips: list[Clip], settings: AudioSettings, folder: Path, *, n_jobs: int, fingerprint: str = ""
+) -> ProcessedData:
+    """Features of the clips below `folder` that can be used, on all cores; what is cached is not computed again.
+
+    The longest after trimming sets the target length, if none is given.
+    """
     cache = open_cache()
-    paths = [params.dataset_path / clip.file for clip in clips]
+    paths = [folder / clip.file for clip in clips]
     tasks = [(path, clip.sha256, settings, cache) for path, clip in zip(paths, clips, strict=True)]
     keys = [work.measures_key(clip.sha256, settings) for clip in clips]
-    measured = list(each(work.measure, tasks, keys, cache, params.N_JOBS, "Processing"))
+    measured = list(each(work.measure, tasks, keys, cache, n_jobs, "Processing"))
     usable = {number: measures for number, measures in enumerate(measured) if not isinstance(measures, AudioError)}
     longest = max((measures.n_trimmed for measures in usable.values()), default=1)
     settings = settings.model_copy(update={"target_length": settings.target_length or longest})
@@ -121,7 +126,7 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
     X = np.empty((len(usable), settings.n_frames, len(settings.feature_names)), dtype=np.float32)
     rows: list[dict[str, Any]] = []
     pooled: list[np.ndarray] = []
-    results = each(work.features, trimmed, all_keys, cache, params.N_JOBS, "Collecting")
+    results = each(work.features, trimmed, all_keys, cache, n_jobs, "Collecting")
     for (number, measures), result in zip(usable.items(), results, strict=True):
         if isinstance(result, AudioError):
             measured[number] = result
@@ -135,7 +140,7 @@ def _process_all(clips: list[Clip], settings: AudioSettings, fingerprint: str, p
     ]
     table = pd.DataFrame(rows, columns=None if rows else ["clip", "emotion"])
     if len(rows) > 1:
-        table = _with_recordings(table, np.array(pooled), params.dataset_path, settings, cache)
+        table = _with_recordings(table, np.array(pooled), folder, settings, cache)
     data = ProcessedData(
         X=X[: len(rows)],
         y=to_labels(table["emotion"]),

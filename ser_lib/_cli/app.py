@@ -18,6 +18,7 @@ from ser_lib._cli.data import data_app
 from ser_lib._cli.demo import demo
 from ser_lib._cli.encoder import encoder_app
 from ser_lib._cli.enrol import enrol
+from ser_lib._cli.evaluate import evaluate
 from ser_lib._cli.export import export
 from ser_lib._cli.listen import listen
 from ser_lib._cli.new import new
@@ -315,6 +316,7 @@ app.command()(sweep)
 app.add_typer(runs_app, name="runs")
 app.command()(new)
 app.command()(predict)
+app.command()(evaluate)
 app.command()(demo)
 app.command()(listen)
 app.command()(enrol)
