@@ -195,6 +195,16 @@ def test_mostly_neutral_draws_four_fifths_neutral_clips():
     assert len(drawn) == 20 and (drawn == 0).sum() == 16
 
 
+def test_ways_that_no_voice_has_clips_for_are_left_out():
+    X, _, speakers = shifted()
+    rows = adaptation.evaluate(BUNDLE, X, np.ones(len(X), dtype=int), speakers, seed=0)  # all angry
+    assert {row["clips"] for row in rows} == {"any", "of each emotion"}
+    first = np.concatenate([np.flatnonzero(speakers == one)[:2] for one in "rl"])  # a clip of each emotion and voice
+    rows = adaptation.evaluate(BUNDLE, X[first], np.tile([0, 1], 2), speakers[first], seed=0)
+    assert {row["clips"] for row in rows} == {"any"} and {row["n_clips"] for row in rows} == {2}
+    assert adaptation.evaluate(BUNDLE, X[:1], np.zeros(1, dtype=int), speakers[:1], seed=0) == []
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

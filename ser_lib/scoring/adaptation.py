@@ -39,20 +39,22 @@ def evaluate(bundle: Bundle, X: np.ndarray, labels: np.ndarray, speakers: np.nda
     Returns
     -------
     list of dict
-        A row for each way: `clips` it is adapted with, `each` their number (of a voice, or of each emotion), whether
-        they are `labelled`; `n_clips` measured; `accuracy`, `uar` and mean `confidence` on them; and the UAR `without`.
+        A row for each way for which any voice has clips enough: `clips` it is adapted with, `each` their number (of a
+        voice, or of each emotion), whether they are `labelled`; `n_clips` measured; `accuracy`, `uar` and mean
+        `confidence` on them; and the UAR `without`.
     """
     ways = [("any", n_clips, False, _any(n_clips)) for n_clips in UNLABELLED]
-    if "neutral" in bundle.info.emotions:
-        neutral = bundle.info.emotions.index("neutral")
+    neutral = bundle.info.emotions.index("neutral") if "neutral" in bundle.info.emotions else WITHOUT_LABEL
+    if (labels == neutral).any():
         ways += [("mostly neutral", n_clips, False, _mostly(neutral, n_clips)) for n_clips in UNLABELLED]
     ways += [("of each emotion", n_clips, True, _of_each(n_clips)) for n_clips in LABELLED]
     without = bundle.probabilities(X).argmax(axis=1)
-    return [
-        {"clips": clips, "each": each, "labelled": labelled}
-        | _measure(bundle, X, labels, speakers, seed, without, draw, labelled=labelled)
-        for clips, each, labelled, draw in ways
-    ]
+    rows = []
+    for clips, each, labelled, draw in ways:
+        measured = _measure(bundle, X, labels, speakers, seed, without, draw, labelled=labelled)
+        if measured:
+            rows.append({"clips": clips, "each": each, "labelled": labelled} | measured)
+    return rows
 
 
 def _measure(
@@ -65,8 +67,8 @@ def _measure(
     draw: Draw,
     *,
     labelled: bool,
-) -> dict:
-    """Means over the draws; `without` [shape=(n_clips,)] are the labels that the model gives unadapted."""
+) -> dict[str, float]:
+    """Means over the draws, empty if no voice has enough clips; `without` [shape=(n_clips,)]: labels unadapted."""
     found = []
     for number in range(_N_DRAWS):
         rng = np.random.default_rng([seed, number])
@@ -74,6 +76,8 @@ def _measure(
         for rest, drawn in _draw_all(labels, speakers, draw, rng):
             probabilities[rest] = _answer(bundle, X[rest], X[drawn], labels[drawn] if labelled else None)
         is_measured = ~np.isnan(probabilities[:, 0])
+        if not is_measured.any():
+            return {}
         y_true, y_pred = labels[is_measured], probabilities[is_measured].argmax(axis=1)
         found.append({
             "n_clips": int(is_measured.sum()),
@@ -113,7 +117,7 @@ def _any(n_clips: int) -> Draw:
 
 
 def _mostly(neutral: int, n_clips: int) -> Draw:
-    """Draw four fifths of the clips from the neutral ones, as far as there are so many."""
+    """Draw four fifths of the clips from the neutral ones, as far as there are so many; the rest from the others."""
 
     def draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         most = min(n_clips, len(labels) // 2)
