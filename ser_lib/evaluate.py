@@ -12,12 +12,13 @@ import pandas as pd
 
 from ser_lib.audio.clips import hear_again
 from ser_lib.audio.degrade import CONDITIONS
+from ser_lib.audio.features import Measures
+from ser_lib.audio.settings import AudioSettings
 from ser_lib.core.errors import AudioError, BundleError
 from ser_lib.core.io import file_hash, write_csv, write_json
 from ser_lib.core.labels import in_order
 from ser_lib.model.bundle import Bundle, BundleInfo
 from ser_lib.model.calibration import calibrate
-from ser_lib.model.enrolment import Clips, answered, sounds_unlike
 from ser_lib.params import Params
 from ser_lib.scoring import adaptation, metrics
 from ser_lib.scoring.baselines import predict_baselines
@@ -246,12 +247,17 @@ def evaluate_adaptation(bundle: Bundle, params: Params) -> list[dict]:
     data, sets = load_sets(params)
     _check_model(bundle, data, params)
     X, y, clips = sets["test"]
-    if (clips["speaker"] == "").any():
-        return []
-    speakers = clips["speaker"].to_numpy(dtype=str)
-    rows = adaptation.evaluate(bundle, X, y.argmax(axis=1), speakers, seed=params.SEED)
-    _add(params, adaptation=rows)
+    rows = _adapt(bundle, X, y.argmax(axis=1), clips, params)
+    if rows:
+        _add(params, adaptation=rows)
     return rows
+
+
+def _adapt(bundle: Bundle, X: np.ndarray, labels: np.ndarray, clips: pd.DataFrame, params: Params) -> list[dict]:
+    """Rows of `adaptation.evaluate`; none where a speaker is unknown, or the model cannot be adapted."""
+    if bundle.info.population is None or (clips["speaker"] == "").any():
+        return []
+    return adaptation.evaluate(bundle, X, labels, clips["speaker"].to_numpy(dtype=str), seed=params.SEED)
 
 
 def _evaluate_degraded(bundle: Bundle, clips: pd.DataFrame, found: Iterable[np.ndarray | AudioError]) -> dict:
@@ -268,14 +274,18 @@ def _evaluate_degraded(bundle: Bundle, clips: pd.DataFrame, found: Iterable[np.n
     return _accuracy_and_uar(y_true, y_pred) | {"unusable": len(clips) - len(usable)}
 
 
-def evaluate_recordings(bundle: Bundle, data: ProcessedData, params: Params) -> tuple[dict, pd.DataFrame]:
+def evaluate_recordings(
+    bundle: Bundle, clips: pd.DataFrame, X: np.ndarray, params: Params
+) -> tuple[dict, pd.DataFrame]:
     """Evaluate a model on labelled recordings beside its run, all of which are tested; nothing is written.
 
     Parameters
     ----------
     bundle : Bundle
-    data : ProcessedData
-        Clips by the bundle's settings, without any normalisation by speaker; the model must know their emotions.
+    clips : pd.DataFrame
+        As of `ProcessedData`; the model must know their emotions.
+    X : np.ndarray [shape=(n_clips, n_frames, n_features)]
+        Their features by the bundle's settings, without any normalisation by speaker.
     params : Params
         Of which `SEED` and `BOOTSTRAP_SAMPLES` count.
 
@@ -283,27 +293,45 @@ def evaluate_recordings(bundle: Bundle, data: ProcessedData, params: Params) -> 
     -------
     results : dict
         `test`: what `metrics.evaluate` gives, with `intervals`, `ece_uncalibrated` and mean `confidence`; `speakers`,
-        `texts` and `bootstrap` as of `evaluate_model`, `known` of which is None; `coverage` of the test set; `unlike`:
-        how many clips sound unlike those that the model has learnt from; and of a model with a population, `adaptation`
-        (`scoring.adaptation.evaluate`) if all speakers are known.
+        `texts` and `bootstrap` as of `evaluate_model`; `coverage` of the test set; `unlike`: how many clips a
+        prediction calls unlike the training clips; `adaptation`: rows of `adaptation.evaluate`, none where a speaker
+        is unknown, or the model cannot be adapted.
     predictions : pd.DataFrame
-        As of `evaluate_model`.
+        As of `evaluate_model`, and of each clip `file`, `confidence` and in what it is `unlike` the training clips.
     """
-    info, table = bundle.info, data.clips
-    n_sound = np.array(info.settings.sound_frames_of(table["trimmed_seconds"]))
-    clips = Clips(data.X, n_sound, to_labels(table["emotion"], info.emotions))
-    probabilities = answered(clips, bundle)
+    info = bundle.info
+    labels, measures = to_labels(clips["emotion"], info.emotions), _measures(clips, info.settings)
+    n_sound = [info.settings.sound_frames(one.n_trimmed) for one in measures]
+    scaled = np.array([bundle.to_scale(features, n, None) for features, n in zip(X, n_sound, strict=True)])
+    probabilities = bundle.probabilities(scaled)
+    unlike = [info.novelty.find_novelty(*one, info.settings) for one in zip(measures, scaled, strict=True)]
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    described = _describe(clips.iloc[:0], clips, params)
     results = {
-        "test": _evaluate_set(table, probabilities, info, params)
-        | {"confidence": float(probabilities.max(axis=1).mean())},
-        **_describe(table.iloc[:0], table, params),
-        "coverage": {"test": metrics.coverage(clips.labels, probabilities)},
-        "unlike": int(sounds_unlike(clips, bundle).sum()),
+        "test": _evaluate_set(clips, probabilities, info, params) | {"confidence": float(confidence.mean())},
+        **{name: described[name] for name in ("speakers", "texts", "bootstrap")},
+        "coverage": {"test": metrics.coverage(labels, probabilities)},
+        "unlike": sum(map(bool, unlike)),
+        "adaptation": _adapt(bundle, X, labels, clips, params),
     }
-    if info.population is not None and (table["speaker"] != "").all():
-        speakers = table["speaker"].to_numpy(dtype=str)
-        results["adaptation"] = adaptation.evaluate(bundle, data.X, clips.labels, speakers, seed=params.SEED)
-    return results, prediction_table(table, probabilities, info.emotions)
+    table = prediction_table(clips, probabilities, info.emotions)
+    table.insert(0, "file", clips["file"])
+    table.insert(list(table).index("predicted") + 1, "confidence", confidence.round(6))
+    return results, table.assign(unlike=["; ".join(phrases) for phrases in unlike])
+
+
+def _measures(clips: pd.DataFrame, settings: AudioSettings) -> list[Measures]:
+    """Measures of each clip, from the table that has them in seconds."""
+    return [
+        Measures(
+            clip.sampling_rate,
+            round(clip.seconds * clip.sampling_rate),
+            round(clip.trimmed_seconds * settings.sampling_rate),
+            clip.peak_dbfs,
+            clip.bandwidth_hz,
+        )
+        for clip in clips.itertuples()
+    ]
 
 
 def _add(params: Params, **results: dict | list) -> None:

@@ -69,6 +69,9 @@ def preprocess_data(params: Params) -> ProcessedData:
         print("Loaded again: the corpus and the settings are those of last time.")
     else:
         save_processed(params.processed_data_file, data)
+        n_copies = data.clips["recording"].duplicated().sum() if "recording" in data.clips else 0
+        if n_copies:
+            print(f"{n_copies:,} clips hold the same recording as another, in another format or cut otherwise.")
     write_csv(params.output_dir / "clips.csv", data.clips)
     keep_params("01_preprocess", params)
     return replace(data, skipped=skipped)
@@ -166,7 +169,6 @@ def _with_recordings(
     copies = first != np.arange(len(first))
     if not copies.any():
         return table
-    print(f"{copies.sum():,} clips hold the same recording as another, in another format or cut otherwise.")
     return table.assign(recording=table["sha256"].to_numpy(dtype=str)[first])
 
 

@@ -1,6 +1,9 @@
 """`ser evaluate` as a person gives it, with bundles of records that are part of the repository."""
 
+import errno
+import io
 import json
+import lzma
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +12,11 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from test_records import call
 
+from ser_lib._cli import evaluate as cli_evaluate
 from ser_lib.core.labels import shown_as
 
 REPO = Path(__file__).resolve().parent.parent
@@ -63,24 +68,27 @@ def test_figures_are_those_of_the_answers_that_predict_gives(voices, give, model
     assert test["uar"] == pytest.approx(balanced_accuracy_score(truth, answers["emotion"]))
     assert test["macro_f1"] == pytest.approx(f1_score(truth, answers["emotion"], average="macro"))
     assert test["confidence"] == pytest.approx(answers["confidence"].mean(), abs=1e-6)
-    assert f"Guessing gives a UAR of {1 / 7:.3f}" in done.out
+    assert results["unlike"] == answers["unlike"].notna().sum()
+    assert f"Guessing among these 7 emotions gives a UAR of {1 / 7:.3f}" in done.out
     assert f"{test['uar']:.3f} [" in done.out and f"{test['confidence']:.3f}" in done.out
-    assert (results["speakers"], results["known"]) == (2, {"speakers": None, "texts": None})
+    assert (results["speakers"], results["model"], results["corpus"]) == (2, model, "OWN")
     assert done.out.splitlines()[-1].startswith(f"Model {model} has learnt from ")
 
 
 def test_table_has_a_row_for_each_clip_as_predict_answers_it(voices, give):
-    give("evaluate", voices / "mine", "--run", "robust", "--out", voices / "clips.csv")
-    give("predict", voices / "mine", "--run", "robust", "--csv", voices / "said.csv")
+    mine = voices / "mine"
+    give("evaluate", mine, "--run", "robust", "--out", voices / "clips.csv")
+    give("predict", mine, "--run", "robust", "--csv", voices / "said.csv")
     table, answers = pd.read_csv(voices / "clips.csv"), pd.read_csv(voices / "said.csv")
-    answers.index = [file.removeprefix(f"{voices / 'mine'}/") for file in answers["file"]]
-    assert set(table["corpus"]) == {"OWN"} and len(table) == len(answers)
-    names = [f"{row.true}/{row.speaker}_{row.text}_{row.true}.wav" for row in table.itertuples()]
-    answered_same = answers.loc[names, "emotion"].tolist()
-    assert [shown_as(emotion) for emotion in table["predicted"]] == answered_same
-    columns = [name for name in table if name.startswith("p_")]
-    expected = answers.loc[names, [f"p_{shown_as(name.removeprefix('p_'))}" for name in columns]]
-    np.testing.assert_allclose(table[columns].to_numpy(), expected.to_numpy(), atol=1e-5)
+    answers.index = [file.removeprefix(f"{mine}/") for file in answers["file"]]
+    assert sorted(table["file"]) == sorted(answers.index)
+    answers = answers.loc[table["file"]]
+    assert table["predicted"].tolist() == answers["emotion"].tolist()
+    assert table["true"].tolist() == [shown_as(file.split("/")[0]) for file in table["file"]]
+    assert table["speaker"].tolist() == [Path(file).name.split("_")[0] for file in table["file"]]
+    columns = [name for name in answers if name.startswith("p_")]
+    np.testing.assert_allclose(table[["confidence", *columns]], answers[["confidence", *columns]], atol=1e-5)
+    assert table["unlike"].fillna("").tolist() == answers["unlike"].fillna("").tolist()
 
 
 def test_what_clips_of_a_voice_bring_is_told_where_speakers_are_known(voices, give):
@@ -91,12 +99,12 @@ def test_what_clips_of_a_voice_bring_is_told_where_speakers_are_known(voices, gi
     assert [row["each"] for row in labelled] == [1, 2, 3, 5]
     # of each voice and emotion one clip is drawn, and the rest is tested
     assert labelled[0]["n_clips"] == len(list(mine.rglob("*.wav"))) - 2 * 7
-    assert "With clips of each speaker's own" in done.out and "of each emotion" in done.out
+    assert "With clips of each voice" in done.out and "of each emotion" in done.out
     (mine / "clips.csv").unlink()
     done = give("evaluate", mine, "--corpus", "own", "--run", "adapts")
-    assert "With clips" not in done.out and "-p SPEAKER_PATTERN" in done.out
+    assert "With clips of" not in done.out and "-p SPEAKER_PATTERN" in done.out
     done = give("evaluate", mine, "--corpus", "own", "--run", "adapts", "-p", r"SPEAKER_PATTERN=^([^_]+)_")
-    assert "With clips of each speaker's own" in done.out
+    assert "With clips of each voice" in done.out
     assert "SPEAKER_PATTERN" not in give("evaluate", mine, "--corpus", "own", "--run", "robust").out  # none is adapted
 
 
@@ -104,14 +112,61 @@ def test_corpus_is_known_by_its_files_or_by_name(voices, give, demo_folder, monk
     monkeypatch.chdir(voices)
     shutil.copytree(demo_folder, voices / "data" / "demo")
     by_files = give("evaluate", "data/demo", "--run", "robust")
-    assert by_files.status == 0 and "\nDEMO in data/demo " in by_files.out and by_files.err == ""
+    assert by_files.status == 0 and "data/demo (DEMO)" in by_files.out and by_files.err == ""
     assert give("evaluate", "Demo", "--run", "robust").out == by_files.out
 
 
-def test_model_that_has_learnt_from_the_corpus_is_warned_of(voices, give, demo_folder):
-    done = give("evaluate", demo_folder, "--run", "synthetic")
-    assert done.status == 0
-    assert done.err.splitlines()[-1].startswith("warning: synthetic has learnt from DEMO. Of clips and voices that it")
+def test_what_a_model_has_learnt_from_is_left_out(voices, give, demo_folder):
+    done = give("evaluate", demo_folder, "--run", "synthetic", "--out", voices / "t.csv")
+    assert done.status == 0 and ": the model has learnt from it." in done.err
+    assert done.err.splitlines()[-1].startswith("warning: synthetic has learnt from recordings of DEMO, so these")
+    split = lzma.decompress((voices / "reports" / "synthetic" / "split.csv.xz").read_bytes())
+    split = pd.read_csv(io.BytesIO(split), keep_default_na=False).set_index("clip")["set"]
+    there = {f"DEMO/{file.stem}" for file in demo_folder.rglob("*.wav")}
+    tested = set(pd.read_csv(voices / "t.csv")["clip"])
+    assert tested == {clip for clip in there if split.get(clip) not in ("train", "validation")}
+    assert tested < there
+    whole = demo_folder.parent / "learnt"
+    for file in demo_folder.rglob("*.wav"):
+        if split.get(f"DEMO/{file.stem}") == "train":
+            (whole / file.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, whole / file.parent.name)
+    done = give("evaluate", whole, "--run", "synthetic")
+    assert done.status == 1 and "Nothing in learnt can be tested: " in done.err
+
+
+def test_copies_of_a_recording_are_tested_once(voices, give):
+    mine = voices / "mine"
+    (mine / "clips.csv").unlink()
+    once = give("evaluate", mine, "--corpus", "OWN", "--run", "robust")
+    for file in sorted((mine / "happy").glob("*.wav")):
+        signal, rate = soundfile.read(file, dtype="int16")
+        soundfile.write(file.with_suffix(".flac"), signal, rate)
+    n_copies = len(list(mine.rglob("*.flac")))
+    twice = give("evaluate", mine, "--corpus", "OWN", "--run", "robust")
+    assert n_copies > 1 and twice.out == once.out
+    assert twice.err.startswith(f"{n_copies} files left out: ") and "the same recording as another" in twice.err
+
+
+def test_small_folders_are_evaluated_without_what_they_are_too_small_for(voices, give):
+    mine = voices / "mine"
+    table = pd.read_csv(mine / "clips.csv")
+    table.groupby(["speaker", "emotion"]).head(1).to_csv(mine / "clips.csv", index=False)
+    done = give("evaluate", mine, "--run", "adapts")
+    assert done.status == 0 and "any " in done.out and "of each emotion" not in done.out
+    table.head(1).to_csv(mine / "clips.csv", index=False)
+    done = give("evaluate", mine, "--run", "adapts")
+    assert done.status == 0 and "There is one emotion alone" in done.out and "With clips of" not in done.out
+
+
+def test_files_are_written_before_anything_is_told(voices, give, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli_evaluate, "print_table", full)
+    done = give("evaluate", voices / "mine", "--run", "robust", "--out", voices / "f.json", "--plot", voices / "c.png")
+    assert (done.status, done.err) == (1, "error: No space left on device\n")
+    assert json.loads((voices / "f.json").read_text())["left_out"] == [] and (voices / "c.png").is_file()
 
 
 def test_picture_is_of_the_confusion_matrix(voices, give):
@@ -139,21 +194,25 @@ def test_what_cannot_be_evaluated_is_left_out_and_told(voices, give, write_wav):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere"], "The folder of recordings must be there. nowhere is none."),
+        (["nowhere"], "Recordings must lie in a folder, or be a corpus of data/. nowhere is neither."),
+        (["crema-d"], "There is no data/CREMA-D yet. `ser data list` says how to get CREMA-D."),
+        (["empty"], "A folder of recordings must hold some. There is none in empty."),
         (
             ["mine", "-p", "EPOCHS=3"],
             "takes LABEL_MAP, SPEAKER_PATTERN, SEED, BOOTSTRAP_SAMPLES, N_JOBS. Got `EPOCHS`.",
         ),
         (["mine", "--corpus", "NONE"], "The name of the corpus must be one of DEMO, TESS"),
-        (["mine", "--corpus", "RAVDESS"], "must hold clips of RAVDESS"),
+        (["mine", "--corpus", "RAVDESS"], "The folder must hold clips of RAVDESS; in "),
+        (["mine", "--corpus", "TESS"], " --corpus says which corpus it is."),
         (["mine", "--run", "nobody"], "There is no run and no folder 'nobody' with a model."),
         (["bored", "--corpus", "OWN", "-p", "LABEL_MAP={bored: bored}"], "bored has bored. `-p LABEL_MAP` says what"),
-        (["broken", "--corpus", "OWN"], "No clip in broken can be used: happy/x.wav: the file cannot be decoded"),
+        (["broken", "--corpus", "OWN"], "Nothing in broken can be tested: happy/x.wav: the file cannot be decoded"),
     ],
 )
 def test_what_cannot_be_is_one_line(voices, give, write_wav, monkeypatch, words, said):
     write_wav(voices / "bored" / "bored" / "b.wav", 0.1 * np.sin(np.arange(16000) / 9), 16000)
     (voices / "broken" / "happy").mkdir(parents=True)
+    (voices / "empty").mkdir()
     (voices / "broken" / "happy" / "x.wav").write_bytes(b"RIFF")
     monkeypatch.chdir(voices)
     done = give("evaluate", *([] if "--run" in words else ["--run", "robust"]), *words)
@@ -166,11 +225,14 @@ def test_what_cannot_be_is_one_line(voices, give, write_wav, monkeypatch, words,
     [
         (["--out", "a.txt"], "--out must end in .csv or .json"),
         (["--out", "mine.csv"], "an output must be a file. mine.csv is a folder."),
+        (["--out", "mine/clips.csv"], "each output must be a file of its own. mine/clips.csv would be overwritten."),
+        (["--out", "link.csv"], "each output must be a file of its own. link.csv would be overwritten."),
         (["--plot", "a.jpg"], "--plot makes a .png"),
     ],
 )
 def test_outputs_that_cannot_be_are_refused_before_anything_is_heard(voices, give, monkeypatch, option, said):
     (voices / "mine.csv").mkdir()
+    (voices / "link.csv").symlink_to(next((voices / "mine").rglob("*.wav")))
     monkeypatch.chdir(voices)
     done = give("evaluate", "mine", "--run", "robust", *option)
     assert done.status == 2 and done.out == "" and said in " ".join(done.err.split())

@@ -161,7 +161,7 @@ def test_scope_of_unknown_voices():
         "unknown": {"speakers": 30, "texts": 30}, "bootstrap": {"cluster": "clip", "clusters": 6, "samples": 100},
     }  # fmt: skip
     said = summary.describe_scope(results)
-    assert "Who speaks in it is unknown: the intervals say nothing of any other." in said
+    assert "Who speaks in it is unknown: the intervals say nothing of other voices." in said
     assert said.endswith("How many of its speakers and texts training has met is unknown.")
     METRICS.validate_python(results)
 

@@ -1,6 +1,7 @@
 """The command `ser evaluate`."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 
 from ser_lib._cli.common import RunOption, check_outputs, load_run, which_run
 from ser_lib._cli.data import default_folder
-from ser_lib._cli.tables import column_widths, format_row
+from ser_lib._cli.tables import column_widths, format_row, print_table
 from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.extras import check_extras
 from ser_lib.core.labels import EMOTIONS, shown_as
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ser_lib.corpora.clips import Clip, Skipped
+    from ser_lib.model.bundle import Bundle
+    from ser_lib.store import ProcessedData
 
 _TAKEN = ("LABEL_MAP", "SPEAKER_PATTERN", "SEED", "BOOTSTRAP_SAMPLES", "N_JOBS")
 """Parameters that count where a model is there already."""
@@ -45,68 +48,61 @@ def evaluate(
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Picture of the confusion matrix.")] = None,
 ) -> None:
-    """Measure a model on labelled recordings that it has not learnt from.
+    """Measure a model on labelled recordings: a corpus, or a folder of your own.
 
-    A folder of your own holds folders named by emotions, or a clips.csv, which can name speakers and texts too. With
-    these, it is told what some clips of each speaker would bring a model that can be adapted (`ser enrol`).
+    A folder of your own holds folders named by emotions, or a clips.csv. Files that the model is known to have learnt
+    from are left out. Where all speakers are known, it is measured, too, what clips of each voice bring a model that
+    can be adapted (`ser enrol`).
     """
     check_extras("train")
-    from ser_lib import plots
-    from ser_lib.core.io import write_csv, write_json
-    from ser_lib.corpora.clips import Skipped, format_reasons
+    from ser_lib.corpora.clips import format_reasons
     from ser_lib.evaluate import evaluate_recordings
-    from ser_lib.preprocess import process_clips
     from ser_lib.records.limits import limits
 
-    _check_outputs(out, plot)
+    _check_names(folder, out, plot)
     params, top = _asked(folder, corpus, override or [])
-    name = params.CORPORA[0]
     run = which_run(run)
     bundle = load_run(run)
-    emotions, settings = bundle.info.emotions, bundle.info.settings
-    clips, left_out = _find_clips(name, top, params, emotions)
-    plain = settings.model_copy(update={"normalize_per_speaker": False})
-    data = process_clips(clips, plain, top, n_jobs=params.N_JOBS)
-    left_out += [Skipped(one.file, one.reason) for one in data.skipped.itertuples()]
+    clips, left_out = _find_clips(top, params, run, bundle, (out, plot))
+    data, more = _hear(clips, top, bundle, params)
+    left_out += more
+    reasons = format_reasons(left_out)
     if data.clips.empty:
-        raise DatasetError(f"No clip in {shown(top)} can be used: {format_reasons(left_out)}.")
+        raise DatasetError(printable(f"Nothing in {shown(top)} can be tested: {reasons}."))
     if n_left_out := sum(one.files for one in left_out):
         files = "file" if n_left_out == 1 else "files"
-        print(printable(f"{n_left_out:,} {files} left out: {format_reasons(left_out)}."), file=sys.stderr)
-    results, predictions = evaluate_recordings(bundle, data, params)
+        print(printable(f"{n_left_out:,} {files} left out: {reasons}."), file=sys.stderr)
+    name = params.CORPORA[0]
     if name in bundle.info.corpora:
         print(
-            f"warning: {run} has learnt from {name}. Of clips and voices that it knows, these figures say little about "
-            "others.",
+            f"warning: {run} has learnt from recordings of {name}, so these figures say little about voices, texts and "
+            "rooms that it does not know.",
             file=sys.stderr,
         )
-    can_adapt = bundle.info.population is not None
-    _tell(results, predictions, f"{name} in {shown(top)}", can_adapt=can_adapt)
+    results, predictions = evaluate_recordings(bundle, data.clips, data.X, params)
+    where = shown(top)
+    asked = {"model": run, "onnx_sha256": bundle.info.onnx_sha256, "recordings": where}
+    asked |= {"corpus": name, **{taken: getattr(params, taken) for taken in _TAKEN[:-1]}}
+    whole = asked | {"emotions": bundle.info.emotions, **results, "left_out": [vars(one) for one in left_out]}
+    _write(whole, predictions, out, plot)
+    _tell([("recordings", f"{where} ({name})"), ("model", run)], results, predictions, bundle)
     print(f"\n{limits(run, bundle)}")
-    if out is not None:
-        path = from_here(out)
-        if out.lower().endswith(".csv"):
-            write_csv(path, predictions)
-        else:
-            write_json(path, {"model": run, "emotions": emotions, "corpus": name} | results)
-    if plot is not None:
-        matrix, title = results["test"]["confusion_matrix"], f"{name}, {results['test']['n_clips']:,} clips"
-        plots.save_figure(plots.plot_confusion_matrix(matrix, emotions=emotions, title=title), from_here(plot))
 
 
-def _check_outputs(out: str | None, plot: Path | None) -> None:
+def _check_names(folder: str, out: str | None, plot: Path | None) -> None:
+    if not folder:
+        raise typer.BadParameter("a path is empty. Is a variable of the shell not set?")
     if out is not None and Path(out).suffix.lower() not in (".csv", ".json"):
         raise typer.BadParameter(f"--out must end in .csv or .json, which says what is written. Got {out}.")
     if plot is not None and plot.suffix.lower() != ".png":
         raise typer.BadParameter(f"--plot makes a .png, not {plot.name}.")
-    check_outputs((out, plot), ())
 
 
 def _asked(folder: str, corpus: str | None, override: list[str]) -> tuple[Params, Path]:
     """Parameters that count, with the corpus that lies in a folder, and that folder."""
     from ser_lib.corpora import own
     from ser_lib.corpora.files.check import guess_corpus
-    from ser_lib.corpora.files.registry import find_corpus, named_corpus
+    from ser_lib.corpora.files.registry import audio_below, find_corpus, named_corpus
 
     values = read_values([], override)
     if others := [name for name in values if name not in _TAKEN]:
@@ -114,58 +110,136 @@ def _asked(folder: str, corpus: str | None, override: list[str]) -> tuple[Params
             f"The model has its parameters already; of others, `ser evaluate` takes {', '.join(_TAKEN)}. "
             f"Got `{printable(others[0])}`."
         )
-    top = locate(folder)
-    if not top.exists() and (named := find_corpus(folder)):
+    top, named = locate(folder), find_corpus(folder)
+    if not top.exists() and named:
         top, corpus = default_folder(named), corpus or named.NAME
+        if not top.exists():
+            raise DatasetError(f"There is no {shown(top)} yet. `ser data list` says how to get {named.NAME}.")
     if not top.is_dir():
-        raise DatasetError(f"The folder of recordings must be there. {printable(folder)} is none.")
-    has_table = (top / own.TABLE).exists()
-    which = named_corpus(corpus) if corpus else own if has_table else guess_corpus(top)
+        raise DatasetError(f"Recordings must lie in a folder, or be a corpus of data/. {printable(folder)} is neither.")
+    if corpus:
+        which = named_corpus(corpus)
+    elif (top / own.TABLE).exists():
+        which = own
+    elif audio_below(top):
+        which = guess_corpus(top)
+    else:
+        raise DatasetError(f"A folder of recordings must hold some. There is none in {shown(top)}.")
     return make_params(values | {"CORPORA": [which.NAME], "DATASET_PATH": str(top)}), top
 
 
-def _find_clips(name: str, folder: Path, params: Params, emotions: list[str]) -> tuple[list["Clip"], list["Skipped"]]:
-    """Clips of emotions that the model knows, and what is left out."""
-    from ser_lib.corpora.clips import Skipped, check_label_map, find_clips
+def _find_clips(
+    folder: Path, params: Params, run: str, bundle: "Bundle", outputs: Iterable[str | Path | None]
+) -> tuple[list["Clip"], list["Skipped"]]:
+    """Clips of emotions that the model knows and that it has not learnt from, and what is left out.
 
+    Outputs must be none of them.
+    """
+    from ser_lib.corpora import get_corpus, own
+    from ser_lib.corpora.clips import check_label_map, find_clips
+    from ser_lib.records.limits import learnt_clips
+
+    (name,), emotions = params.CORPORA, bundle.info.emotions
     check_label_map([name], params.LABEL_MAP)
     added = {emotion: emotion for emotion in emotions if emotion not in EMOTIONS}
-    found, left_out = find_clips(name, folder, added | params.LABEL_MAP, params.SPEAKER_PATTERN)
-    known = [clip for clip in found if clip.emotion in emotions]
-    unknown = [clip for clip in found if clip.emotion not in emotions]
-    if not known:
-        had = ", ".join(sorted({shown_as(clip.emotion) for clip in unknown}))
+    try:
+        found, left_out = find_clips(name, folder, added | params.LABEL_MAP, params.SPEAKER_PATTERN)
+    except DatasetError as error:  # which advises a run
+        text = str(error).replace(f" {get_corpus(name).WHERE}", " --corpus says which corpus it is.")
+        raise DatasetError(text.replace("`DATASET_PATH`", "The folder")) from None
+    check_outputs(outputs, [folder / own.TABLE, *(folder / clip.file for clip in found)])
+    if not any(clip.emotion in emotions for clip in found):
+        had = ", ".join(sorted({shown_as(clip.emotion) for clip in found}))
         raise ParameterError(
             f"The recordings must have emotions that the model knows: {', '.join(map(shown_as, emotions))}. "
             f"{shown(folder)} has {had}. `-p LABEL_MAP` says what stands for what."
         )
-    reason = "the model does not know {}"
-    return known, left_out + [Skipped(clip.file, reason.format(shown_as(clip.emotion))) for clip in unknown]
+    learnt: set[str] = set() if name == own.NAME else learnt_clips(run, bundle)  # own clips are named by their paths
+    clips = []
+    for clip in found:
+        if clip.emotion not in emotions:
+            left_out.append(_skipped(clip.file, f"the model does not know {shown_as(clip.emotion)}"))
+        elif clip.clip in learnt:
+            left_out.append(_skipped(clip.file, "the model has learnt from it"))
+        else:
+            clips.append(clip)
+    return clips, left_out
 
 
-def _tell(results: dict[str, Any], predictions: "pd.DataFrame", where: str, *, can_adapt: bool) -> None:
-    """Print the figures for people."""
+def _hear(
+    clips: list["Clip"], folder: Path, bundle: "Bundle", params: Params
+) -> tuple["ProcessedData", list["Skipped"]]:
+    """Features of each recording once, as the model hears it, and what is left out."""
+    from dataclasses import replace
+
+    from ser_lib.preprocess import process_clips
+    from ser_lib.scoring.leakage import recordings
+
+    settings = bundle.info.settings.model_copy(update={"normalize_per_speaker": False})
+    data = process_clips(clips, settings, folder, n_jobs=params.N_JOBS)
+    left_out = [_skipped(one.file, one.reason) for one in data.skipped.itertuples()]
+    if data.clips.empty:
+        return data, left_out
+    again = recordings(data.clips).duplicated().to_numpy()
+    left_out += [_skipped(file, "the same recording as another") for file in data.clips["file"][again]]
+    return replace(data, clips=data.clips[~again].reset_index(drop=True), X=data.X[~again]), left_out
+
+
+def _skipped(file: str, reason: str) -> "Skipped":
+    from ser_lib.corpora.clips import Skipped
+
+    return Skipped(file, reason)
+
+
+def _write(results: dict[str, Any], predictions: "pd.DataFrame", out: str | None, plot: Path | None) -> None:
+    from ser_lib import plots
+    from ser_lib.core.io import write_csv, write_json
+
+    if out is not None and out.lower().endswith(".json"):
+        write_json(from_here(out), results)
+    elif out is not None:
+        named = predictions.assign(**{name: predictions[name].map(shown_as) for name in ("true", "predicted")})
+        write_csv(
+            from_here(out), named.rename(columns=lambda name: f"p_{shown_as(name[2:])}" if name[:2] == "p_" else name)
+        )
+    if plot is not None:
+        matrix, n_clips = results["test"]["confusion_matrix"], results["test"]["n_clips"]
+        title = printable(f"{results['recordings']}, {n_clips:,} clips")
+        axes = plots.plot_confusion_matrix(matrix, emotions=results["emotions"], title=title)
+        plots.save_figure(axes, from_here(plot))
+
+
+def _tell(about: list[tuple[str, str]], results: dict[str, Any], predictions: "pd.DataFrame", bundle: "Bundle") -> None:
+    """Print the figures for people, below what they are `about`."""
     from ser_lib.scoring import summary
 
-    test = results["test"]
-    emotions = [name.removeprefix("p_") for name in predictions if name.startswith("p_")]
-    _print(summary.headline_table({where: test}).reset_index(names="recordings"))
-    print(f"\n{summary.describe_scope(results)}\nGuessing gives a UAR of {1 / len(test['per_class']):.3f}.")
-    print(f"The mean confidence is {test['confidence']:.3f}. {summary.describe_coverage(results['coverage'])}")
+    test, n_emotions = results["test"], len(results["test"]["per_class"])
+    figures = [(name, str(value)) for name, value in summary.headline_table({"": test}).iloc[0].items()]
+    print_table([*about, *figures, ("mean confidence", f"{test['confidence']:.3f}")])
+    print(f"\n{summary.describe_scope(results)}")
+    if n_emotions > 1:
+        print(f"Guessing among these {n_emotions} emotions gives a UAR of {1 / n_emotions:.3f}.")
+    else:
+        print("There is one emotion alone: a model that knows no other would have a UAR of 1.")
+    print(summary.describe_coverage(results["coverage"]))
     if results["unlike"]:
-        print(f"{results['unlike']:,} of {test['n_clips']:,} clips sound unlike what the model has learnt from.")
+        which = f"{results['unlike']:,} of {test['n_clips']:,} clips"
+        print(f"Unlike what the model has learnt from: {which}; the table of --out FILE.csv says in what.")
     print()
-    _print(summary.class_table(test, emotions=emotions))
+    _print(summary.class_table(test, emotions=bundle.info.emotions))
     if (results["speakers"] or 0) > 1:
         speakers = summary.accuracy_table(predictions, "speaker")
-        which = f", the {_MOST_SPEAKERS} hardest" if len(speakers) > _MOST_SPEAKERS else ""
-        print(f"\nSpeakers{which}:")
+        which = f", the {_MOST_SPEAKERS} hardest of {len(speakers)}" if len(speakers) > _MOST_SPEAKERS else ""
+        print(f"\nSpeakers{which}:\n")
         _print(speakers.head(_MOST_SPEAKERS))
-    if "adaptation" in results:
-        print("\nWith clips of each speaker's own (ser enrol), drawn at random and not tested:")
+    if results["adaptation"]:
+        print("\nWith clips of each voice (ser enrol), at most half of them, drawn at random and not tested:\n")
         _print(summary.adaptation_table(results["adaptation"]))
-    elif can_adapt:
-        print("\nWhat clips of each speaker's own bring is told where all speakers are known: -p SPEAKER_PATTERN=...")
+    elif bundle.info.population is not None and (predictions["speaker"] == "").any():
+        print(
+            "\nWhat clips of each voice bring is measured where all speakers are known: by the column speaker of "
+            "clips.csv, or by -p SPEAKER_PATTERN."
+        )
 
 
 def _print(table: "pd.DataFrame") -> None:

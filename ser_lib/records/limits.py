@@ -14,6 +14,8 @@ from ser_lib.records.packing import read_packed
 from ser_lib.records.record import find_record, private_values
 from ser_lib.store import SPLIT_FILE
 
+_COLUMNS = {"clip", "corpus", "speaker", "set"}
+"""What of a split's table is needed."""
 _UNKNOWN = "How right it is about other voices was not measured. "
 
 
@@ -74,15 +76,25 @@ def _voices(speakers: set[tuple[str, str]]) -> str:
 
 
 def _speakers(run: str, bundle: Bundle) -> set[tuple[str, str]]:
-    """Corpus and name of the speakers that trained the model, by the table of its own split, if that is there."""
+    """Corpus and name of the speakers that trained the model, as far as its split is known."""
+    return {(row["corpus"], row["speaker"]) for row in _split(run, bundle) if row["set"] == "train"}
+
+
+def learnt_clips(run: str, bundle: Bundle) -> set[str]:
+    """Names of the clips that trained or validated the model, as far as its split is known."""
+    return {row["clip"] for row in _split(run, bundle) if row["set"] in ("train", "validation")}
+
+
+def _split(run: str, bundle: Bundle) -> list[dict[str, str]]:
+    """Rows of the model's own split, if the table of it is there."""
     private = private_values(run)
     own = [resolve(private["OUTPUT_DIR"])] if "OUTPUT_DIR" in private else []
     for folder in (model_folder(run), *own, locate(run)):
         try:
             table = read_packed(folder, SPLIT_FILE) or b""
             if hashlib.sha256(table).hexdigest() == bundle.info.split_sha256:
-                rows = csv.DictReader(io.StringIO(table.decode(), newline=""))
-                return {(row["corpus"], row["speaker"]) for row in rows if row["set"] == "train"}
-        except (csv.Error, KeyError, ValueError):  # of a bundle from elsewhere
-            return set()
-    return set()
+                rows = list(csv.DictReader(io.StringIO(table.decode(), newline="")))
+                return rows if all(set(row) >= _COLUMNS for row in rows) else []
+        except (csv.Error, ValueError):  # of a bundle from elsewhere
+            return []
+    return []

@@ -33,14 +33,18 @@ def headline_table(results: Mapping[str, Mapping]) -> pd.DataFrame:
 
 
 def describe_scope(results: Mapping) -> str:
-    """Say what the intervals of `evaluate_model`'s metrics cover, and what they do not."""
+    """Say what the intervals of `evaluate_model`'s metrics cover, and what they do not.
+
+    Without `known`, nothing is said of what training has met.
+    """
     drawn, n = results["bootstrap"], results["speakers"]
     what = {"clip": "clips", "speaker and text": "pairs of speaker and text"}[drawn["cluster"]]
     who = {None: "Who speaks in it is unknown", 1: "It has one speaker", 2: "It has two speakers"}
-    other = {1: "another voice", 2: "a third"}.get(n, "any other")
+    other = {None: "other voices", 1: "another voice", 2: "a third"}.get(n, "any other")
+    known = f" {_describe_known(results)}" if "known" in results else ""
     return (
         f"Intervals: 95 % of {drawn['samples']:,} resamples of the test set's {drawn['clusters']} {what}. "
-        f"{who.get(n, f'It has {n} speakers')}: the intervals say nothing of {other}. {_describe_known(results)}"
+        f"{who.get(n, f'It has {n} speakers')}: the intervals say nothing of {other}.{known}"
     )
 
 
