@@ -93,8 +93,8 @@ def _split(run: str, bundle: Bundle) -> list[dict[str, str]]:
         try:
             table = read_packed(folder, SPLIT_FILE) or b""
             if hashlib.sha256(table).hexdigest() == bundle.info.split_sha256:
-                rows = list(csv.DictReader(io.StringIO(table.decode(), newline="")))
-                return rows if all(set(row) >= _COLUMNS for row in rows) else []
+                rows = csv.DictReader(io.StringIO(table.decode(), newline=""))
+                return list(rows) if set(rows.fieldnames or ()) >= _COLUMNS else []
         except (csv.Error, ValueError):  # of a bundle from elsewhere
             return []
     return []
