@@ -293,9 +293,9 @@ def evaluate_recordings(
     -------
     results : dict
         `test`: what `metrics.evaluate` gives, with `intervals`, `ece_uncalibrated` and mean `confidence`; `speakers`,
-        `texts` and `bootstrap` as of `evaluate_model`; `coverage` of the test set; `unlike`: how many clips a
-        prediction calls unlike the training clips; `adaptation`: rows of `adaptation.evaluate`, none where a speaker
-        is unknown, or the model cannot be adapted.
+        `texts`, `unknown` and `bootstrap` as of `evaluate_model`; `coverage` of the test set; `unlike`: how many clips
+        a prediction calls unlike the training clips; `adaptation`: rows of `adaptation.evaluate` that any voice has
+        clips enough for, none where a speaker is unknown, or the model cannot be adapted.
     predictions : pd.DataFrame
         As of `evaluate_model`, and of each clip `file`, `confidence` and in what it is `unlike` the training clips.
     """
@@ -306,13 +306,14 @@ def evaluate_recordings(
     probabilities = bundle.probabilities(scaled)
     unlike = [info.novelty.find_novelty(*one, info.settings) for one in zip(measures, scaled, strict=True)]
     confidence = probabilities.max(axis=1).astype(np.float64)
-    described = _describe(clips.iloc[:0], clips, params)
+    speakers, described = clips["speaker"].to_numpy(dtype=str), _describe(clips.iloc[:0], clips, params)
+    adapted = _adapt(bundle, X, labels, clips, params)
     results = {
         "test": _evaluate_set(clips, probabilities, info, params) | {"confidence": float(confidence.mean())},
-        **{name: described[name] for name in ("speakers", "texts", "bootstrap")},
+        **{name: values for name, values in described.items() if name != "known"},
         "coverage": {"test": metrics.coverage(labels, probabilities)},
         "unlike": sum(map(bool, unlike)),
-        "adaptation": _adapt(bundle, X, labels, clips, params),
+        "adaptation": [row for row in adapted if adaptation.is_reached(row, labels, speakers)],
     }
     table = prediction_table(clips, probabilities, info.emotions)
     table.insert(0, "file", clips["file"])

@@ -96,7 +96,8 @@ def test_what_clips_of_a_voice_bring_is_told_where_speakers_are_known(voices, gi
     done = give("evaluate", mine, "--run", "adapts", "--out", voices / "found.json")
     rows = json.loads((voices / "found.json").read_text())["adaptation"]
     labelled = [row for row in rows if row["labelled"]]
-    assert [row["each"] for row in labelled] == [1, 2, 3, 5]
+    assert [row["each"] for row in labelled] == [1, 2, 3]  # a voice has four clips of an emotion
+    assert [row["each"] for row in rows if row["clips"] == "any"] == [5, 10]  # and 28 in all
     # of each voice and emotion one clip is drawn, and the rest is tested
     assert labelled[0]["n_clips"] == len(list(mine.rglob("*.wav"))) - 2 * 7
     assert "With clips of each voice" in done.out and "of each emotion" in done.out
@@ -118,8 +119,8 @@ def test_corpus_is_known_by_its_files_or_by_name(voices, give, demo_folder, monk
 
 def test_what_a_model_has_learnt_from_is_left_out(voices, give, demo_folder):
     done = give("evaluate", demo_folder, "--run", "synthetic", "--out", voices / "t.csv")
-    assert done.status == 0 and ": the model has learnt from it." in done.err
-    assert done.err.splitlines()[-1].startswith("warning: synthetic has learnt from recordings of DEMO, so these")
+    assert done.status == 0 and ": heard in training." in done.err
+    assert done.err.splitlines()[-1].startswith("warning: synthetic has learnt from other recordings of DEMO, so")
     split = lzma.decompress((voices / "reports" / "synthetic" / "split.csv.xz").read_bytes())
     split = pd.read_csv(io.BytesIO(split), keep_default_na=False).set_index("clip")["set"]
     there = {f"DEMO/{file.stem}" for file in demo_folder.rglob("*.wav")}
@@ -148,12 +149,49 @@ def test_copies_of_a_recording_are_tested_once(voices, give):
     assert twice.err.startswith(f"{n_copies} files left out: ") and "the same recording as another" in twice.err
 
 
+def test_copies_of_which_nobody_knows_the_emotion_are_left_out(voices, give):
+    mine = voices / "mine"
+    (mine / "clips.csv").unlink()
+    first = sorted((mine / "angry").glob("*.wav"))[0]
+    signal, rate = soundfile.read(first, dtype="int16")
+    soundfile.write(mine / "sad" / "x.flac", signal, rate)
+    done = give("evaluate", mine, "--corpus", "OWN", "--run", "robust", "--out", voices / "t.csv")
+    assert done.err.startswith("2 files left out: ") and "the same recording, with another emotion" in done.err
+    tested = pd.read_csv(voices / "t.csv")["file"].tolist()
+    assert "sad/x.flac" not in tested and f"angry/{first.name}" not in tested and len(tested) > 50
+
+
+def test_exported_model_cannot_tell_what_it_has_learnt_from(voices, give, demo_folder):
+    assert give("export", "synthetic", voices / "m.zip").status == 0
+    done = give("evaluate", demo_folder, "--run", voices / "m.zip", "--out", voices / "f.json")
+    assert done.status == 0 and "left out" not in done.err
+    warning = json.loads((voices / "f.json").read_text())["warning"]
+    assert done.err.endswith(f"warning: {warning}\n") and warning.endswith("the figures are too good.")
+    for output in ("--run", voices / "m.json"), ("--run", voices / "reports" / "synthetic"):
+        shutil.copy(voices / "m.zip", voices / "m.json")
+        target = voices / "m.json" if output[1].suffix else output[1] / "bundle.json"
+        before = target.read_bytes()
+        assert give("evaluate", demo_folder, *output, "--out", target).status == 2
+        assert target.read_bytes() == before
+
+
+def test_speakers_that_are_known_in_part_are_told(voices, give):
+    table = pd.read_csv(voices / "mine" / "clips.csv")
+    table["speaker"] = [one if one == "ESA" else "" for one in table["speaker"]]
+    table.to_csv(voices / "mine" / "clips.csv", index=False)
+    done = give("evaluate", voices / "mine", "--run", "adapts")
+    n_unknown = (table["speaker"] == "").sum()
+    assert 0 < n_unknown < len(table)
+    assert f"It has one speaker and {n_unknown} clips of unknown ones: the intervals" in done.out
+    assert "With clips of" not in done.out and "the column speaker" in done.out
+
+
 def test_small_folders_are_evaluated_without_what_they_are_too_small_for(voices, give):
     mine = voices / "mine"
     table = pd.read_csv(mine / "clips.csv")
     table.groupby(["speaker", "emotion"]).head(1).to_csv(mine / "clips.csv", index=False)
     done = give("evaluate", mine, "--run", "adapts")
-    assert done.status == 0 and "any " in done.out and "of each emotion" not in done.out
+    assert done.status == 0 and "of each emotion" not in done.out
     table.head(1).to_csv(mine / "clips.csv", index=False)
     done = give("evaluate", mine, "--run", "adapts")
     assert done.status == 0 and "There is one emotion alone" in done.out and "With clips of" not in done.out

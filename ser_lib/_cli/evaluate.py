@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ser_lib._cli.common import RunOption, check_outputs, load_run, which_run
+from ser_lib._cli.common import RunOption, bundle_folder, check_outputs, load_run, which_run
 from ser_lib._cli.data import default_folder
 from ser_lib._cli.tables import column_widths, format_row, print_table
 from ser_lib.core.errors import DatasetError, ParameterError
@@ -73,20 +73,35 @@ def evaluate(
         files = "file" if n_left_out == 1 else "files"
         print(printable(f"{n_left_out:,} {files} left out: {reasons}."), file=sys.stderr)
     name = params.CORPORA[0]
-    if name in bundle.info.corpora:
-        print(
-            f"warning: {run} has learnt from recordings of {name}, so these figures say little about voices, texts and "
-            "rooms that it does not know.",
-            file=sys.stderr,
-        )
+    warning = _warn(run, bundle, name)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     results, predictions = evaluate_recordings(bundle, data.clips, data.X, params)
     where = shown(top)
     asked = {"model": run, "onnx_sha256": bundle.info.onnx_sha256, "recordings": where}
-    asked |= {"corpus": name, **{taken: getattr(params, taken) for taken in _TAKEN[:-1]}}
+    asked |= {"corpus": name, "warning": warning, **{taken: getattr(params, taken) for taken in _TAKEN[:-1]}}
     whole = asked | {"emotions": bundle.info.emotions, **results, "left_out": [vars(one) for one in left_out]}
     _write(whole, predictions, out, plot)
     _tell([("recordings", f"{where} ({name})"), ("model", run)], results, predictions, bundle)
     print(f"\n{limits(run, bundle)}")
+
+
+def _warn(run: str, bundle: "Bundle", corpus: str) -> str:
+    """Sentence about a corpus that the model has learnt from; empty of any other."""
+    from ser_lib.corpora import own
+    from ser_lib.records.limits import learnt_clips
+
+    if corpus not in bundle.info.corpora:
+        return ""
+    if corpus == own.NAME or not learnt_clips(run, bundle):
+        return (
+            f"{run} has learnt from recordings of {corpus}, perhaps from these: which ones cannot be told here. If so, "
+            "the figures are too good."
+        )
+    return (
+        f"{run} has learnt from other recordings of {corpus}, so these figures say little about voices, texts and "
+        "rooms that it does not know."
+    )
 
 
 def _check_names(folder: str, out: str | None, plot: Path | None) -> None:
@@ -147,7 +162,9 @@ def _find_clips(
     except DatasetError as error:  # which advises a run
         text = str(error).replace(f" {get_corpus(name).WHERE}", " --corpus says which corpus it is.")
         raise DatasetError(text.replace("`DATASET_PATH`", "The folder")) from None
-    check_outputs(outputs, [folder / own.TABLE, *(folder / clip.file for clip in found)])
+    model = bundle_folder(run, "onnx")
+    of_model = model.iterdir() if model.is_dir() else [model]
+    check_outputs(outputs, [*of_model, folder / own.TABLE, *(folder / clip.file for clip in found)])
     if not any(clip.emotion in emotions for clip in found):
         had = ", ".join(sorted({shown_as(clip.emotion) for clip in found}))
         raise ParameterError(
@@ -160,7 +177,7 @@ def _find_clips(
         if clip.emotion not in emotions:
             left_out.append(_skipped(clip.file, f"the model does not know {shown_as(clip.emotion)}"))
         elif clip.clip in learnt:
-            left_out.append(_skipped(clip.file, "the model has learnt from it"))
+            left_out.append(_skipped(clip.file, "heard in training"))
         else:
             clips.append(clip)
     return clips, left_out
@@ -180,9 +197,13 @@ def _hear(
     left_out = [_skipped(one.file, one.reason) for one in data.skipped.itertuples()]
     if data.clips.empty:
         return data, left_out
-    again = recordings(data.clips).duplicated().to_numpy()
+    same = recordings(data.clips)
+    disputed = (data.clips["emotion"].groupby(same).transform("nunique") > 1).to_numpy()
+    again = same.duplicated().to_numpy() & ~disputed
+    left_out += [_skipped(file, "the same recording, with another emotion") for file in data.clips["file"][disputed]]
     left_out += [_skipped(file, "the same recording as another") for file in data.clips["file"][again]]
-    return replace(data, clips=data.clips[~again].reset_index(drop=True), X=data.X[~again]), left_out
+    once = ~(again | disputed)
+    return replace(data, clips=data.clips[once].reset_index(drop=True), X=data.X[once]), left_out
 
 
 def _skipped(file: str, reason: str) -> "Skipped":
@@ -233,7 +254,8 @@ def _tell(about: list[tuple[str, str]], results: dict[str, Any], predictions: "p
         print(f"\nSpeakers{which}:\n")
         _print(speakers.head(_MOST_SPEAKERS))
     if results["adaptation"]:
-        print("\nWith clips of each voice (ser enrol), at most half of them, drawn at random and not tested:\n")
+        most = "at most half of its clips or, with labels, all but one of each emotion"
+        print(f"\nWith clips of each voice (ser enrol), drawn at random and not tested; {most}:\n")
         _print(summary.adaptation_table(results["adaptation"]))
     elif bundle.info.population is not None and (predictions["speaker"] == "").any():
         print(

@@ -1,7 +1,7 @@
 """What adapting a model to each test speaker brings: by clips without labels, and by a few with labels.
 
-The clips that a model is adapted with are drawn at random and left out of what is measured. At most half of a voice's
-clips are drawn, and of each emotion at least one clip stays.
+The clips that a model is adapted with are drawn at random and left out of what is measured: without labels at most half
+of a voice's, with labels at most all but one of each emotion. A voice that has fewer gives what it has.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,8 +39,8 @@ def evaluate(bundle: Bundle, X: np.ndarray, labels: np.ndarray, speakers: np.nda
     Returns
     -------
     list of dict
-        A row for each way for which any voice has clips enough: `clips` it is adapted with, `each` their number (of a
-        voice, or of each emotion), whether they are `labelled`; `n_clips` measured; `accuracy`, `uar` and mean
+        A row for each way for which any voice has a clip to spare: `clips` it is adapted with, `each` their number (of
+        a voice, or of each emotion), whether they are `labelled`; `n_clips` measured; `accuracy`, `uar` and mean
         `confidence` on them; and the UAR `without`.
     """
     ways = [("any", n_clips, False, _any(n_clips)) for n_clips in UNLABELLED]
@@ -55,6 +55,13 @@ def evaluate(bundle: Bundle, X: np.ndarray, labels: np.ndarray, speakers: np.nda
         if measured:
             rows.append({"clips": clips, "each": each, "labelled": labelled} | measured)
     return rows
+
+
+def is_reached(row: dict, labels: np.ndarray, speakers: np.ndarray) -> bool:
+    """Whether any voice has as many clips to spare as a row of `evaluate` says."""
+    of_each = np.unique(np.stack([speakers, labels.astype(str)]), axis=1, return_counts=True)[1].max() - 1
+    of_any = np.unique(speakers, return_counts=True)[1].max() // 2
+    return row["each"] <= (of_each if row["labelled"] else of_any)
 
 
 def _measure(

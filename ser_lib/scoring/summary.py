@@ -42,9 +42,11 @@ def describe_scope(results: Mapping) -> str:
     who = {None: "Who speaks in it is unknown", 1: "It has one speaker", 2: "It has two speakers"}
     other = {None: "other voices", 1: "another voice", 2: "a third"}.get(n, "any other")
     known = f" {_describe_known(results)}" if "known" in results else ""
+    n_unknown = 0 if known or n is None else results.get("unknown", {}).get("speakers", 0)
+    unknown = f" and {n_unknown:,} clips of unknown ones" if n_unknown else ""
     return (
         f"Intervals: 95 % of {drawn['samples']:,} resamples of the test set's {drawn['clusters']} {what}. "
-        f"{who.get(n, f'It has {n} speakers')}: the intervals say nothing of {other}.{known}"
+        f"{who.get(n, f'It has {n} speakers')}{unknown}: the intervals say nothing of {other}.{known}"
     )
 
 
