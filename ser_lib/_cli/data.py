@@ -76,6 +76,16 @@ def default_folder(corpus: ModuleType) -> Path:
     return there[0] if there and not (data / wanted).exists() else data / wanted
 
 
+def locate_corpus(path: str | Path, corpus: str | None) -> tuple[Path, str | None]:
+    """Folder that a path means, or the corpus of data/ that it names, and which corpus it is, if that is said."""
+    from ser_lib.corpora.files.registry import find_corpus
+
+    folder = locate(path)
+    if not folder.exists() and (named := find_corpus(str(path))):
+        return default_folder(named), corpus or named.NAME
+    return folder, corpus
+
+
 @data_app.command()
 def get(
     name: Annotated[str, typer.Argument(metavar="CORPUS", help="One of those that `ser data list` lists.")],
@@ -168,11 +178,8 @@ def check(
     unaltered and once; files that are none of the corpus do not change it.
     """
     from ser_lib.corpora.files.check import check_folder, describe, verdict
-    from ser_lib.corpora.files.registry import find_corpus
 
-    folder = locate(path)
-    if not folder.exists() and (named := find_corpus(str(path))):
-        folder, corpus = default_folder(named), corpus or named.NAME
+    folder, corpus = locate_corpus(path, corpus)
     report = check_folder(folder, corpus)
     print(f"{describe(report, every=every)}\n\n{verdict(report)}")
     raise SystemExit(0 if report.is_whole else 1)

@@ -1,19 +1,18 @@
 """The command `ser evaluate`."""
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ser_lib._cli.common import RunOption, bundle_folder, check_outputs, load_run, which_run
-from ser_lib._cli.data import default_folder
-from ser_lib._cli.tables import column_widths, format_row, print_table
+from ser_lib._cli.common import RunOption, bundle_folder, check_outputs, check_plot, open_model
+from ser_lib._cli.data import locate_corpus
+from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.extras import check_extras
 from ser_lib.core.labels import EMOTIONS, shown_as
-from ser_lib.core.paths import from_here, locate, shown
+from ser_lib.core.paths import from_here, shown
 from ser_lib.core.text import printable
 from ser_lib.params import Params, make_params, read_values
 
@@ -55,15 +54,22 @@ def evaluate(
     can be adapted (`ser enrol`).
     """
     check_extras("train")
+    from ser_lib.corpora import own
     from ser_lib.corpora.clips import format_reasons
     from ser_lib.evaluate import evaluate_recordings
-    from ser_lib.records.limits import limits
+    from ser_lib.records.limits import learnt_clips, limits
 
     _check_names(folder, out, plot)
     params, top = _asked(folder, corpus, override or [])
-    run = which_run(run)
-    bundle = load_run(run)
-    clips, left_out = _find_clips(top, params, run, bundle, (out, plot))
+    run, bundle = open_model(run)
+    name = params.CORPORA[0]
+    learnt = set() if name == own.NAME else learnt_clips(run, bundle)  # own clips are named by their paths
+    found, left_out = _find_clips(top, params, bundle.info.emotions)
+    model = bundle_folder(run, "onnx")
+    of_model = model.iterdir() if model.is_dir() else [model]
+    check_outputs((out, plot), [*of_model, top / own.TABLE, *(top / clip.file for clip in found)])
+    clips, more = _choose(found, bundle.info.emotions, learnt, top)
+    left_out += more
     data, more = _hear(clips, top, bundle, params)
     left_out += more
     reasons = format_reasons(left_out)
@@ -72,8 +78,7 @@ def evaluate(
     if n_left_out := sum(one.files for one in left_out):
         files = "file" if n_left_out == 1 else "files"
         print(printable(f"{n_left_out:,} {files} left out: {reasons}."), file=sys.stderr)
-    name = params.CORPORA[0]
-    warning = _warn(run, bundle, name)
+    warning = _warning(run, name, is_split_known=bool(learnt)) if name in bundle.info.corpora else ""
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
     results, predictions = evaluate_recordings(bundle, data.clips, data.X, params)
@@ -86,14 +91,9 @@ def evaluate(
     print(f"\n{limits(run, bundle)}")
 
 
-def _warn(run: str, bundle: "Bundle", corpus: str) -> str:
-    """Sentence about a corpus that the model has learnt from; empty of any other."""
-    from ser_lib.corpora import own
-    from ser_lib.records.limits import learnt_clips
-
-    if corpus not in bundle.info.corpora:
-        return ""
-    if corpus == own.NAME or not learnt_clips(run, bundle):
+def _warning(run: str, corpus: str, *, is_split_known: bool) -> str:
+    """Sentence about a corpus that the model has learnt from."""
+    if not is_split_known:
         return (
             f"{run} has learnt from recordings of {corpus}, perhaps from these: which ones cannot be told here. If so, "
             "the figures are too good."
@@ -109,8 +109,7 @@ def _check_names(folder: str, out: str | None, plot: Path | None) -> None:
         raise typer.BadParameter("a path is empty. Is a variable of the shell not set?")
     if out is not None and Path(out).suffix.lower() not in (".csv", ".json"):
         raise typer.BadParameter(f"--out must end in .csv or .json, which says what is written. Got {out}.")
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise typer.BadParameter(f"--plot makes a .png, not {plot.name}.")
+    check_plot(plot, [folder])
 
 
 def _asked(folder: str, corpus: str | None, override: list[str]) -> tuple[Params, Path]:
@@ -125,11 +124,9 @@ def _asked(folder: str, corpus: str | None, override: list[str]) -> tuple[Params
             f"The model has its parameters already; of others, `ser evaluate` takes {', '.join(_TAKEN)}. "
             f"Got `{printable(others[0])}`."
         )
-    top, named = locate(folder), find_corpus(folder)
-    if not top.exists() and named:
-        top, corpus = default_folder(named), corpus or named.NAME
-        if not top.exists():
-            raise DatasetError(f"There is no {shown(top)} yet. `ser data list` says how to get {named.NAME}.")
+    top, corpus = locate_corpus(folder, corpus)
+    if not top.exists() and (named := find_corpus(folder)):
+        raise DatasetError(f"There is no {shown(top)} yet. `ser data list` says how to get {named.NAME}.")
     if not top.is_dir():
         raise DatasetError(f"Recordings must lie in a folder, or be a corpus of data/. {printable(folder)} is neither.")
     if corpus:
@@ -143,41 +140,39 @@ def _asked(folder: str, corpus: str | None, override: list[str]) -> tuple[Params
     return make_params(values | {"CORPORA": [which.NAME], "DATASET_PATH": str(top)}), top
 
 
-def _find_clips(
-    folder: Path, params: Params, run: str, bundle: "Bundle", outputs: Iterable[str | Path | None]
-) -> tuple[list["Clip"], list["Skipped"]]:
-    """Clips of emotions that the model knows and that it has not learnt from, and what is left out.
-
-    Outputs must be none of them.
-    """
-    from ser_lib.corpora import get_corpus, own
+def _find_clips(folder: Path, params: Params, emotions: list[str]) -> tuple[list["Clip"], list["Skipped"]]:
+    """Clips of a corpus, of emotions that the model has added to the seven, too, and what is left out."""
+    from ser_lib.corpora import get_corpus
     from ser_lib.corpora.clips import check_label_map, find_clips
-    from ser_lib.records.limits import learnt_clips
 
-    (name,), emotions = params.CORPORA, bundle.info.emotions
+    (name,) = params.CORPORA
     check_label_map([name], params.LABEL_MAP)
     added = {emotion: emotion for emotion in emotions if emotion not in EMOTIONS}
     try:
-        found, left_out = find_clips(name, folder, added | params.LABEL_MAP, params.SPEAKER_PATTERN)
+        return find_clips(name, folder, added | params.LABEL_MAP, params.SPEAKER_PATTERN)
     except DatasetError as error:  # which advises a run
         text = str(error).replace(f" {get_corpus(name).WHERE}", " --corpus says which corpus it is.")
         raise DatasetError(text.replace("`DATASET_PATH`", "The folder")) from None
-    model = bundle_folder(run, "onnx")
-    of_model = model.iterdir() if model.is_dir() else [model]
-    check_outputs(outputs, [*of_model, folder / own.TABLE, *(folder / clip.file for clip in found)])
+
+
+def _choose(
+    found: list["Clip"], emotions: list[str], learnt: set[str], folder: Path
+) -> tuple[list["Clip"], list["Skipped"]]:
+    """Clips of emotions that the model knows and that it has not learnt from, and what is left out."""
+    from ser_lib.corpora.clips import Skipped
+
     if not any(clip.emotion in emotions for clip in found):
         had = ", ".join(sorted({shown_as(clip.emotion) for clip in found}))
         raise ParameterError(
             f"The recordings must have emotions that the model knows: {', '.join(map(shown_as, emotions))}. "
             f"{shown(folder)} has {had}. `-p LABEL_MAP` says what stands for what."
         )
-    learnt: set[str] = set() if name == own.NAME else learnt_clips(run, bundle)  # own clips are named by their paths
-    clips = []
+    clips, left_out = [], []
     for clip in found:
         if clip.emotion not in emotions:
-            left_out.append(_skipped(clip.file, f"the model does not know {shown_as(clip.emotion)}"))
+            left_out.append(Skipped(clip.file, f"the model does not know {shown_as(clip.emotion)}"))
         elif clip.clip in learnt:
-            left_out.append(_skipped(clip.file, "heard in training"))
+            left_out.append(Skipped(clip.file, "heard in training"))
         else:
             clips.append(clip)
     return clips, left_out
@@ -189,27 +184,22 @@ def _hear(
     """Features of each recording once, as the model hears it, and what is left out."""
     from dataclasses import replace
 
+    from ser_lib.corpora.clips import Skipped
     from ser_lib.preprocess import process_clips
     from ser_lib.scoring.leakage import recordings
 
     settings = bundle.info.settings.model_copy(update={"normalize_per_speaker": False})
     data = process_clips(clips, settings, folder, n_jobs=params.N_JOBS)
-    left_out = [_skipped(one.file, one.reason) for one in data.skipped.itertuples()]
+    left_out = [Skipped(one.file, one.reason) for one in data.skipped.itertuples()]
     if data.clips.empty:
         return data, left_out
     same = recordings(data.clips)
     disputed = (data.clips["emotion"].groupby(same).transform("nunique") > 1).to_numpy()
     again = same.duplicated().to_numpy() & ~disputed
-    left_out += [_skipped(file, "the same recording, with another emotion") for file in data.clips["file"][disputed]]
-    left_out += [_skipped(file, "the same recording as another") for file in data.clips["file"][again]]
+    left_out += [Skipped(file, "the same recording, with another emotion") for file in data.clips["file"][disputed]]
+    left_out += [Skipped(file, "the same recording as another") for file in data.clips["file"][again]]
     once = ~(again | disputed)
     return replace(data, clips=data.clips[once].reset_index(drop=True), X=data.X[once]), left_out
-
-
-def _skipped(file: str, reason: str) -> "Skipped":
-    from ser_lib.corpora.clips import Skipped
-
-    return Skipped(file, reason)
 
 
 def _write(results: dict[str, Any], predictions: "pd.DataFrame", out: str | None, plot: Path | None) -> None:
@@ -267,7 +257,4 @@ def _tell(about: list[tuple[str, str]], results: dict[str, Any], predictions: "p
 def _print(table: "pd.DataFrame") -> None:
     """Print a table, its first column flush left."""
     rows = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.to_numpy()]
-    rows = [list(map(str, table)), *rows]
-    widths = column_widths(rows)
-    for row in rows:
-        print(format_row(row, widths, n_left=1))
+    print_table([list(map(str, table)), *rows], n_left=1)

@@ -24,8 +24,8 @@ def format_row(cells: Sequence[str], widths: Sequence[int], n_left: int | None =
     return "  ".join(padded).rstrip()
 
 
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows, the first of which is the head."""
+def print_table(rows: Sequence[Sequence[str]], n_left: int | None = None) -> None:
+    """Print rows, the first of which is the head, aligned as `format_row` does."""
     widths = column_widths(rows)
     for row in rows:
-        print(format_row(row, widths))
+        print(format_row(row, widths, n_left))
