@@ -908,6 +908,14 @@ def test_corpus_is_told_by_most_of_the_names(tmp_path):
     assert check.guess_corpus(tmp_path) is emodb
 
 
+def test_one_of_several_corpora_must_be_named(tmp_path):
+    write_all(tmp_path, {"emodb/03a01Fa.wav": b"", "TESS/OAF_back_sad.wav": b"", "more/OAF_bar_sad.wav": b""})
+    with pytest.raises(DatasetError, match=r"holds TESS, emodb\. Name one of them, such as .*TESS\.$"):
+        check.guess_corpus(tmp_path)
+    (tmp_path / "emodb").rename(tmp_path / "others")
+    assert check.guess_corpus(tmp_path) is tess
+
+
 def test_check_prints_and_exits(whole, monkeypatch, capsys):
     status, stdout, _ = ser(monkeypatch, capsys, "data", "check", whole)
     assert status == 0

@@ -142,17 +142,18 @@ def _asked(folder: str, corpus: str | None, override: list[str]) -> tuple[Params
 
 def _find_clips(folder: Path, params: Params, emotions: list[str]) -> tuple[list["Clip"], list["Skipped"]]:
     """Clips of a corpus, of emotions that the model has added to the seven, too, and what is left out."""
-    from ser_lib.corpora import get_corpus
-    from ser_lib.corpora.clips import check_label_map, find_clips
+    from ser_lib.corpora.clips import NoClipsError, check_label_map, find_clips
 
     (name,) = params.CORPORA
     check_label_map([name], params.LABEL_MAP)
     added = {emotion: emotion for emotion in emotions if emotion not in EMOTIONS}
     try:
         return find_clips(name, folder, added | params.LABEL_MAP, params.SPEAKER_PATTERN)
-    except DatasetError as error:  # which advises a run
-        text = str(error).replace(f" {get_corpus(name).WHERE}", " --corpus says which corpus it is.")
-        raise DatasetError(text.replace("`DATASET_PATH`", "The folder")) from None
+    except NoClipsError as error:
+        raise DatasetError(
+            f"The folder must hold clips of {name}; in {shown(folder)} {error.instead}. --corpus says which corpus it "
+            "is."
+        ) from None
 
 
 def _choose(

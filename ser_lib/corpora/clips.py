@@ -58,6 +58,19 @@ class Skipped:
     files: int = 1
 
 
+class NoClipsError(DatasetError):
+    """A folder holds no clip of its corpus, but what `instead` says."""
+
+    def __init__(self, name: str, folder: Path, instead: str) -> None:
+        super().__init__(name, folder, instead)
+        self.instead = instead
+
+    def __str__(self) -> str:
+        """Say what a run must change."""
+        name, folder, instead = self.args
+        return f"`DATASET_PATH` must hold clips of {name}; in {folder} {instead}. {get_corpus(name).WHERE}"
+
+
 def check_label_map(names: Sequence[str], label_map: LabelMap) -> None:
     """Refuse a map that names an emotion which none of the corpora has, or adds one of the seven by another word.
 
@@ -230,7 +243,7 @@ def find_clips(
             clips[clip] = Clip(clip, name, parsed.speaker, emotion, parsed.text, file, sha256)
     skipped += _left_out(corpus, folder, others, is_listed=names is not None)
     if not clips:
-        raise DatasetError(_no_clips(name, folder, skipped))
+        raise NoClipsError(name, folder, _instead(corpus, skipped))
     return sorted(clips.values(), key=lambda clip: clip.clip), skipped
 
 
@@ -327,12 +340,12 @@ def _left_out(corpus: ModuleType, folder: Path, others: Sequence[Seen], *, is_li
     return [Skipped(files[0], reason, fault=False, files=len(files)) for reason, files in kinds.items()]
 
 
-def _no_clips(name: str, folder: Path, skipped: Sequence[Skipped]) -> str:
-    corpus = get_corpus(name)
+def _instead(corpus: ModuleType, skipped: Sequence[Skipped]) -> str:
+    """What a folder holds that has no clip of the corpus."""
+    if not skipped:
+        return f"it has no {' or '.join(ending[1:] for ending in suffixes(corpus))} files"
     n_files = sum(one.files for one in skipped)
-    found = f"it has no {' or '.join(ending[1:] for ending in suffixes(corpus))} files"
-    found = f"none of its {n_files} files is one ({format_reasons(skipped)})" if skipped else found
-    return f"`DATASET_PATH` must hold clips of {name}; in {folder} {found}. {corpus.WHERE}"
+    return f"none of its {n_files} files is one ({format_reasons(skipped)})"
 
 
 def format_reasons(skipped: Sequence[Skipped]) -> str:

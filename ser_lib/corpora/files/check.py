@@ -22,7 +22,16 @@ from ser_lib.core.text import printable
 from ser_lib.corpora import CORPORA
 from ser_lib.corpora.audio_files import why_not
 from ser_lib.corpora.base import Name
-from ser_lib.corpora.files.registry import Entry, Found, audio_below, identity, named_corpus, read_registry, scan
+from ser_lib.corpora.files.registry import (
+    Entry,
+    Found,
+    audio_below,
+    find_corpus,
+    identity,
+    named_corpus,
+    read_registry,
+    scan,
+)
 
 KINDS = ("missing", "extra", "duplicated", "resampled", "re-encoded", "truncated", "altered", "unusable")
 """What may be wrong with a file. `altered` is what no other word fits, `unusable` what holds no sound to use."""
@@ -108,8 +117,14 @@ def guess_corpus(folder: Path) -> ModuleType:
     Raises
     ------
     DatasetError
-        If the names do not show which it is.
+        If the names do not show which it is, or there are several.
     """
+    several = sorted(path.name for path in folder.glob("*") if path.is_dir() and find_corpus(path.name))
+    if len(several) > 1:
+        raise DatasetError(
+            f"The folder must hold one corpus; {shown(folder)} holds {', '.join(several)}. Name one of them, such as "
+            f"{shown(folder / several[0])}."
+        )
     files = [PurePath(file) for file in audio_below(folder)]
     own = [corpus for corpus in CORPORA.values() if hasattr(corpus, "read_table")]
     best, most = None, 0
