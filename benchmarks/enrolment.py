@@ -3,12 +3,13 @@
     python benchmarks/enrolment.py --corpus data/TESS
 
 The models have learnt from one actress and are tested on the other. A quarter of her clips is the test set; the clips
-that enrol her are drawn from the others. Prints the table of docs/prediction.md.
+that enrol her are drawn from the others. Prints the table of docs/prediction.md. The first four runs are light in a
+clone: `ser reproduce RUN` trains their models again.
 """
 
 import argparse
 import csv
-import lzma
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from ser_lib import load_bundle
-from ser_lib.audio.normalize import speaker_statistics
 from ser_lib.audio.signal import load_audio
+from ser_lib.corpora import tess
 from ser_lib.model.bundle import Bundle
+from ser_lib.model.enrolment import gather_clips, hear_clip, measure_voice, predicted
+from ser_lib.records.packing import read_packed
+from ser_lib.scoring import metrics
+from ser_lib.store import SPLIT_FILE
 
 RUNS = {
     "plain, OAF → YAF": "tess_oaf_yaf_s0",
@@ -33,31 +38,24 @@ DRAWS = 10
 
 
 class Voice:
-    """Clips of one speaker: features before anything is taken out of them, and emotions."""
+    """Clips of one speaker, a quarter of which are the test set."""
 
     def __init__(self, bundle: Bundle, files: list[Path]) -> None:
-        heard = [bundle.extract_unscaled(*load_audio(file)) for file in files]
         self.bundle = bundle
-        self.X = np.array([features for features, _ in heard])
-        self.n_sound = np.array([bundle.info.settings.sound_frames(measures.n_trimmed) for _, measures in heard])
-        self.emotions = np.array([file.stem.rpartition("_")[2] for file in files])
+        labels = [bundle.info.emotions.index(tess.EMOTIONS[file.stem.rpartition("_")[2]]) for file in files]
+        self.clips = gather_clips((hear_clip(*load_audio(file), bundle) for file in files), labels)
         rows = np.random.default_rng(0).permutation(len(files))
         self.tested, self.others = rows[: len(rows) // 4], rows[len(rows) // 4 :]
 
     def uar(self, rows: np.ndarray | None) -> float:
         """UAR of the test clips when the clips `rows` have enrolled the speaker; None: nobody is enrolled."""
-        bundle = self.bundle
-        if rows is not None:
-            same = np.full(len(rows), "voice")
-            bundle = replace(bundle, voice=speaker_statistics(self.X[rows], self.n_sound[rows], same)["voice"])
-        X = np.array([bundle.to_scale(self.X[row], self.n_sound[row], None) for row in self.tested])
-        said = np.array(bundle.info.emotions)[bundle.probabilities(X).argmax(axis=1)]
-        true = self.emotions[self.tested]
-        return float(np.mean([(said[true == emotion] == emotion).mean() for emotion in sorted(set(true))]))
+        voice = None if rows is None else measure_voice(self.clips[rows], self.bundle)
+        tested = self.clips[self.tested]
+        return metrics.uar(tested.labels, predicted(tested, replace(self.bundle, voice=voice)))
 
-    def drawn(self, n_clips: int, emotion: str | None = None) -> Iterator[float]:
+    def drawn(self, n_clips: int, label: int | None = None) -> Iterator[float]:
         """UAR of each draw of `n_clips` clips, of all emotions or of one."""
-        pool = self.others if emotion is None else self.others[self.emotions[self.others] == emotion]
+        pool = self.others if label is None else self.others[self.clips.labels[self.others] == label]
         for seed in range(DRAWS):
             yield self.uar(np.random.default_rng(seed).choice(pool, min(n_clips, len(pool)), replace=False))
 
@@ -66,11 +64,11 @@ def clips_of(corpus: Path, run: str) -> dict[str, list[Path]]:
     """Files of a run's test clips, by speaker."""
     files = {file.stem: file for file in corpus.rglob("*.wav")}
     found: dict[str, list[Path]] = {}
-    with lzma.open(Path("reports") / run / "split.csv.xz", "rt", encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            clip = row["clip"].rpartition("/")[2]
-            if row["set"] == "test" and clip in files:  # one file of TESS is not called as its clip
-                found.setdefault(row["speaker"], []).append(files[clip])
+    table = read_packed(Path("reports") / run, SPLIT_FILE)
+    for row in csv.DictReader(io.StringIO(table.decode(), newline="")):
+        clip = row["clip"].rpartition("/")[2]
+        if row["set"] == "test" and clip in files:  # one file of TESS is not called as its clip
+            found.setdefault(row["speaker"], []).append(files[clip])
     return found
 
 
@@ -92,7 +90,7 @@ def main() -> None:
             uars = np.array([list(voice.drawn(n_clips)) for voice in voices]).mean(axis=0)
             cells.append(f"{uars.mean():.2f} ± {uars.std(ddof=1):.2f}")
         # where every clip of an enrolment has the same emotion, that emotion becomes what is usual
-        worst = [np.mean([list(voice.drawn(20, emotion)) for emotion in bundle.info.emotions]) for voice in voices]
+        worst = [np.mean([list(voice.drawn(20, label)) for label in np.unique(voice.clips.labels)]) for voice in voices]
         print(f"| {' | '.join([name, *cells, f'{np.mean(worst):.2f}'])} |", flush=True)
 
 

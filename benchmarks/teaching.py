@@ -9,7 +9,6 @@ without adaptation, with the statistics of the drawn clips, with their labels to
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,9 @@ from ser_lib._cli.common import load_run
 from ser_lib.audio.signal import load_audio
 from ser_lib.corpora import savee
 from ser_lib.model.bundle import Bundle
-from ser_lib.model.enrolment import (
-    Clips,
-    fit_voice_head,
-    gather_clips,
-    hear_clip,
-    learn_voice,
-    measure_voice,
-    predicted,
-)
+from ser_lib.model.enrolment import Clips, adapt_by, gather_clips, hear_clip, learn_voice, predicted
 from ser_lib.model.voices import adapt_bundle
+from ser_lib.scoring import metrics
 
 CLIPS = (1, 2, 3, 5)
 DRAWS = 4
@@ -43,12 +35,6 @@ def hear_speakers(corpus: Path, bundle: Bundle) -> dict[str, Clips]:
     return {speaker: gather_clips(*zip(*clips, strict=True)) for speaker, clips in heard.items()}
 
 
-def uar(clips: Clips, bundle: Bundle) -> float:
-    """UAR of clips by a bundle."""
-    said = predicted(clips, bundle)
-    return float(np.mean([(said[clips.labels == label] == label).mean() for label in np.unique(clips.labels)]))
-
-
 def try_draw(clips: Clips, n_clips: int, seed: int, bundle: Bundle) -> list[float]:
     """UAR of the clips that are not drawn: without adaptation, by statistics, by labels, and by what is chosen."""
     order = np.random.default_rng(seed).permutation(len(clips.X))
@@ -56,11 +42,8 @@ def try_draw(clips: Clips, n_clips: int, seed: int, bundle: Bundle) -> list[floa
     for label in np.unique(clips.labels):
         drawn[order[clips.labels[order] == label][:n_clips]] = True
     known, tested = clips[drawn], clips[~drawn]
-    by_voice = replace(bundle, voice=measure_voice(known, bundle))
-    chosen = learn_voice("drawn", known, bundle)
-    with_labels = chosen.model_copy(update={"head": fit_voice_head(known, by_voice)})
-    adapted = (bundle, by_voice, adapt_bundle(bundle, with_labels), adapt_bundle(bundle, chosen))
-    return [uar(tested, one) for one in adapted]
+    adapted = (bundle, *adapt_by(known, bundle), adapt_bundle(bundle, learn_voice("drawn", known, bundle)))
+    return [metrics.uar(tested.labels, predicted(tested, one)) for one in adapted]
 
 
 def main() -> None:

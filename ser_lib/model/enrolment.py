@@ -14,7 +14,7 @@ import numpy as np
 from ser_lib.audio.normalize import Statistics, speaker_statistics
 from ser_lib.core.errors import ParameterError
 from ser_lib.core.labels import shown_as
-from ser_lib.model.adapt import FEW_CLIPS, Head, estimate_voice, fit_head
+from ser_lib.model.adapt import FEW_CLIPS, Head, Population, estimate_voice, fit_head
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.voices import Gained, Voice, adapt_bundle
 
@@ -45,7 +45,7 @@ class Clips:
     labels: np.ndarray
 
     def __getitem__(self, rows: np.ndarray) -> "Clips":
-        """Those of some rows [shape=(n_clips,)], bool."""
+        """Those of some rows, by their numbers or as bool [shape=(n_clips,)]."""
         return Clips(self.X[rows], self.n_sound[rows], self.labels[rows])
 
 
@@ -96,12 +96,13 @@ def learn_voice(name: str, clips: Clips, bundle: Bundle) -> Voice:
     sha256, statistics = bundle.info.onnx_sha256, measure_voice(clips, bundle)
     voice = Voice(name=name, onnx_sha256=sha256, n_clips=len(clips.X), statistics=statistics)
     labelled = clips.labels != UNLABELLED
-    if bundle.info.population is None or not labelled.any():
+    population = bundle.info.population
+    if population is None or not labelled.any():
         return voice
     gained = cross_validate(clips, bundle)
     if gained is not None and gained.labels < gained.statistics:
         return voice.model_copy(update={"gained": gained})
-    head = fit_voice_head(clips[labelled], statistics, bundle)
+    head = _fit_voice_head(clips[labelled], statistics, population, bundle)
     return voice.model_copy(update={"gained": gained, "head": head, "n_labelled": int(labelled.sum())})
 
 
@@ -155,9 +156,9 @@ def adapt_by(known: Clips, bundle: Bundle) -> tuple[Bundle, Bundle]:
     statistics, labelled = measure_voice(known, bundle), known[known.labels != UNLABELLED]
     voice = Voice(name="_", onnx_sha256="", n_clips=len(known.X), statistics=statistics)
     adapted = adapt_bundle(bundle, voice)
-    if not len(labelled.X):
+    if bundle.info.population is None or not len(labelled.X):
         return adapted, adapted
-    head = fit_voice_head(labelled, statistics, bundle)
+    head = _fit_voice_head(labelled, statistics, bundle.info.population, bundle)
     return adapted, adapt_bundle(bundle, voice.model_copy(update={"head": head}))
 
 
@@ -167,13 +168,10 @@ def _scaled(clips: Clips, bundle: Bundle) -> np.ndarray:
     return np.array([bundle.to_scale(X, n, None) for X, n in zip(clips.X, clips.n_sound, strict=True)])
 
 
-def fit_voice_head(labelled: Clips, statistics: Statistics, bundle: Bundle) -> Head | None:
-    """Head for labelled clips of a voice with these statistics; None without a population."""
-    info = bundle.info
-    if info.population is None:
-        return None
+def _fit_voice_head(labelled: Clips, statistics: Statistics, population: Population, bundle: Bundle) -> Head:
+    """Head for labelled clips of a voice with these statistics, for a model that has a population."""
     X = _scaled(labelled, replace(bundle, voice=statistics))
-    return fit_head(bundle.probabilities(X), X[:, 0], labelled.labels, info.population, info.temperature)
+    return fit_head(bundle.probabilities(X), X[:, 0], labelled.labels, population, bundle.info.temperature)
 
 
 def predicted(clips: Clips, bundle: Bundle) -> np.ndarray:
