@@ -1,6 +1,7 @@
 """`ser evaluate` as a person gives it, with bundles of records that are part of the repository."""
 
 import errno
+import hashlib
 import io
 import json
 import lzma
@@ -119,7 +120,7 @@ def test_corpus_is_known_by_its_files_or_by_name(voices, give, demo_folder, monk
 
 def test_what_a_model_has_learnt_from_is_left_out(voices, give, demo_folder):
     done = give("evaluate", demo_folder, "--run", "synthetic", "--out", voices / "t.csv")
-    assert done.status == 0 and ": heard in training." in done.err
+    assert done.status == 0 and ": not in the model's test set." in done.err
     assert done.err.splitlines()[-1].startswith("warning: synthetic has learnt from other recordings of DEMO, so")
     split = lzma.decompress((voices / "reports" / "synthetic" / "split.csv.xz").read_bytes())
     split = pd.read_csv(io.BytesIO(split), keep_default_na=False).set_index("clip")["set"]
@@ -127,6 +128,18 @@ def test_what_a_model_has_learnt_from_is_left_out(voices, give, demo_folder):
     tested = set(pd.read_csv(voices / "t.csv")["clip"])
     assert tested == {clip for clip in there if split.get(clip) not in ("train", "validation")}
     assert tested < there
+    # the split leaves copies of training clips out of all sets
+    record = voices / "reports" / "synthetic"
+    table = pd.read_csv(io.BytesIO(lzma.decompress((record / "split.csv.xz").read_bytes())), keep_default_na=False)
+    copy = min(tested)
+    table.loc[table["clip"] == copy, "set"] = "unused"
+    (record / "split.csv.xz").unlink()
+    table.to_csv(record / "split.csv", index=False)
+    bundle = json.loads((record / "bundle.json").read_text())
+    bundle["split_sha256"] = hashlib.sha256((record / "split.csv").read_bytes()).hexdigest()
+    (record / "bundle.json").write_text(json.dumps(bundle))
+    assert give("evaluate", demo_folder, "--run", "synthetic", "--out", voices / "t.csv").status == 0
+    assert set(pd.read_csv(voices / "t.csv")["clip"]) == tested - {copy}
     whole = demo_folder.parent / "learnt"
     for file in demo_folder.rglob("*.wav"):
         if split.get(f"DEMO/{file.stem}") == "train":
@@ -175,6 +188,14 @@ def test_exported_model_cannot_tell_what_it_has_learnt_from(voices, give, demo_f
         assert target.read_bytes() == before
 
 
+def test_recordings_of_ones_own_that_may_have_trained_a_model_are_warned_of(voices, give):
+    record = voices / "reports" / "robust"
+    bundle = json.loads((record / "bundle.json").read_text())
+    (record / "bundle.json").write_text(json.dumps(bundle | {"corpora": ["OWN:mine"]}))
+    done = give("evaluate", voices / "mine", "--run", "robust")
+    assert done.err.startswith("warning: robust has learnt from recordings of OWN, perhaps from these")
+
+
 def test_speakers_that_are_known_in_part_are_told(voices, give):
     table = pd.read_csv(voices / "mine" / "clips.csv")
     table["speaker"] = [one if one == "ESA" else "" for one in table["speaker"]]
@@ -184,6 +205,9 @@ def test_speakers_that_are_known_in_part_are_told(voices, give):
     assert 0 < n_unknown < len(table)
     assert f"It has one speaker and {n_unknown} clips of unknown ones: the intervals" in done.out
     assert "With clips of" not in done.out and "the column speaker" in done.out
+    row = int((table["speaker"] != "").argmax())
+    table.iloc[[row, row + 1]].assign(speaker=["ESA", ""]).to_csv(voices / "mine" / "clips.csv", index=False)
+    assert "and 1 clip of unknown ones" in give("evaluate", voices / "mine", "--run", "adapts").out
 
 
 def test_small_folders_are_evaluated_without_what_they_are_too_small_for(voices, give):

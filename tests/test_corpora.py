@@ -128,6 +128,17 @@ def test_appledouble_files_are_no_clips(tmp_path):
     assert skipped == []
 
 
+def test_copies_with_different_emotions_are_left_out(tmp_path):
+    write(tmp_path, "OAF_back_sad.wav", "OAF_bar_sad.wav", "OAF_bath_happy.wav", content=b"the same")
+    write(tmp_path, "OAF_bean_sad.wav")
+    (clip,), skipped = find_clips("TESS", tmp_path)
+    assert clip.file == "OAF_bean_sad.wav"
+    assert {left.file for left in skipped} == {"OAF_back_sad.wav", "OAF_bar_sad.wav", "OAF_bath_happy.wav"}
+    with pytest.raises(DatasetError, match="another emotion"):
+        (tmp_path / "OAF_bean_sad.wav").unlink()
+        find_clips("TESS", tmp_path)
+
+
 def test_nested_second_copy_is_counted_once(tmp_path):
     files = ["OAF_sad/OAF_back_sad.wav", "OAF_sad/OAF_bar_sad.wav", "YAF_sad/YAF_back_sad.wav"]
     nested = [f"TESS copy/TESS copy/{file}" for file in files]
@@ -140,10 +151,10 @@ def test_nested_second_copy_is_counted_once(tmp_path):
 
 
 def test_same_content_under_two_names_is_counted_once(tmp_path):
-    write(tmp_path, "OAF_back_sad.wav", "OAF_bar_happy.wav", content=b"the same")
+    write(tmp_path, "OAF_back_sad.wav", "OAF_bar_sad.wav", content=b"the same")
     clips, skipped = find_clips("TESS", tmp_path)
     assert [clip.clip for clip in clips] == ["TESS/OAF_back_sad"]
-    assert [(left.file, left.fault) for left in skipped] == [("OAF_bar_happy.wav", False)]
+    assert [(left.file, left.fault) for left in skipped] == [("OAF_bar_sad.wav", False)]
 
 
 def test_other_content_under_the_same_name_is_left_out_and_named(tmp_path):

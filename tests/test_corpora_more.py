@@ -178,11 +178,13 @@ def test_calm_may_be_neutral(copies):
 
 def test_counts_of_crema_d(copies):
     emotions, reasons = counts("CREMA-D", copies / "CREMA-D")
-    assert emotions == {"angry": 1271, "disgust": 1271, "fear": 1270, "happy": 1271, "neutral": 1086, "sad": 1270}
+    # of each emotion 1271, of neutral 1087, less three recordings that are there under two emotions
+    assert emotions == {"angry": 1270, "disgust": 1270, "fear": 1270, "happy": 1270, "neutral": 1086, "sad": 1270}
     assert reasons == {
-        "same content as AudioWAV/1006_TIE_HAP_XX.wav": 1,
-        "same content as AudioWAV/1013_WSI_DIS_XX.wav": 1,
-        "same content as AudioWAV/1017_IWW_ANG_XX.wav": 1,
+        "same content as AudioWAV/1006_TIE_HAP_XX.wav, with another emotion": 1,
+        "same content as AudioWAV/1013_WSI_DIS_XX.wav, with another emotion": 1,
+        "same content as AudioWAV/1017_IWW_ANG_XX.wav, with another emotion": 1,
+        "another file of the same content has another emotion": 3,
     }
 
 

@@ -57,18 +57,18 @@ def evaluate(
     from ser_lib.corpora import own
     from ser_lib.corpora.clips import format_reasons
     from ser_lib.evaluate import evaluate_recordings
-    from ser_lib.records.limits import learnt_clips, limits
+    from ser_lib.records.limits import limits, untested_clips
 
     _check_names(folder, out, plot)
     params, top = _asked(folder, corpus, override or [])
     run, bundle = open_model(run)
     name = params.CORPORA[0]
-    learnt = set() if name == own.NAME else learnt_clips(run, bundle)  # own clips are named by their paths
+    untested = set() if name == own.NAME else untested_clips(run, bundle)  # own clips are named by their paths
     found, left_out = _find_clips(top, params, bundle.info.emotions)
     model = bundle_folder(run, "onnx")
     of_model = model.iterdir() if model.is_dir() else [model]
     check_outputs((out, plot), [*of_model, top / own.TABLE, *(top / clip.file for clip in found)])
-    clips, more = _choose(found, bundle.info.emotions, learnt, top)
+    clips, more = _choose(found, bundle.info.emotions, untested, top)
     left_out += more
     data, more = _hear(clips, top, bundle, params)
     left_out += more
@@ -78,7 +78,8 @@ def evaluate(
     if n_left_out := sum(one.files for one in left_out):
         files = "file" if n_left_out == 1 else "files"
         print(printable(f"{n_left_out:,} {files} left out: {reasons}."), file=sys.stderr)
-    warning = _warning(run, name, is_split_known=bool(learnt)) if name in bundle.info.corpora else ""
+    learnt = {one.partition(":")[0] for one in bundle.info.corpora}  # of OWN:FOLDER, OWN
+    warning = _warning(run, name, is_split_known=bool(untested)) if name in learnt else ""
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
     results, predictions = evaluate_recordings(bundle, data.clips, data.X, params)
@@ -142,24 +143,24 @@ def _asked(folder: str, corpus: str | None, override: list[str]) -> tuple[Params
 
 def _find_clips(folder: Path, params: Params, emotions: list[str]) -> tuple[list["Clip"], list["Skipped"]]:
     """Clips of a corpus, of emotions that the model has added to the seven, too, and what is left out."""
-    from ser_lib.corpora.clips import NoClipsError, check_label_map, find_clips
+    from ser_lib.corpora.clips import check_label_map, found_instead, list_clips
 
     (name,) = params.CORPORA
     check_label_map([name], params.LABEL_MAP)
     added = {emotion: emotion for emotion in emotions if emotion not in EMOTIONS}
-    try:
-        return find_clips(name, folder, added | params.LABEL_MAP, params.SPEAKER_PATTERN)
-    except NoClipsError as error:
+    clips, left_out = list_clips(name, folder, added | params.LABEL_MAP, params.SPEAKER_PATTERN)
+    if not clips:
+        instead = found_instead(name, left_out)
         raise DatasetError(
-            f"The folder must hold clips of {name}; in {shown(folder)} {error.instead}. --corpus says which corpus it "
-            "is."
-        ) from None
+            f"The folder must hold clips of {name}; in {shown(folder)} {instead}. --corpus says which corpus it is."
+        )
+    return clips, left_out
 
 
 def _choose(
-    found: list["Clip"], emotions: list[str], learnt: set[str], folder: Path
+    found: list["Clip"], emotions: list[str], untested: set[str], folder: Path
 ) -> tuple[list["Clip"], list["Skipped"]]:
-    """Clips of emotions that the model knows and that it has not learnt from, and what is left out."""
+    """Clips of emotions that the model knows and that its split did not keep from its test, and what is left out."""
     from ser_lib.corpora.clips import Skipped
 
     if not any(clip.emotion in emotions for clip in found):
@@ -172,8 +173,8 @@ def _choose(
     for clip in found:
         if clip.emotion not in emotions:
             left_out.append(Skipped(clip.file, f"the model does not know {shown_as(clip.emotion)}"))
-        elif clip.clip in learnt:
-            left_out.append(Skipped(clip.file, "heard in training"))
+        elif clip.clip in untested:
+            left_out.append(Skipped(clip.file, "not in the model's test set"))
         else:
             clips.append(clip)
     return clips, left_out

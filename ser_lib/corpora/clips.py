@@ -58,19 +58,6 @@ class Skipped:
     files: int = 1
 
 
-class NoClipsError(DatasetError):
-    """A folder holds no clip of its corpus, but what `instead` says."""
-
-    def __init__(self, name: str, folder: Path, instead: str) -> None:
-        super().__init__(name, folder, instead)
-        self.instead = instead
-
-    def __str__(self) -> str:
-        """Say what a run must change."""
-        name, folder, instead = self.args
-        return f"`DATASET_PATH` must hold clips of {name}; in {folder} {instead}. {get_corpus(name).WHERE}"
-
-
 def check_label_map(names: Sequence[str], label_map: LabelMap) -> None:
     """Refuse a map that names an emotion which none of the corpora has, or adds one of the seven by another word.
 
@@ -187,7 +174,7 @@ def _folders_of(parent: Path) -> str:
 def find_clips(
     name: str, folder: Path, label_map: LabelMap | None = None, speaker_pattern: str | None = None
 ) -> tuple[list[Clip], list[Skipped]]:
-    """Find the clips of the corpus `name` wherever they lie below `folder`, each content once.
+    """Find the clips of the corpus `name` wherever they lie below `folder`, each content once, if its emotion is known.
 
     Clips are in the order of their ids, so neither the folders' names nor the file system's order matter.
 
@@ -208,6 +195,19 @@ def find_clips(
     ParameterError
         If there is no such corpus, or the pattern is found in no name or takes too long.
     """
+    clips, skipped = list_clips(name, folder, label_map, speaker_pattern)
+    if not clips:
+        raise DatasetError(
+            f"`DATASET_PATH` must hold clips of {name}; in {folder} {found_instead(name, skipped)}. "
+            f"{get_corpus(name).WHERE}"
+        )
+    return clips, skipped
+
+
+def list_clips(
+    name: str, folder: Path, label_map: LabelMap | None = None, speaker_pattern: str | None = None
+) -> tuple[list[Clip], list[Skipped]]:
+    """Do what `find_clips` does, but let a folder be without clips."""
     corpus = get_corpus(name)
     check_folder(name, folder)
     if not folder.is_dir():
@@ -217,7 +217,8 @@ def find_clips(
     if corpus is own and names is None and speaker_pattern is not None:
         speakers = _speakers(name, [one.path.relative_to(folder).as_posix() for one in files], speaker_pattern)
     clips: dict[str, Clip] = {}
-    first_with: dict[str, str] = {}
+    first_with: dict[str, tuple[str, str | None]] = {}
+    disputed: set[str] = set()
     skipped = []
     for one in files:
         file = one.path.relative_to(folder).as_posix()
@@ -230,20 +231,25 @@ def find_clips(
             skipped.append(Skipped(_printable(file), reason, fault=not isinstance(error, NotUsedError)))
             continue
         clip = _clip_id(name, parsed)
-        if sha256 in first_with:
-            skipped.append(Skipped(file, f"same content as {first_with[sha256]}", fault=False))
+        first, first_emotion = first_with.get(sha256, (None, None))
+        if first is not None and emotion != first_emotion:
+            disputed.add(sha256)
+            skipped.append(Skipped(file, f"same content as {first}, with another emotion", fault=False))
+        elif first is not None:
+            skipped.append(Skipped(file, f"same content as {first}", fault=False))
         elif emotion is None:
-            first_with[sha256] = file
+            first_with[sha256] = (file, None)
             reason = f"{parsed.emotion} has no counterpart among the seven emotions"
             skipped.append(Skipped(file, reason, fault=False))
         elif clip in clips:
             skipped.append(Skipped(file, f"another recording of the clip in {clips[clip].file}"))
         else:
-            first_with[sha256] = file
+            first_with[sha256] = (file, emotion)
             clips[clip] = Clip(clip, name, parsed.speaker, emotion, parsed.text, file, sha256)
+    for doubtful in [clip for clip in clips.values() if clip.sha256 in disputed]:
+        del clips[doubtful.clip]
+        skipped.append(Skipped(doubtful.file, "another file of the same content has another emotion", fault=False))
     skipped += _left_out(corpus, folder, others, is_listed=names is not None)
-    if not clips:
-        raise NoClipsError(name, folder, _instead(corpus, skipped))
     return sorted(clips.values(), key=lambda clip: clip.clip), skipped
 
 
@@ -340,10 +346,10 @@ def _left_out(corpus: ModuleType, folder: Path, others: Sequence[Seen], *, is_li
     return [Skipped(files[0], reason, fault=False, files=len(files)) for reason, files in kinds.items()]
 
 
-def _instead(corpus: ModuleType, skipped: Sequence[Skipped]) -> str:
-    """What a folder holds that has no clip of the corpus."""
+def found_instead(name: str, skipped: Sequence[Skipped]) -> str:
+    """What a folder holds that has no clip of the corpus `name`."""
     if not skipped:
-        return f"it has no {' or '.join(ending[1:] for ending in suffixes(corpus))} files"
+        return f"it has no {' or '.join(ending[1:] for ending in suffixes(get_corpus(name)))} files"
     n_files = sum(one.files for one in skipped)
     return f"none of its {n_files} files is one ({format_reasons(skipped)})"
 

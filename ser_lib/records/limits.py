@@ -80,9 +80,9 @@ def _speakers(run: str, bundle: Bundle) -> set[tuple[str, str]]:
     return {(row["corpus"], row["speaker"]) for row in _split(run, bundle) if row["set"] == "train"}
 
 
-def learnt_clips(run: str, bundle: Bundle) -> set[str]:
-    """Names of the clips that trained or validated the model, as far as its split is known."""
-    return {row["clip"] for row in _split(run, bundle) if row["set"] in ("train", "validation")}
+def untested_clips(run: str, bundle: Bundle) -> set[str]:
+    """Clips of the model's split that are not in its test set, such as copies of training clips, if it is known."""
+    return {row["clip"] for row in _split(run, bundle) if row["set"] != "test"}
 
 
 def _split(run: str, bundle: Bundle) -> list[dict[str, str]]:

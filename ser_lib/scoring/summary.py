@@ -43,7 +43,7 @@ def describe_scope(results: Mapping) -> str:
     other = {None: "other voices", 1: "another voice", 2: "a third"}.get(n, "any other")
     known = f" {_describe_known(results)}" if "known" in results else ""
     n_unknown = 0 if known or n is None else results.get("unknown", {}).get("speakers", 0)
-    unknown = f" and {n_unknown:,} clips of unknown ones" if n_unknown else ""
+    unknown = f" and {n_unknown:,} {'clip' if n_unknown == 1 else 'clips'} of unknown ones" if n_unknown else ""
     return (
         f"Intervals: 95 % of {drawn['samples']:,} resamples of the test set's {drawn['clusters']} {what}. "
         f"{who.get(n, f'It has {n} speakers')}{unknown}: the intervals say nothing of {other}.{known}"
@@ -124,19 +124,19 @@ def describe_calibration(results: Mapping, *, left_out: bool = False) -> str:
     )
 
 
-def describe_coverage(coverage: Mapping[str, Mapping[str, list[float]]], *, unsure_below: float = UNSURE_BELOW) -> str:
+def describe_coverage(coverage: Mapping[str, Mapping[str, list[float]]]) -> str:
     """Say how many answers are not called unsure, and how many of those are right; a line for each curve."""
     what = {"test": "of the test set", "left out": "of corpora or speakers left out of training, in the mean"}
-    return "\n".join(_describe_curve(what[name], curve, unsure_below) for name, curve in coverage.items())
+    return "\n".join(_describe_curve(what[name], curve) for name, curve in coverage.items())
 
 
-def _describe_curve(what: str, curve: Mapping[str, list[float]], unsure_below: float) -> str:
+def _describe_curve(what: str, curve: Mapping[str, list[float]]) -> str:
     overall = f"{what[0].upper()}{what[1:]}, {curve['accuracy'][0]:.3f} are right"
-    if unsure_below not in curve["threshold"]:
-        return f"{overall}. With a confidence of {unsure_below:g} or more, none is answered."
-    place = curve["threshold"].index(unsure_below)
+    if UNSURE_BELOW not in curve["threshold"]:
+        return f"{overall}. With a confidence of {UNSURE_BELOW:g} or more, none is answered."
+    place = curve["threshold"].index(UNSURE_BELOW)
     return (
-        f"{overall}. With a confidence of {unsure_below:g} or more, {curve['answered'][place]:.3f} are answered, and "
+        f"{overall}. With a confidence of {UNSURE_BELOW:g} or more, {curve['answered'][place]:.3f} are answered, and "
         f"{curve['accuracy'][place]:.3f} of those are right; the others are called unsure."
     )
 
