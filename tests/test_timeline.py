@@ -200,6 +200,16 @@ def test_envelope_is_the_largest_amplitude_of_each_twentieth_of_a_second(write_w
     assert dict(zip(times[peaks > 0].round(3), peaks[peaks > 0], strict=True)) == {0.275: 0.75, 0.775: 0.5}
 
 
+def test_envelope_of_a_channel_is_of_that_alone(write_wav, tmp_path):
+    signal = np.zeros((16000, 2))
+    signal[4000, 0], signal[12000, 1] = 0.75, 0.5
+    path = write_wav(tmp_path / "a.wav", signal, 16000)
+    peaks = {one: timeline.read_envelope(path, one)[1] for one in (None, "left", "right")}
+    assert {one: list(found[found > 0]) for one, found in peaks.items()} == {
+        None: [0.375, 0.25], "left": [0.75], "right": [0.5],
+    }  # fmt: skip
+
+
 def test_windows_unlike_training_are_counted():
     table = pd.DataFrame(
         {"state": ["speech", "speech", "silence", "speech"], "emotion": ["sad", "sad", "", "angry"],

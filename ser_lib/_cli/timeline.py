@@ -47,7 +47,7 @@ def predict_timelines(
             try:
                 table = predict_timeline(file, bundle, channel=one, **lengths)
                 if plot is not None:
-                    _plot_timeline(file, name, table, plot)
+                    _plot_timeline(file, name, one, table, plot)
             except (AudioError, OSError) as error:
                 table, reason = None, unusable(shown, error)
                 print(f"error: {reason}", file=sys.stderr, flush=True)
@@ -79,11 +79,11 @@ def _add_rows(
     to.flush()
 
 
-def _plot_timeline(file: Path, name: str, timeline: "pd.DataFrame", plot: Path) -> None:
+def _plot_timeline(file: Path, name: str, channel: str | None, timeline: "pd.DataFrame", plot: Path) -> None:
     from ser_lib import plots
     from ser_lib.stream.timeline import read_envelope
 
-    axes = plots.plot_timeline(timeline, read_envelope(file), title=printable(Path(name).name))
+    axes = plots.plot_timeline(timeline, read_envelope(file, channel), title=printable(Path(name).name))
     plots.save_figure(axes[0], from_here(plot))
 
 

@@ -189,14 +189,16 @@ def summary_text(timeline: "pd.DataFrame", *, unsure_below: float = UNSURE_BELOW
     return "\n".join([text, f"Unlike what the model has learnt from {windows} of speech ({told}).", *notes])
 
 
-def read_envelope(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def read_envelope(path: str | Path, channel: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Times (s) in a recording, and the peak around each; both [shape=(n,)], at most 20 per second.
+
+    Of the mean of the channels or, with `channel`, of one (`audio.channels.pick`).
 
     AudioError if the file cannot be decoded, or holds no samples.
     """
     times, peaks, start = [], [], 0.0
     for channels, rate in despite_damage(read_blocks(path)):
-        block, size = np.abs(channels.mean(axis=1)), max(1, rate // _ENVELOPE_RATE)
+        block, size = np.abs(pick(channels, channel).mean(axis=1)), max(1, rate // _ENVELOPE_RATE)
         firsts = np.arange(0, len(block), size)
         peaks.append(np.maximum.reduceat(block, firsts))
         times.append(start + (firsts + size / 2) / rate)
