@@ -74,8 +74,8 @@ def evaluate_model(bundle: Bundle, params: Params) -> tuple[dict, pd.DataFrame]:
     """
     data, sets = load_sets(params)
     X_expected, y_expected, clips = sets["test"]
-    X_test = read_array(params.output_dir / params.X_TEST_FILE, "02_split")
-    y_test = read_array(params.output_dir / params.Y_TEST_FILE, "02_split")
+    X_test = read_array(params.output_dir / params.X_TEST_FILE)
+    y_test = read_array(params.output_dir / params.Y_TEST_FILE)
     saved = {params.X_TEST_FILE: (X_test, X_expected), params.Y_TEST_FILE: (y_test, y_expected)}
     for name, (array, expected) in saved.items():
         if not np.array_equal(array, expected):
@@ -160,8 +160,8 @@ def prediction_table(clips: pd.DataFrame, probabilities: np.ndarray, emotions: S
 
 def evaluate_calibration(bundle: Bundle, params: Params) -> dict[str, dict[str, np.ndarray]]:
     """Confidence and accuracy on the test set `before` and `after` temperature scaling (`calibration_bins`)."""
-    y_true = read_array(params.output_dir / params.Y_TEST_FILE, "02_split").argmax(axis=1)
-    after = bundle.probabilities(read_array(params.output_dir / params.X_TEST_FILE, "02_split"))
+    y_true = read_array(params.output_dir / params.Y_TEST_FILE).argmax(axis=1)
+    after = bundle.probabilities(read_array(params.output_dir / params.X_TEST_FILE))
     before = calibrate(after, 1 / bundle.info.temperature)
     return {"before": metrics.calibration_bins(y_true, before), "after": metrics.calibration_bins(y_true, after)}
 

@@ -101,12 +101,12 @@ def read_json(path: Path) -> dict:
         raise StageError(f"{shown(path)} is damaged. Run the notebook that writes it again.") from None
 
 
-def read_array(path: Path, notebook: str) -> np.ndarray:
-    """Read one array (.npy) that `notebook` wrote."""
+def read_array(path: Path) -> np.ndarray:
+    """Read one array (.npy) that 02_split wrote."""
     try:
-        return np.load(require(path, notebook), allow_pickle=False)
+        return np.load(require(path, "02_split"), allow_pickle=False)
     except (ValueError, EOFError, OSError):
-        raise StageError(f"{shown(path)} is damaged. Run {notebook} again.") from None
+        raise StageError(f"{shown(path)} is damaged. Run 02_split again.") from None
 
 
 def require(path: Path, notebook: str) -> Path:

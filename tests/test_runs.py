@@ -27,7 +27,7 @@ from ser_lib.core.labels import EMOTIONS
 from ser_lib.params import Params, make_params
 from ser_lib.records import notebook as notebooks
 from ser_lib.records import run as runs
-from ser_lib.records.manifest import hide_paths
+from ser_lib.records.manifest import _hider
 
 REPO = Path(__file__).resolve().parent.parent
 SER = [sys.executable, "-c", "from ser_lib._cli.app import main; main()"]
@@ -593,18 +593,18 @@ def test_paths_are_hidden_however_they_are_written(tmp_path, monkeypatch, name):
     places = [root / "ser_lib" / "x.py", root, corpus / "a.wav", Path.home() / "x", Path(sys.prefix) / "bin"]
     for text in map(str, places):
         for escaped in (text, json.dumps(text), json.dumps(text, ensure_ascii=False)):
-            hidden = hide_paths(f"see {escaped}: bad", params)
+            hidden = _hider(params)(f"see {escaped}: bad")
             assert not shows_a_path(hidden)
             assert "andr" not in hidden
             assert hidden.startswith("see ") and hidden.endswith(": bad")
-    assert hide_paths(f"{root}/reports/x", params) == "./reports/x"
+    assert _hider(params)(f"{root}/reports/x") == "./reports/x"
 
 
 @pytest.mark.parametrize("path", ["/usr/share/sounds/x.wav", "/dev/shm/x.wav", "/usr/lib/some where/x.wav"])
 def test_other_folders_of_the_machine_are_hidden(tmp_path, monkeypatch, path):
     monkeypatch.setenv("SER_ROOT", str(tmp_path))
     for text in (path, f'"{path}"', f"file://{path}", f"root@vm:{path}"):
-        hidden = hide_paths(f"see {text}: bad", make_params({}))
+        hidden = _hider(make_params({}))(f"see {text}: bad")
         assert "/usr" not in hidden and "/dev" not in hidden
         assert "x.wav" in hidden
 
@@ -612,7 +612,7 @@ def test_other_folders_of_the_machine_are_hidden(tmp_path, monkeypatch, path):
 def test_other_text_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("SER_ROOT", str(tmp_path))
     text = "accuracy 0.5, 3/4 of them; https://example.org/home"
-    assert hide_paths(text, make_params({})) == text
+    assert _hider(make_params({}))(text) == text
 
 
 # By hand

@@ -218,16 +218,16 @@ def test_npz_of_something_else_is_damaged(tmp_path):
 def test_pickles_are_never_opened(tmp_path):
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(StageError, match=r"x\.npy is damaged\. Run 02_split again\."):
-        store.read_array(tmp_path / "x.npy", "02_split")
+        store.read_array(tmp_path / "x.npy")
 
 
 def test_arrays_come_back_the_same_and_truncated_ones_are_damaged(tmp_path):
     array = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     io.write_array(tmp_path / "x.npy", array)
-    np.testing.assert_array_equal(store.read_array(tmp_path / "x.npy", "02_split"), array)
+    np.testing.assert_array_equal(store.read_array(tmp_path / "x.npy"), array)
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-5])
     with pytest.raises(StageError, match=r"x\.npy is damaged\. Run 02_split again\."):
-        store.read_array(tmp_path / "x.npy", "02_split")
+        store.read_array(tmp_path / "x.npy")
 
 
 def test_missing_files_name_the_notebook_to_run_first(project):
@@ -238,7 +238,7 @@ def test_missing_files_name_the_notebook_to_run_first(project):
     with pytest.raises(StageError, match=r"^artifacts/interactive/split\.csv .*02_split first"):
         store.load_sets(params)[1]["train"]
     with pytest.raises(StageError, match="02_split first"):
-        store.read_array(params.output_dir / "x_test.npy", "02_split")
+        store.read_array(params.output_dir / "x_test.npy")
 
 
 ODD = ["=1+1", "+1", "-x", "@a", "\tx", "'=x", "''-x", "'x", "x=1", "-5", "'", "", "a,b", '"=x"']

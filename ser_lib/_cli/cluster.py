@@ -65,6 +65,7 @@ def make_features(
     """
     from ser_lib.params import make_params
     from ser_lib.preprocess import preprocess_data
+    from ser_lib.records.record import OWN
 
     files = {} if files is None else files
     missing = {need: run for run in planned if (need := _need(run)) not in files}
@@ -73,7 +74,7 @@ def make_features(
         print(f"Features come first, each once: {len(missing)} for {runs}.", file=sys.stderr, flush=True)
     for need, run in missing.items():
         output = folder / f"{len(files)}"
-        values = run.params.model_dump(exclude={"OUTPUT_DIR", "PROCESSED_DATA_FILE"})
+        values = run.params.model_dump(exclude=set(OWN))
         params = make_params(values | {"OUTPUT_DIR": output.relative_to(project_root()).as_posix()})
         try:
             with redirect_stdout(None):  # each run's 01_preprocess prints the same

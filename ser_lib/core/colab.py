@@ -125,14 +125,14 @@ def _describe(before: dict[str, str], after: dict[str, str]) -> str:
     return f"Installed: {', '.join(added) or 'nothing'}. {what}"
 
 
-def keep_on_drive(mount_point: Path | None = None) -> bool:
+def keep_on_drive() -> bool:
     """Mount Drive and put `artifacts` and `data` there, since every Colab notebook has a machine of its own.
 
     Returns whether it worked. Declining is fine: everything then stays on this machine, and is lost with it.
     """
     from google.colab import drive
 
-    mount_point = mount_point or Path.cwd() / "drive"
+    mount_point = Path.cwd() / "drive"
     try:
         drive.mount(str(mount_point))
         for name in ("artifacts", "data"):

@@ -13,7 +13,7 @@ _FAR = 1 << 30
 """Where Windows locks a byte: beyond what is in the file, since nobody else could read that."""
 
 
-def lock(file: IO | int, *, shared: bool = False, wait: bool = False) -> None:
+def lock(file: IO | int, *, shared: bool = False) -> None:
     """Lock an open file, or one by its number.
 
     Parameters
@@ -21,8 +21,6 @@ def lock(file: IO | int, *, shared: bool = False, wait: bool = False) -> None:
     file : file or int
     shared : bool
         Whether others may hold it as well, as long as all do it in this way; Windows knows no such locks.
-    wait : bool
-        Whether to wait until nobody else holds it.
 
     Raises
     ------
@@ -31,9 +29,9 @@ def lock(file: IO | int, *, shared: bool = False, wait: bool = False) -> None:
     """
     number = file if isinstance(file, int) else file.fileno()
     if fcntl is None:
-        _lock_byte(number, wait=wait)
+        _lock_byte(number)
     else:
-        fcntl.flock(number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 def is_locked(path: Path) -> bool:
@@ -53,12 +51,12 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def _lock_byte(number: int, *, wait: bool) -> None:
+def _lock_byte(number: int) -> None:
     import msvcrt
 
     os.lseek(number, _FAR, os.SEEK_SET)
     try:
-        msvcrt.locking(number, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        msvcrt.locking(number, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     except PermissionError as error:
         raise BlockingIOError(error.errno, error.strerror) from None
     finally:

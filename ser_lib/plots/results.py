@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from ser_lib.core.labels import EMOTIONS, in_order, shown_as
+from ser_lib.model.prediction import UNSURE_BELOW
 from ser_lib.plots.figures import plot_fractions
 
 
@@ -135,18 +136,16 @@ def plot_reliability(bins: Mapping[str, np.ndarray], *, title: str = "", ax: Axe
     return ax
 
 
-def plot_coverage(
-    coverage: Mapping[str, Mapping[str, list[float]]], *, unsure_below: float = 0.5, ax: Axes | None = None
-) -> Axes:
+def plot_coverage(coverage: Mapping[str, Mapping[str, list[float]]], *, ax: Axes | None = None) -> Axes:
     """Accuracy over the fraction of clips that are answered (`metrics.coverage`), a curve for each set."""
     ax = ax or plt.subplots(figsize=(5.2, 3.6), layout="constrained")[1]
     for name, curve in coverage.items():
         (line,) = ax.plot(curve["answered"], curve["accuracy"], marker=".", label=name)
-        if unsure_below in curve["threshold"]:
-            place = curve["threshold"].index(unsure_below)
+        if UNSURE_BELOW in curve["threshold"]:
+            place = curve["threshold"].index(UNSURE_BELOW)
             ax.plot(curve["answered"][place], curve["accuracy"][place], "o", color=line.get_color(), markersize=10)
     ax.set(xlabel="fraction of clips answered", ylabel="accuracy of the answers", xlim=(0, 1.05), ylim=(0, 1.05))
-    ax.set_title(f"large dots: confidence of {unsure_below:g} or more", fontsize="medium")
+    ax.set_title(f"large dots: confidence of {UNSURE_BELOW:g} or more", fontsize="medium")
     ax.legend(loc="lower left", frameon=False)
     return ax
 

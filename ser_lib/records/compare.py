@@ -17,12 +17,11 @@ from scipy.stats import binomtest
 from ser_lib.core.errors import RunError
 from ser_lib.core.text import printable
 from ser_lib.records.manifest import DONE, PATH_PARAMETERS, Environment
-from ser_lib.records.record import Record, format_value, private_values
+from ser_lib.records.record import OWN, Record, format_value, private_values
 from ser_lib.store import PREDICTIONS_FILE, SPLIT_FILE
 
 _METRICS = ("accuracy", "uar", "macro_f1", "loss")
 _SHOWN = {"uar": "UAR", "macro_f1": "macro-F1"}
-_OWN = ("OUTPUT_DIR", "PROCESSED_DATA_FILE")
 TOLERANCE = 0.02
 """Largest difference of accuracy and UAR that counts as the same on another processor or with other packages."""
 _ORDER = (
@@ -71,7 +70,7 @@ def compare_runs(records: Sequence[Record]) -> Comparison:
 def _parameter_table(records: Sequence[Record]) -> pd.DataFrame:
     names = dict.fromkeys(name for record in records for name in record.params)
     shown = {name: [_text(record.params.get(name, "")) for record in records] for name in names}
-    rows = {name: values for name, values in shown.items() if name not in _OWN and len(set(values)) > 1}
+    rows = {name: values for name, values in shown.items() if name not in OWN and len(set(values)) > 1}
     return pd.DataFrame.from_dict(rows, orient="index", columns=[record.name for record in records])
 
 

@@ -234,11 +234,6 @@ def describe_corpus(clips_file: Path) -> Corpus:
     return Corpus(clips=len(lines), sha256=hashlib.sha256("".join(lines).encode()).hexdigest())
 
 
-def hide_paths(text: str, params: Params) -> str:
-    """Replace every path of this machine in `text`: the project's by a relative one, others by a word."""
-    return _hider(params)(text)
-
-
 def hide_in_notebook(notebook: dict, params: Params) -> dict:
     """Hide paths in every text of a notebook; pictures are left alone."""
     return _hide_everywhere(notebook, _hider(params))
@@ -255,7 +250,10 @@ def _hide_everywhere(node: Any, hide: Callable[[str], str]) -> Any:
 
 
 def _hider(params: Params) -> Callable[[str], str]:
-    """Make the function that hides paths: finding them asks the file system, and a notebook has many texts."""
+    """Make the function that hides this machine's paths in a text: the project's become relative, others a word.
+
+    Finding them asks the file system, and a notebook has many texts.
+    """
     hidden = _hidden_paths(params)
     longest_first = "|".join(re.escape(path) for path in sorted(hidden, key=len, reverse=True))
     pattern = re.compile(rf"(?<![\w.-])({longest_first})(?![\w-]|\.\w)")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ser_lib.records.record import Record, format_value
+from ser_lib.records.record import OWN, Record, format_value
 from ser_lib.records.study import StudyRecord
 
 _TOLD = (
@@ -18,7 +18,6 @@ _TOLD = (
     *("TEST_FRACTION", "VALIDATION_FRACTION", "TEST_SPEAKERS", "N_FOLDS", "FOLD"),
 )
 """Parameters that corpus, split and model tell in words."""
-_OWN = ("OUTPUT_DIR", "PROCESSED_DATA_FILE")
 _DIGITS = 5
 """Significant digits of a learning curve's points, which a picture cannot show more of."""
 
@@ -192,7 +191,7 @@ def _differing(records: Iterable[Record]) -> list[str]:
     for record in records:
         for name, value in record.params.items():
             found.setdefault(name, set()).add(_plain(value))
-    return [name for name, values in found.items() if len(values) > 1 and name not in _OWN]
+    return [name for name, values in found.items() if len(values) > 1 and name not in OWN]
 
 
 def _all_numbers(records: Iterable[Record], name: str) -> bool:

@@ -15,7 +15,7 @@ from ser_lib.store import MODEL_CARD_FILE
 
 @functools.cache
 def templates(*, escape: bool) -> jinja2.Environment:
-    """Jinja2's environment over `ser_lib/templates`; `escape` for pages, whose values must not become markup."""
+    """Jinja2's environment over `records/templates`; `escape` for pages, whose values must not become markup."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ser_lib.records"),
         autoescape=escape,

@@ -17,7 +17,7 @@ from ser_lib.corpora.clips import check_folder, check_known, find_corpora
 from ser_lib.params import Params, make_params, read_values
 from ser_lib.records import run as runs
 from ser_lib.records.manifest import DONE, MANIFEST_FILE, PATH_PARAMETERS, check_plain, hide_value, read_manifest
-from ser_lib.records.record import Record, complete, private_values, record_folder
+from ser_lib.records.record import OWN, Record, complete, private_values, record_folder
 from ser_lib.records.study import find_study
 
 NEW, STOPPED = "new", "stopped"
@@ -34,7 +34,7 @@ _VARIED = {
 """Parameters that each run of a study has in its own way, by what asks for it."""
 _MAY_VARY = ("SEED", "FOLD")
 """Parameters in which the runs of one row may differ."""
-_NO_KIND = ("OUTPUT_DIR", "PROCESSED_DATA_FILE", "EXAMPLE_AUDIO_FILE", "N_JOBS")
+_NO_KIND = (*OWN, "EXAMPLE_AUDIO_FILE", "N_JOBS")
 """Parameters that no figure depends on."""
 
 

@@ -34,6 +34,8 @@ NOTE_FILE = "note.json"
 """Name of a note's file in the record of its run."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a run may be called."""
+OWN = ("OUTPUT_DIR", "PROCESSED_DATA_FILE")
+"""Parameters that say where a run's own files go."""
 DEFAULT_OF_THE_TIME = {"DENOISE_REFERENCE": True, "BASELINES": False, "ROBUSTNESS": False, "UNSURE_BELOW": 0.0}
 """What runs did before a parameter was there, where that is not its default today."""
 _SHOWN = {
@@ -169,8 +171,8 @@ class Record:
     @property
     def changed_or_data(self) -> dict[str, Any]:
         """Parameters that differ from today's defaults, without where the run's own files go."""
-        defaults, own = Params().model_dump(), ("OUTPUT_DIR", "PROCESSED_DATA_FILE")
-        return {name: value for name, value in self.params.items() if name not in own and value != defaults.get(name)}
+        defaults = Params().model_dump()
+        return {name: value for name, value in self.params.items() if name not in OWN and value != defaults.get(name)}
 
     @property
     def split(self) -> str:
@@ -372,6 +374,6 @@ def format_value(value: float | None, digits: int = 3) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def format_interval(interval: Sequence[float], digits: int = 3) -> str:
+def format_interval(interval: Sequence[float]) -> str:
     """Show the two ends of an interval."""
-    return " to ".join(format_value(end, digits) for end in interval)
+    return " to ".join(format_value(end) for end in interval)

@@ -22,6 +22,8 @@ LITTLE = 0.02
 """Importance below which a parameter hardly matters."""
 EVALUATOR = {"seed": 0}
 """Options of what measures importance: without a seed, it says something else each time."""
+_BEST_SHOWN = 5
+"""Trials that are shown, at most."""
 _FEWEST = 5
 """Trials below which nothing is said about importance."""
 
@@ -169,11 +171,11 @@ def read_sweep(folder: Path) -> SweepRecord:
     return SweepRecord(read_study(folder))
 
 
-def to_text(sweep: SweepRecord, n: int = 5) -> str:
+def to_text(sweep: SweepRecord) -> str:
     """The best trials, what to make of them, and the command that measures the best one once on the test set."""
     parts: Sequence[str] = [
         f"The best of {len(sweep.trials)} trials by {sweep.shown_objective}:",
-        markdown_table([sweep.headings, *sweep.lines(n)]),
+        markdown_table([sweep.headings, *sweep.lines(_BEST_SHOWN)]),
         "\n".join(sweep.notes),
     ]
     if sweep.errors:
