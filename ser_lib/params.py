@@ -258,8 +258,8 @@ class Params(_Audio):
             by_speaker and not self.TEST_SPEAKERS and self.SPLIT_FILE is None,
             f"`TEST_SPEAKERS` must name the speakers of the test set with `SPLIT: {self.SPLIT}`. Got none.",
         )
-        folds = self.N_FOLDS is not None or self.FOLD != 0
-        yield self.SPLIT != "folds" and folds, f"`N_FOLDS` and `FOLD` need `SPLIT` to be folds. Got {self.SPLIT}."
+        folds = self.SPLIT != "folds" and (self.N_FOLDS is not None or self.FOLD != 0)
+        yield folds, f"`N_FOLDS` and `FOLD` need `SPLIT` to be folds, or must be null and 0. Got {self.SPLIT}."
         beyond = self.N_FOLDS is not None and self.FOLD >= self.N_FOLDS
         yield beyond, f"`FOLD` must be below `N_FOLDS` ({self.N_FOLDS}). Got {self.FOLD}."
 

@@ -20,7 +20,8 @@ from ser_lib.core.cache import Cache, open_cache
 from ser_lib.core.errors import AudioError, DatasetError, StageError
 from ser_lib.core.io import write_csv
 from ser_lib.corpora.audio_files import named_audio
-from ser_lib.corpora.clips import Clip, Skipped, check_known, find_corpora, format_reasons
+from ser_lib.corpora.clips import Clip, check_known, find_corpora
+from ser_lib.corpora.left_out import Skipped, format_reasons
 from ser_lib.params import Params
 from ser_lib.store import SKIPPED_FILE, ProcessedData, keep_params, load_processed, save_processed, to_labels
 

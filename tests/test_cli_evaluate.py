@@ -196,6 +196,29 @@ def test_recordings_of_ones_own_that_may_have_trained_a_model_are_warned_of(voic
     assert done.err.startswith("warning: robust has learnt from recordings of OWN, perhaps from these")
 
 
+def test_clips_that_a_run_made_here_has_learnt_from_are_left_out(voices, give):
+    mine, record = voices / "mine", voices / "reports" / "robust"
+    files = sorted(one.relative_to(mine).as_posix() for one in mine.rglob("*.wav"))
+    (mine / "clips.csv").unlink()
+    assert give("evaluate", mine, "--corpus", "own", "--run", "robust", "--out", voices / "t.csv").status == 0
+    clips = pd.read_csv(voices / "t.csv")["clip"].tolist()
+    table = pd.DataFrame({"clip": clips, "corpus": "OWN", "speaker": "", "set": ["train", "test"] * (len(clips) // 2)})
+    (record / "split.csv.xz").unlink()
+    table.to_csv(record / "split.csv", index=False)
+    bundle = json.loads((record / "bundle.json").read_text())
+    bundle |= {"corpora": ["OWN"], "split_sha256": hashlib.sha256((record / "split.csv").read_bytes()).hexdigest()}
+    (record / "bundle.json").write_text(json.dumps(bundle))
+    private = voices / "artifacts" / "robust" / "params.yaml"
+    private.parent.mkdir(parents=True, exist_ok=True)
+    private.write_text(f"DATASET_PATH: {json.dumps(str(mine))}\nOUTPUT_DIR: artifacts/robust\n")
+    done = give("evaluate", mine, "--corpus", "own", "--run", "robust", "--out", voices / "t.csv")
+    assert pd.read_csv(voices / "t.csv")["clip"].tolist() == clips[1::2] and len(files) == len(clips)
+    assert "other recordings of OWN" in done.err
+    shutil.copytree(mine, voices / "others")  # files of the same names elsewhere may be anything
+    done = give("evaluate", voices / "others", "--corpus", "own", "--run", "robust", "--out", voices / "t.csv")
+    assert pd.read_csv(voices / "t.csv")["clip"].tolist() == clips and "perhaps from these" in done.err
+
+
 def test_speakers_that_are_known_in_part_are_told(voices, give):
     table = pd.read_csv(voices / "mine" / "clips.csv")
     table["speaker"] = [one if one == "ESA" else "" for one in table["speaker"]]
@@ -280,6 +303,19 @@ def test_what_cannot_be_is_one_line(voices, give, write_wav, monkeypatch, words,
     done = give("evaluate", *([] if "--run" in words else ["--run", "robust"]), *words)
     assert (done.status, done.out) == (1, "")
     assert done.err.startswith("error: ") and said in done.err and done.err.count("\n") == 1
+
+
+def test_place_that_cannot_be_written_to_is_told_before_anything_is_heard(voices, give, monkeypatch):
+    def refuse(**_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("ser_lib.preprocess.process_clips", None)
+    for command in ("evaluate", "predict"):
+        done = give(command, voices / "mine", "--run", "robust", "--out", voices / "new" / "a.csv")
+        said = " ".join(done.err.split())
+        assert done.status == 2 and done.out == "" and "must be where it can be written" in said
+        assert "a.csv: Read-only file system." in said and "so far" not in said
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora import CORPORA, crema_d, own, ravdess, savee
 from ser_lib.corpora.base import Archive, FilesOf, Name
-from ser_lib.corpora.clips import Skipped, find_clips, find_corpora
+from ser_lib.corpora.clips import find_clips, find_corpora
+from ser_lib.corpora.left_out import Skipped
 
 REPO = Path(__file__).resolve().parent.parent
 REGISTRIES = REPO / "ser_lib" / "corpora" / "registries"

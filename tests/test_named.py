@@ -173,7 +173,7 @@ def test_without_its_encoder_another_model_answers_and_it_is_said(root, write_wa
     file = str(write_wav(root / "a.wav", np.sin(np.arange(16000) / 9) / 3, 16000))
     status, out, err = call(monkeypatch, capsys, "predict", file)
     assert status == 0 and "Model plain has " in out
-    assert "How right it is about other voices was not measured." in out
+    assert "How right it is about other voices is not known here." in out
     assert err == (
         "note: heard, the default model, needs the encoder smart-turn, which is not on this machine: plain answers, "
         f"which is right less often. Of voices that heard never heard, {10 * accuracy:.0f} of 10 answers were right "
@@ -238,9 +238,9 @@ def test_limits_tell_of_strangers_what_the_list_of_models_says(root):
     assert "Of 10 speakers whom a model like it never heard, 2 of 10 answers were right (23%). Do" in limits(
         "known", bundle
     )
-    assert "was not measured" in limits("default", bundle)
+    assert "is not known here" in limits("default", bundle)
     (root / "reports" / "models.json").write_text("{")
-    assert "was not measured" in limits("known", bundle)
+    assert "is not known here" in limits("known", bundle)
 
 
 def test_list_of_models_says_of_strangers_what_the_records_say():
@@ -267,7 +267,7 @@ def test_limits_tell_what_was_right_of_voices_that_training_left_out():
         f"answers were right ({right:.0%}). Do not judge people by it."
     )
     info.onnx_sha256 = "0" * 64  # of another model, nobody has measured it
-    assert "How right it is about other voices was not measured." in limits(run, SimpleNamespace(info=info))
+    assert "How right it is about other voices is not known here." in limits(run, SimpleNamespace(info=info))
 
 
 def test_limits_name_the_speakers_and_each_corpus():
@@ -295,7 +295,7 @@ def test_limits_tell_which_speakers_are_unknown(monkeypatch, speakers, told):
     monkeypatch.setattr("ser_lib.records.limits._tested", lambda *_: "")
     info = SimpleNamespace(corpora=["A", "B"], left_out=None)
     assert limits("one", SimpleNamespace(info=info)) == (
-        f"Model one has learnt from {told}How right it is about other voices was not measured. "
+        f"Model one has learnt from {told}How right it is about other voices is not known here. "
         "Do not judge people by it."
     )
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import unicodedata
 import wave
 
 import numpy as np
@@ -11,8 +12,9 @@ import soundfile
 from ser_lib.core.errors import ParameterError
 from ser_lib.core.labels import EMOTIONS
 from ser_lib.corpora.audio_files import find_files, format_left_out, may_be_audio
-from ser_lib.corpora.clips import find_clips, find_corpora, format_reasons
+from ser_lib.corpora.clips import find_clips, find_corpora
 from ser_lib.corpora.files.registry import REGISTRIES
+from ser_lib.corpora.left_out import format_reasons
 from ser_lib.params import make_params
 from ser_lib.preprocess import preprocess_data
 from ser_lib.records.plan import find_speakers
@@ -272,7 +274,28 @@ def test_each_unknown_emotion_is_named_with_its_own_count(voices):
     folder = voices("happy/1.wav", "high/1.wav", "high/2.wav", "low/1.wav")
     _, skipped = find_clips("OWN", folder)
     told = format_reasons(skipped)
-    assert "high/1.wav and 1 more: unknown emotion 'high'" in told and "low/1.wav: unknown emotion 'low'" in told
+    assert told.startswith("high/1.wav and 2 more: unknown emotions 'high' (2), 'low' (1); known: neutral, happy, ")
+    assert told.count("known: ") == 1
+
+
+def test_faults_are_told_before_what_is_no_audio(voices):
+    folder = voices("happy/1.wav", "tired/1.wav")
+    for name in ("a.txt", "b.txt", "c.jpg"):
+        (folder / name).write_text("none")
+    _, skipped = find_clips("OWN", folder)
+    told = format_reasons(skipped)
+    assert told.startswith("tired/1.wav: unknown emotion 'tired'; known: ") and told.endswith(" and 2 more: not audio")
+
+
+@pytest.mark.parametrize(("in_table", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_table_names_files_whichever_way_their_accents_are_spelt(tmp_path, in_table, on_disk):
+    file = unicodedata.normalize(on_disk, "colère/été.wav")
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).write_bytes(b"x")
+    lines = ["path,emotion", f"{unicodedata.normalize(in_table, 'colère/été.wav')},angry", "é/è.wav,sad"]
+    (tmp_path / "clips.csv").write_text("\n".join(lines), encoding="utf-8")
+    (clip,), (left,) = find_clips("OWN", tmp_path)
+    assert (clip.file, left.file) == (file, "é/è.wav")
 
 
 def test_seven_are_not_added_once_more_by_another_word(voices):

@@ -93,7 +93,8 @@ More = Annotated[
 @app.command()
 def run(
     params: Annotated[
-        list[Path] | None, typer.Argument(help="Parameter files, each a run.  [default: params/demo.yaml]")
+        list[Path] | None,
+        typer.Argument(help="Parameter files, or names of params/, each a run.  [default: demo]"),
     ] = None,
     override: Override = None,
     more: More = None,
@@ -129,7 +130,7 @@ def run(
         use_scheduler(scheduler)
         _execute(runs.resume_run(resume))
         return
-    files = params or [Path("params/demo.yaml")]
+    files = [parameter_file(one) for one in params or [Path("demo")]]
     asked = plan.plan_files(files, more or [], override or [], name=name, seeds=seeds, folds=folds)
     if len(asked.runs) == 1 and not asked.study:
         if use_scheduler(scheduler) is None:

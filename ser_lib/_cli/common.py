@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,10 +21,20 @@ if TYPE_CHECKING:
     from ser_lib.model.bundle import Bundle, BundleInfo
 
 STDIN = "-"
+
+
+def check_filled(value: str | None) -> str | None:
+    """Refuse a text that is empty where a path or a name is asked for."""
+    if value == "":
+        raise typer.BadParameter("a path is empty. Is a variable of the shell not set?")
+    return value
+
+
 RunOption = Annotated[
     str | None,
     typer.Option(
         "--run",
+        callback=check_filled,
         help="Run whose model predicts, or a bundle: its folder or zip file.  [default: that of `ser runs default`]",
     ),
 ]
@@ -38,7 +49,7 @@ def check_means() -> None:
 def parameter_file(name: str | Path) -> Path:
     """Parameter file that is named by its path or, of one in params/, as `tess`."""
     path = Path(name)
-    is_path = path.suffix == ".yaml" or locate(path).is_file()
+    is_path = path.suffix == ".yaml" or len(path.parts) > 1 or locate(path).is_file()
     return path if is_path else Path("params") / f"{name}.yaml"
 
 
@@ -172,17 +183,23 @@ def check_plot(plot: Path | None, files: list) -> None:
 
 
 def check_outputs(outputs: Iterable[str | Path | None], recordings: Iterable[Path]) -> None:
-    """Refuse, before hours of work, outputs that are folders, the same twice, or an input."""
+    """Refuse, before hours of work, outputs that cannot be written, or are folders, the same twice, or an input."""
     inputs, taken = {Path(os.path.realpath(path)) for path in recordings}, set()
     for output in outputs:
         if output is None or str(output) == STDIN:
             continue
+        check_filled(str(output))
         path = Path(os.path.realpath(from_here(output)))
         if path.is_dir():
             raise typer.BadParameter(f"an output must be a file. {output} is a folder.")
         if path in inputs or path in taken:
             raise typer.BadParameter(f"each output must be a file of its own. {output} would be overwritten.")
         taken.add(path)
+        try:
+            tempfile.TemporaryFile(dir=next(folder for folder in path.parents if folder.is_dir())).close()
+        except OSError as error:
+            why = error.strerror
+            raise typer.BadParameter(f"an output must be where it can be written. {output}: {why}.") from None
 
 
 def check_windows(bundle: "Bundle", window: float | None, hop: float | None) -> None:

@@ -84,7 +84,8 @@ def enrol(
         )
     text = enrolment_text(voice, bundle)
     print(text, end="\n" if text else "")
-    print(f"{name} is enrolled with {voice.from_clips}: ser predict FILE --speaker {name}")
+    answer = command("predict", "FILE", "--speaker", name, run=run)
+    print(f"{name} is enrolled with {voice.from_clips}: {answer}")
     if run is None and not is_default(model):
         print(f"note: this is for {model} alone. The default model needs {name} enrolled again.", file=sys.stderr)
     print(kept_text(path))

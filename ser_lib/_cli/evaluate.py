@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ser_lib._cli.common import RunOption, bundle_folder, check_outputs, check_plot, open_model
+from ser_lib._cli.common import RunOption, bundle_folder, check_filled, check_outputs, check_plot, open_model
 from ser_lib._cli.data import locate_corpus
 from ser_lib._cli.tables import print_table
 from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.extras import check_extras
 from ser_lib.core.labels import EMOTIONS, shown_as
-from ser_lib.core.paths import from_here, shown
+from ser_lib.core.paths import from_here, resolve, shown
 from ser_lib.core.text import printable
 from ser_lib.params import Params, make_params, read_values
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ser_lib.corpora.clips import Clip, Skipped
+    from ser_lib.corpora.clips import Clip
+    from ser_lib.corpora.left_out import Skipped
     from ser_lib.model.bundle import Bundle
     from ser_lib.store import ProcessedData
 
@@ -55,7 +56,7 @@ def evaluate(
     """
     check_extras("train")
     from ser_lib.corpora import own
-    from ser_lib.corpora.clips import format_reasons
+    from ser_lib.corpora.left_out import format_reasons
     from ser_lib.evaluate import evaluate_recordings
     from ser_lib.records.limits import limits, untested_clips
 
@@ -63,8 +64,10 @@ def evaluate(
     params, top = _asked(folder, corpus, override or [])
     run, bundle = open_model(run)
     name = params.CORPORA[0]
-    untested = set() if name == own.NAME else untested_clips(run, bundle)  # own clips are named by their paths
     found, left_out = _find_clips(top, params, bundle.info.emotions)
+    untested = untested_clips(run, bundle)
+    if name == own.NAME and not _of_run(run, top, found, untested):
+        untested = set()
     model = bundle_folder(run, "onnx")
     of_model = model.iterdir() if model.is_dir() else [model]
     check_outputs((out, plot), [*of_model, top / own.TABLE, *(top / clip.file for clip in found)])
@@ -92,6 +95,15 @@ def evaluate(
     print(f"\n{limits(run, bundle)}")
 
 
+def _of_run(run: str, folder: Path, found: list["Clip"], untested: set[str]) -> bool:
+    """Whether a folder of one's own is that of a run: its clips are named by their paths, as others may be."""
+    from ser_lib.records.record import private_values
+
+    path = private_values(run).get("DATASET_PATH")
+    is_same = path is not None and resolve(path).is_dir() and folder.samefile(resolve(path))
+    return is_same and any(clip.clip in untested for clip in found)
+
+
 def _warning(run: str, corpus: str, *, is_split_known: bool) -> str:
     """Sentence about a corpus that the model has learnt from."""
     if not is_split_known:
@@ -106,8 +118,7 @@ def _warning(run: str, corpus: str, *, is_split_known: bool) -> str:
 
 
 def _check_names(folder: str, out: str | None, plot: Path | None) -> None:
-    if not folder:
-        raise typer.BadParameter("a path is empty. Is a variable of the shell not set?")
+    check_filled(folder)
     if out is not None and Path(out).suffix.lower() not in (".csv", ".json"):
         raise typer.BadParameter(f"--out must end in .csv or .json, which says what is written. Got {out}.")
     check_plot(plot, [folder])
@@ -161,7 +172,7 @@ def _choose(
     found: list["Clip"], emotions: list[str], untested: set[str], folder: Path
 ) -> tuple[list["Clip"], list["Skipped"]]:
     """Clips of emotions that the model knows and that its split did not keep from its test, and what is left out."""
-    from ser_lib.corpora.clips import Skipped
+    from ser_lib.corpora.left_out import Skipped
 
     if not any(clip.emotion in emotions for clip in found):
         had = ", ".join(sorted({shown_as(clip.emotion) for clip in found}))
@@ -186,7 +197,7 @@ def _hear(
     """Features of each recording once, as the model hears it, and what is left out."""
     from dataclasses import replace
 
-    from ser_lib.corpora.clips import Skipped
+    from ser_lib.corpora.left_out import Skipped
     from ser_lib.preprocess import process_clips
     from ser_lib.scoring.leakage import recordings
 

@@ -18,6 +18,7 @@ from ser_lib._cli.common import (
     STDIN,
     RunOption,
     bundle_folder,
+    check_filled,
     check_outputs,
     check_plot,
     check_windows,
@@ -199,8 +200,8 @@ def _check_usage(
         raise typer.BadParameter("--csv and --json cannot both be standard output.")
     if paths.count(STDIN) > 1:
         raise typer.BadParameter("standard input can be read once: give - once.")
-    if "" in paths:
-        raise typer.BadParameter("a path is empty. Is a variable of the shell not set?")
+    for path in paths:
+        check_filled(path)
     if plot is not None and channel == EACH:
         raise typer.BadParameter("--plot makes a picture of one channel: name it with --channel left or right.")
 

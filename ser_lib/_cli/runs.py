@@ -99,12 +99,13 @@ def slim(
         print("Nothing to leave out.")
         return
     size = sum(one.size for one in planned) / 1e6
+    records = f"{len(planned)} record{'s' * (len(planned) != 1)}"
     print(*planned, sep="\n")
-    if not yes and not typer.confirm(f"Leave {size:.1f} MB out of {len(planned)} records?"):
+    if not yes and not typer.confirm(f"Leave {size:.1f} MB out of {records}?"):
         raise SystemExit(1)
     for one in planned:
         slim_record(one)
-    print(f"Left {size:.1f} MB out of {len(planned)} records. To make it again: ser reproduce RUN")
+    print(f"Left {size:.1f} MB out of {records}. To make it again: ser reproduce RUN")
     print(build_site())
 
 

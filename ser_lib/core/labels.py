@@ -25,9 +25,12 @@ def fault_of_targets(emotions: Iterable[str | None]) -> str:
     wrong = [emotion for emotion in emotions if emotion is not None and not is_emotion(emotion)]
     if not wrong:
         return ""
+    name = next((name for name, word in _SHOWN_AS.items() if word == wrong[0]), None)
+    if name is not None:
+        return f"`LABEL_MAP` must call each of the seven emotions by its own name, here {name}. Got {wrong[0]!r}."
     return (
         f"`LABEL_MAP` must map to {', '.join(EMOTIONS)}, to null, or to a new emotion, of at most 20 small letters, "
-        f"digits and _, and unlike the words that the seven are shown as. Got {wrong[0]!r}."
+        f"digits and _. Got {wrong[0]!r}."
     )
 
 

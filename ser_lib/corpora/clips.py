@@ -1,6 +1,5 @@
 """The clips of a corpus: which files are clips, what is said in them and by whom, and why others are left out."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,12 +15,11 @@ from ser_lib.core.text import quoted
 from ser_lib.corpora import get_corpus, own, suffixes
 from ser_lib.corpora.audio_files import SEARCHED, Seen, named_audio, sort_files, suffix_of, why_not
 from ser_lib.corpora.base import UNKNOWN, Name, NotUsedError
+from ser_lib.corpora.left_out import NO_AUDIO, Skipped, format_reasons
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN_REASONS = 3
-"""Kinds of reasons that a message gives an example of."""
 _SHOWN_FOLDERS = 8
 _ALSO_BY = {"speaker": " or by SPEAKER_PATTERN"}
 
@@ -42,20 +40,6 @@ class Clip:
     text: str
     file: str
     sha256: str
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file or folder that is left out.
-
-    A second copy, an emotion that is none of the seven, or what a corpus holds beside what is used, is no `fault`. Of
-    files that are no audio, one stands for all of its kind, which are so many `files`.
-    """
-
-    file: str
-    reason: str
-    fault: bool = True
-    files: int = 1
 
 
 def check_label_map(names: Sequence[str], label_map: LabelMap) -> None:
@@ -340,7 +324,7 @@ def _left_out(corpus: ModuleType, folder: Path, others: Sequence[Seen], *, is_li
         elif named_audio(one.path):
             reason = f"audio, but {corpus.NAME} is {' and '.join(suffixes(corpus))} files"
         else:
-            reason = "not audio"
+            reason = NO_AUDIO
         file = _printable(one.path.relative_to(folder).as_posix())
         kinds.setdefault(f"{reason} ({suffix_of(one.path)})", []).append(file)
     return [Skipped(files[0], reason, fault=False, files=len(files)) for reason, files in kinds.items()]
@@ -352,24 +336,6 @@ def found_instead(name: str, skipped: Sequence[Skipped]) -> str:
         return f"it has no {' or '.join(ending[1:] for ending in suffixes(get_corpus(name)))} files"
     n_files = sum(one.files for one in skipped)
     return f"none of its {n_files} files is one ({format_reasons(skipped)})"
-
-
-def format_reasons(skipped: Sequence[Skipped]) -> str:
-    """The most frequent kinds of reasons for which files are left out: one file, how many more, and its reason.
-
-    Of one kind are reasons that differ in numbers and paths alone.
-    """
-    kinds: dict[str, list[Skipped]] = {}
-    for one in skipped:
-        kinds.setdefault(re.sub(r"\S*[\d/]\S*", "", one.reason), []).append(one)
-    counted = [(some[0], sum(one.files for one in some)) for some in kinds.values()]
-    most = sorted(counted, key=lambda counts: counts[1], reverse=True)
-    shown = [
-        f"{first.file}{f' and {count - 1:,} more' if count > 1 else ''}: {first.reason}"
-        for first, count in most[:_SHOWN_REASONS]
-    ]
-    rest = sum(count for _, count in most[_SHOWN_REASONS:])
-    return "; ".join([*shown, f"{rest:,} for other reasons"] if rest else shown)
 
 
 def _printable(file: str) -> str:

@@ -1,9 +1,11 @@
 """A folder of your own: sub-folders named by emotion, or a table `clips.csv`. `docs/corpora.md` shows both."""
 
 import csv
+import functools
+import os
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path, PurePath
 
 from ser_lib.core.errors import DatasetError
@@ -73,8 +75,10 @@ def read_table(folder: Path) -> dict[str, Name] | None:
         got = f"`{','.join(columns)}`" if columns else "nothing"
         raise _error(table, 1, f"name the columns {' and '.join(_REQUIRED)} once each, with commas between", got)
     names: dict[str, Name] = {}
+    spelt = functools.cache(_spelt)
     for number, cells in lines[1:]:
         file, name = _read_row(table, number, columns, cells)
+        file = _as_there(folder, file, spelt)
         if file in names:
             raise _error(table, number, "name a file that no line before it names", f"`{file}`")
         names[file] = name
@@ -97,8 +101,29 @@ def _read_row(table: Path, number: int, columns: Sequence[str], cells: Sequence[
     return file.as_posix(), Name(speaker, _word(emotion), text, file.as_posix())
 
 
+def _as_there(folder: Path, file: str, spelt: Callable[[Path], dict[str, str]]) -> str:
+    """A path below `folder` as the disk spells it: é may be one character in a table, and two in a file's name."""
+    path = folder
+    for part in PurePath(file).parts:
+        is_there = part.isascii() or os.path.lexists(path / part)
+        path /= part if is_there else spelt(path).get(_composed(part), part)
+    return path.relative_to(folder).as_posix()
+
+
+def _spelt(folder: Path) -> dict[str, str]:
+    """Names in a folder by their composed form; none if it cannot be read."""
+    try:
+        return {_composed(path.name): path.name for path in folder.iterdir()}
+    except OSError:
+        return {}
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
 def _word(text: str) -> str:
-    return "_".join(re.findall(r"[^\s_-]+", unicodedata.normalize("NFC", text).lower()))
+    return "_".join(re.findall(r"[^\s_-]+", _composed(text).lower()))
 
 
 def _read_lines(table: Path) -> list[tuple[int, list[str]]]:

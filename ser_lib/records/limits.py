@@ -16,7 +16,7 @@ from ser_lib.store import SPLIT_FILE
 
 _COLUMNS = {"clip", "corpus", "speaker", "set"}
 """What of a split's table is needed."""
-_UNKNOWN = "How right it is about other voices was not measured. "
+_UNKNOWN = "How right it is about other voices is not known here. "
 
 
 def limits(run: str, bundle: Bundle) -> str:
