@@ -94,7 +94,7 @@ def test_only_what_is_named_becomes_light_and_after_asking(reports, monkeypatch,
     monkeypatch.setattr("typer.confirm", lambda question: False)
     assert call(monkeypatch, capsys, "runs", "slim", "a_s1")[0] == 1
     assert sorted(os.listdir(reports / "a_s1")) == before
-    monkeypatch.setattr("typer.confirm", lambda question: question == "Leave 0.0 MB out of 1 records?")
+    monkeypatch.setattr("typer.confirm", lambda question: question == "Leave 0.0 MB out of 1 record?")
     assert call(monkeypatch, capsys, "runs", "slim", "a_s1")[0] == 0
     assert held(reports / "a_s1") == {".xz"}
     assert ".onnx" in held(reports / "a_s0")

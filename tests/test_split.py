@@ -475,8 +475,11 @@ def test_unused_clips_are_in_no_set_that_is_loaded(params):
         ({"SPLIT": "speaker_text"}, "`TEST_SPEAKERS` must name the speakers"),
         ({"TEST_SPEAKERS": ["OAF"]}, "`TEST_SPEAKERS` needs `SPLIT` to be speaker or speaker_text. Got random."),
         ({"SPLIT": "folds", "TEST_SPEAKERS": ["OAF"]}, "`TEST_SPEAKERS` needs `SPLIT` to be speaker or speaker_text."),
-        ({"FOLD": 1}, "`N_FOLDS` and `FOLD` need `SPLIT` to be folds. Got random."),
-        ({"SPLIT": "text", "N_FOLDS": 2}, "`N_FOLDS` and `FOLD` need `SPLIT` to be folds. Got text."),
+        ({"FOLD": 1}, "`N_FOLDS` and `FOLD` need `SPLIT` to be folds, or must be null and 0. Got random."),
+        (
+            {"SPLIT": "text", "N_FOLDS": 2},
+            "`N_FOLDS` and `FOLD` need `SPLIT` to be folds, or must be null and 0. Got text.",
+        ),
         ({"SPLIT": "folds", "N_FOLDS": 5, "FOLD": 5}, "`FOLD` must be below `N_FOLDS` (5). Got 5."),
         ({"SPLIT": "Random"}, "`SPLIT` must be"),
         ({"SPLIT": "speaker", "TEST_SPEAKERS": [3]}, "`TEST_SPEAKERS` must be a valid string. Got 3."),

@@ -100,7 +100,7 @@ def test_enrolled_speaker_is_predicted_as_the_voice_says(enrolling, monkeypatch,
     assert status == 0 and err.startswith("warning: this model has learnt from synthetic voices")
     left_out, told, where = out.splitlines()
     assert left_out == "empty.wav is left out: the file is empty."
-    assert told == "me is enrolled with 22 clips: ser predict FILE --speaker me"
+    assert told == "me is enrolled with 22 clips: ser predict FILE --speaker me --run one"
     assert where.startswith("data/voices/me/")
     expected = with_voice(bundle, "me").predict(*load_audio(file))
     assert expected.probabilities != bundle.predict(*load_audio(file)).probabilities

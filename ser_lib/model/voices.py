@@ -16,7 +16,7 @@ from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import BundleError, ParameterError
 from ser_lib.core.foreign import read_json
 from ser_lib.core.io import write_text
-from ser_lib.core.paths import has_project, project_root, resolve, shown
+from ser_lib.core.paths import has_project, resolve, shown
 from ser_lib.core.text import printable
 from ser_lib.model.adapt import FEW_CLIPS, Head, with_head
 from ser_lib.model.bundle import Bundle
@@ -86,7 +86,7 @@ def save_voice(voice: Voice) -> Path:
 
 def kept_text(path: Path) -> str:
     """What to know of the file that `save_voice` has written."""
-    where = shown(path) if has_project() and Path.cwd() == project_root() else path
+    where = shown(path) if has_project() else path
     return f"{where} holds numbers that say what the voice is like, and no sound. Delete it to forget the voice."
 
 
