@@ -22,7 +22,6 @@ A recording that is there twice, byte for byte or in another format, is split on
 a `SPLIT_FILE` can place copies in two sets.
 """
 
-import difflib
 from collections.abc import Callable
 
 import numpy as np
@@ -33,7 +32,7 @@ from ser_lib.core.errors import DatasetError, ParameterError
 from ser_lib.core.io import read_csv, write_array, write_csv, write_json
 from ser_lib.core.labels import in_order
 from ser_lib.core.paths import resolve, shown
-from ser_lib.corpora.clips import check_known
+from ser_lib.corpora.clips import check_known, check_test_speakers
 from ser_lib.params import Params
 from ser_lib.scoring.leakage import leakage, recordings, shared
 from ser_lib.store import LEAKAGE_FILE, SETS, SPLIT_FILE, UNUSED, ProcessedData, keep_params, one_hot, to_labels
@@ -51,8 +50,6 @@ PROMISES: dict[str, dict[str, tuple[str, ...]]] = {
 _ASKED_BY = {"speaker": "TEST_SPEAKERS", "corpus": "TEST_CORPORA"}
 _ENOUGH_TEXTS = 20
 """Texts from which on validation has texts of its own."""
-_FEW_SPEAKERS, _NEAREST = 10, 5
-"""Speakers that a message names all; of more, how many."""
 
 
 def split_data(data: ProcessedData, params: Params) -> pd.DataFrame:
@@ -206,27 +203,8 @@ def _by_speaker_and_text(clips: pd.DataFrame, params: Params) -> np.ndarray:
 
 def _of_test_speakers(clips: pd.DataFrame, params: Params) -> np.ndarray:
     """Which clips one of `TEST_SPEAKERS` speaks."""
-    known = sorted(set(clips["speaker"]))
-    unknown = [speaker for speaker in params.TEST_SPEAKERS if speaker not in known]
-    if unknown:
-        raise ParameterError(
-            f"`TEST_SPEAKERS` must name speakers of the corpus: {_like(unknown[0], known)}. Got {unknown[0]!r}."
-        )
-    if set(params.TEST_SPEAKERS) == set(known):
-        raise ParameterError(
-            f"`TEST_SPEAKERS` must leave a speaker to train on. Got all of the corpus: {_like('', known)}."
-        )
+    check_test_speakers(params.TEST_SPEAKERS, sorted(set(clips["speaker"])))
     return clips["speaker"].isin(params.TEST_SPEAKERS).to_numpy()
-
-
-def _like(speaker: str, known: list[str]) -> str:
-    """Names of all speakers or, of many, those most like `speaker` and how many there are."""
-    if len(known) <= _FEW_SPEAKERS:
-        return ", ".join(known)
-    small = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(speaker.lower(), small, n=_NEAREST, cutoff=0.3)
-    shown = [small[name] for name in near] or known[:_NEAREST]
-    return f"{', '.join(shown)} and {len(known) - len(shown):,} others"
 
 
 def _by_fold(clips: pd.DataFrame, params: Params) -> np.ndarray:

@@ -269,6 +269,25 @@ def test_mistakes_are_one_line_and_nothing_starts(params, root, executed, monkey
     assert (sorted(os.listdir(root / "reports")), sorted(os.listdir(root / "artifacts"))) == before
 
 
+@pytest.mark.parametrize("more", [[], ["--seeds", "0,1"]], ids=["one", "several"])
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("[yaf]", "must name speakers of the corpus: OAF, YAF. Got 'yaf'."),
+        ("[OAF, YAF]", "must leave a speaker to train on. Got all of the corpus: OAF, YAF."),
+    ],
+)
+def test_test_speakers_are_looked_for_before_a_run_takes_its_name(
+    params, root, executed, monkeypatch, capsys, asked, message, more
+):
+    for speaker in ("OAF", "YAF"):
+        (root / "data" / "demo" / f"{speaker}_back_sad.wav").write_bytes(speaker.encode())
+    values = ["-p", "SPLIT=speaker", "-p", f"TEST_SPEAKERS={asked}", "--name", "x"]
+    status, _, stderr = ser(monkeypatch, capsys, "run", *params("a"), *values, *more)
+    assert (status, stderr, executed) == (1, f"error: `TEST_SPEAKERS` {message}\n", [])
+    assert not list(root.glob("reports/x*"))
+
+
 # Several runs
 
 

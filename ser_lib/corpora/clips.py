@@ -1,5 +1,6 @@
 """The clips of a corpus: which files are clips, what is said in them and by whom, and why others are left out."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SHOWN_FOLDERS = 8
+_FEW_SPEAKERS, _NEAREST = 10, 5
+"""Speakers that a message names all; of more, how many."""
 _ALSO_BY = {"speaker": " or by SPEAKER_PATTERN"}
 
 LabelMap = Mapping[str, str | None]
@@ -128,6 +131,35 @@ def check_known(clips: "pd.DataFrame", things: Sequence[str], what: str) -> None
                 f"{unknown.iloc[0]}. Give it in the column {thing} of clips.csv{_ALSO_BY.get(thing, '')} "
                 f"(docs/corpora.md shows how), or do without {what}."
             )
+
+
+def check_test_speakers(asked: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse `TEST_SPEAKERS` (`asked`) of which one is not among those of the corpus, or that are all of these.
+
+    Raises
+    ------
+    ParameterError
+        If so.
+    """
+    unknown = [speaker for speaker in asked if speaker not in known]
+    if unknown:
+        raise ParameterError(
+            f"`TEST_SPEAKERS` must name speakers of the corpus: {_like(unknown[0], known)}. Got {unknown[0]!r}."
+        )
+    if set(asked) == set(known):
+        raise ParameterError(
+            f"`TEST_SPEAKERS` must leave a speaker to train on. Got all of the corpus: {_like('', known)}."
+        )
+
+
+def _like(speaker: str, known: Sequence[str]) -> str:
+    """Names of all speakers or, of many, those most like `speaker` and how many there are."""
+    if len(known) <= _FEW_SPEAKERS:
+        return ", ".join(known)
+    small = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(speaker.lower(), small, n=_NEAREST, cutoff=0.3)
+    shown = [small[name] for name in near] or known[:_NEAREST]
+    return f"{', '.join(shown)} and {len(known) - len(shown):,} others"
 
 
 def check_folder(name: str, folder: Path) -> None:

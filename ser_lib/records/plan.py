@@ -13,7 +13,7 @@ from typing import Any
 
 from ser_lib.core.errors import ParameterError, RunError
 from ser_lib.core.paths import resolve, shown
-from ser_lib.corpora.clips import check_folder, check_known, find_corpora
+from ser_lib.corpora.clips import check_folder, check_known, check_test_speakers, find_corpora
 from ser_lib.params import Params, make_params, read_values
 from ser_lib.records import run as runs
 from ser_lib.records.manifest import DONE, MANIFEST_FILE, PATH_PARAMETERS, check_plain, hide_value, read_manifest
@@ -297,7 +297,7 @@ def check(planned: Sequence[Planned]) -> dict[str, str]:
 
 
 def check_data(planned: Iterable[Planned]) -> None:
-    """Refuse runs whose corpora are not on this machine, before anything of them is made.
+    """Refuse runs whose corpora are not on this machine, or lack their test speakers, before anything of them is made.
 
     Raises
     ------
@@ -307,8 +307,11 @@ def check_data(planned: Iterable[Planned]) -> None:
         If the folder of a corpus is missing, and the corpus is none that is made.
     """
     for one in planned:
-        for name, folder in runs.make_run(one.values, name=one.name).params.corpus_folders.items():
+        params = runs.make_run(one.values, name=one.name).params
+        for name, folder in params.corpus_folders.items():
             check_folder(name, folder)
+        if params.TEST_SPEAKERS and params.SPLIT_FILE is None and params.CORPORA != ["DEMO"]:
+            check_test_speakers(params.TEST_SPEAKERS, find_speakers(params, what=f"`SPLIT: {params.SPLIT}`"))
 
 
 def check_study(asked: Plan) -> None:
