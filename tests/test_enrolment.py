@@ -130,6 +130,14 @@ def test_one_clip_is_enough_and_is_told_to_be_few(enrolling, monkeypatch, capsys
     assert out.splitlines()[1] == "me is enrolled with 1 clip: ser predict FILE --speaker me --run one"
 
 
+def test_enrolling_a_name_again_says_what_it_replaces(enrolling, monkeypatch, capsys):
+    write(enrolling / "me", [500])
+    assert "in place of" not in enrol(monkeypatch, capsys, enrolling)[1]
+    write(enrolling / "me", [600])
+    told = enrol(monkeypatch, capsys, enrolling)[1].splitlines()[1]
+    assert told.startswith("me is enrolled with 2 clips, in place of those before: ser predict FILE")
+
+
 # From 300 Hz, clips of 500 and 510 Hz are 2 and 2.1 standard deviations in one of six numbers
 
 

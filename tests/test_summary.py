@@ -87,6 +87,13 @@ def test_network_below_the_linear_baseline_on_validation_is_told(uar, linear, wo
     assert summary.advise({"uar": 0.1}, {"linear": {"validation_uar": 0.2}}, model="linear").endswith("(EPOCHS).")
 
 
+def test_validation_set_that_lacks_emotions_is_told():
+    validation = {"n_clips": 5, "per_class": {"sad": 1.0, "fear": 0.5}, "confusion_matrix": [[0] * 3] * 3}
+    told = summary.advise(validation, {}, model="linear")
+    assert told.startswith("The validation set has 5 clips, of 2 of the model's 3 emotions (sad, fearful): ")
+    assert summary.advise(validation | {"per_class": dict.fromkeys("abc", 1.0)}, {}, model="linear") == ""
+
+
 @pytest.mark.parametrize(
     ("uar", "lead", "words"),
     [

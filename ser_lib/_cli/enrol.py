@@ -47,7 +47,7 @@ def enrol(
         sounds_unlike,
     )
     from ser_lib.model.novelty import heard_of
-    from ser_lib.model.voices import check_name, kept_text, save_voice
+    from ser_lib.model.voices import check_name, enrolled_voices, kept_text, save_voice
     from ser_lib.records.models import is_default
 
     name = check_name(Path(os.path.realpath(folder)).name if name is None else name)
@@ -75,6 +75,7 @@ def enrol(
     look = command("predict", folder, run=run)
     _check_sound(sounds_unlike(clips, bundle), folder, bundle, look)
     voice = learn_voice(name, clips, bundle)
+    instead = ", in place of those before" if name in enrolled_voices(bundle) else ""
     path = save_voice(voice)
     if bundle.info.settings.cmn and bundle.info.population is None:
         print(
@@ -85,7 +86,7 @@ def enrol(
     text = enrolment_text(voice, bundle)
     print(text, end="\n" if text else "")
     answer = command("predict", "FILE", "--speaker", name, run=run)
-    print(f"{name} is enrolled with {voice.from_clips}: {answer}")
+    print(f"{name} is enrolled with {voice.from_clips}{instead}: {answer}")
     if run is None and not is_default(model):
         print(f"note: this is for {model} alone. The default model needs {name} enrolled again.", file=sys.stderr)
     print(kept_text(path))

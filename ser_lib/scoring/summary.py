@@ -85,7 +85,7 @@ def describe_best(model: Mapping, baselines: Mapping[str, Mapping]) -> str:
 
 
 def advise(validation: Mapping, baselines: Mapping[str, Mapping], *, model: str) -> str:
-    """Say what to try where the network is below the linear baseline on the validation set; empty where it is not.
+    """Say what to try where the validation set lacks emotions, or the network is below the linear baseline on it.
 
     Parameters
     ----------
@@ -95,7 +95,27 @@ def advise(validation: Mapping, baselines: Mapping[str, Mapping], *, model: str)
         Name → metrics, of which records made before it was measured have no `validation_uar`.
     model : str
         `MODEL` of the run.
+
+    Returns
+    -------
+    str
+        Empty where all is well.
     """
+    return " ".join(filter(None, (_lacking(validation), _below_linear(validation, baselines, model))))
+
+
+def _lacking(validation: Mapping) -> str:
+    heard, n_emotions = list(validation.get("per_class", ())), len(validation.get("confusion_matrix", ()))
+    if len(heard) >= n_emotions:
+        return ""
+    return (
+        f"The validation set has {validation['n_clips']} clips, of {len(heard)} of the model's {n_emotions} emotions "
+        f"({', '.join(map(shown_as, heard))}): what is chosen and calibrated on it leaves out the others. Add clips, or "
+        "raise VALIDATION_FRACTION."
+    )
+
+
+def _below_linear(validation: Mapping, baselines: Mapping[str, Mapping], model: str) -> str:
     uar, linear = validation.get("uar"), baselines.get("linear", {}).get("validation_uar")
     if uar is None or linear is None or uar >= linear:
         return ""
