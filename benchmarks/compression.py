@@ -6,8 +6,6 @@ Prints the table of docs/prediction.md. `encode` also makes the files of tests/t
 """
 
 import argparse
-import csv
-import lzma
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +17,7 @@ import soxr
 
 from ser_lib import load_bundle
 from ser_lib.audio.signal import load_audio
+from ser_lib.records.record import find_record
 
 RUNS = ("voices_random_s0", "tess_random_s0", "tess_robust_random_s0")
 N_CLIPS = 60
@@ -82,8 +81,7 @@ def encode(path: Path, signal: np.ndarray, sampling_rate: int, form: Format) -> 
 
 def clips_of(corpus: Path, run: str) -> list[Path]:
     """Files of test clips of a run, spread over the emotions."""
-    with lzma.open(Path("reports") / run / "split.csv.xz", "rt", encoding="utf-8", newline="") as file:
-        tested = [row["clip"].rpartition("/")[2] for row in csv.DictReader(file) if row["set"] == "test"]
+    tested = find_record(run).predictions["clip"].str.rpartition("/")[2]
     files = {file.stem: file for file in corpus.rglob("*.wav")}
     by_emotion: dict[str, list[Path]] = {}
     for clip in tested:

@@ -8,9 +8,7 @@ behind. `noise` and `music` also serve tests/test_novelty.py.
 """
 
 import argparse
-import csv
 import functools
-import lzma
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -53,12 +51,16 @@ def music(number: int) -> tuple[np.ndarray, int]:
 
 def clips_of(data: Path, run: str) -> dict[str, Path]:
     """Test clips of a run, drawn at random, and their files."""
-    with lzma.open(Path("reports") / run / "split.csv.xz", "rt", encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["set"] == "test"]
-    params = find_record(run).params
+    params, tested = find_record(run).params, list(tested_emotions(run))
     files = _files(data, tuple(params["CORPORA"]), frozenset(params["LABEL_MAP"].items()))
-    chosen = [rows[place]["clip"] for place in np.random.default_rng(0).permutation(len(rows))[:N_CLIPS]]
+    chosen = [tested[place] for place in np.random.default_rng(0).permutation(len(tested))[:N_CLIPS]]
     return {clip: files[clip] for clip in chosen}
+
+
+def tested_emotions(run: str) -> dict[str, str]:
+    """Test clips of a run, and the emotion of each."""
+    predictions = find_record(run).predictions
+    return dict(zip(predictions["clip"], predictions["true"], strict=True))
 
 
 @functools.cache
@@ -86,8 +88,7 @@ def share_unlike(bundle: Bundle, signals: Iterable[tuple[np.ndarray, int]]) -> f
 
 def unsure(bundle: Bundle, run: str, known: Signals, clips: list[str]) -> list[str]:
     """Share of test clips that are unsure, and the share of right answers among the others and among these."""
-    with lzma.open(Path("reports") / run / "split.csv.xz", "rt", encoding="utf-8", newline="") as file:
-        true = {row["clip"]: row["emotion"] for row in csv.DictReader(file)}
+    true = tested_emotions(run)
     shown = dict(zip(bundle.info.emotions, bundle.predict(*known[0]).probabilities, strict=True))
     answers = [bundle.predict(*one) for one in known]
     right = np.array([one.emotion == shown.get(true[clip]) for one, clip in zip(answers, clips, strict=True)])

@@ -110,8 +110,8 @@ def _lacking(validation: Mapping) -> str:
         return ""
     return (
         f"The validation set has {validation['n_clips']} clips, of {len(heard)} of the model's {n_emotions} emotions "
-        f"({', '.join(map(shown_as, heard))}): what is chosen and calibrated on it leaves out the others. Add clips, or "
-        "raise VALIDATION_FRACTION."
+        f"({', '.join(map(shown_as, heard))}): what is chosen and calibrated on it leaves out the others. Add clips, "
+        "or raise VALIDATION_FRACTION."
     )
 
 
