@@ -1,9 +1,11 @@
-"""How right two models are together about corpora that neither knows: late fusion, by the weight of the second.
+"""How right two models are together about voices that neither knows: late fusion, by the weight of the second.
 
     python benchmarks/fusion.py voices_functionals voices_cnn
+    python benchmarks/fusion.py whisper tess_robust --tests oaf_yaf_s0 oaf_yaf_s1
 
-Reads what the runs NAME_to-CORPUS_s0 said of each test clip. The logarithms of each model's probabilities, less their
-mean over the emotions, are divided by their deviation over all clips and averaged. Prints a table of docs/transfer.md.
+Reads what the runs NAME_TEST, such as `voices_cnn_to-tess_s0`, said of each test clip. The logarithms of each model's
+probabilities, less their mean over the emotions, are divided by their deviation over all clips and averaged. Prints
+tables of docs/transfer.md.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from ser_lib.records.packing import read_packed
 from ser_lib.records.record import find_record
 from ser_lib.store import PREDICTIONS_FILE
 
-CORPORA = ("TESS", "RAVDESS", "EMODB", "SAVEE")
+TESTS = ("to-tess_s0", "to-ravdess_s0", "to-emodb_s0", "to-savee_s0")
 WEIGHTS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1)
 
 
@@ -41,9 +43,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs=2, metavar="NAME", help="what the runs' names begin with")
-    first, second = parser.parse_args().models
-    print(f"| share of {second} beside {first} | {' | '.join(CORPORA)} | mean |\n| --- |{' ---: |' * 5}")
-    pairs = [[answers(f"{name}_to-{corpus.lower()}_s0") for name in (first, second)] for corpus in CORPORA]
+    parser.add_argument("--tests", nargs="+", default=TESTS, metavar="TEST", help="what they end with")
+    options = parser.parse_args()
+    first, second = options.models
+    pairs = [[answers(f"{name}_{test}") for name in (first, second)] for test in options.tests]
+    print(f"| share of {second} beside {first} | {' | '.join(options.tests)} | mean |")
+    print(f"| --- |{' ---: |' * (len(pairs) + 1)}")
     for weight in WEIGHTS:
         values = [uar(*pair, weight) for pair in pairs]
         print(f"| {weight:g} | {' | '.join(f'{value:.3f}' for value in [*values, np.mean(values)])} |")
