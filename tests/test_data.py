@@ -864,6 +864,13 @@ def test_corpus_without_a_list_is_held_to_what_can_be_known(tmp_path):
     assert check.verdict(report).endswith("1 duplicated, 1 unusable, of 10 files. No list of its files is known.")
 
 
+def test_words_of_a_folder_of_ones_own_that_are_no_emotions_are_told(tmp_path):
+    sounds = list(TESS_FILES.values())
+    write_all(tmp_path, {"happy/1.wav": sounds[0], "joy2/1.wav": sounds[1], "bored/1.wav": sounds[2]})
+    told = check.describe(check.check_folder(tmp_path))
+    assert "\n\nUnknown emotions: bored, joy2. A run leaves their clips out unless LABEL_MAP" in told
+
+
 def test_names_may_hold_what_folders_say(tmp_path, monkeypatch):
     # in SAVEE's list the speaker is a folder, in some copies of it a part of the name
     monkeypatch.setitem(CORPORA, "SAVEE", savee)

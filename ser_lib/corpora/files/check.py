@@ -292,7 +292,12 @@ def describe(report: Report, *, every: bool = False) -> str:
                 [f"  and {len(problems) - len(some):,} more; --all names them"] if len(some) < len(problems) else []
             )
             parts.append("\n".join(lines))
-    return "\n\n".join([*parts, _table(report.clips)] if report.clips else parts)
+    if report.clips:
+        parts.append(_table(report.clips))
+    if unknown := sorted({name.emotion for name in report.clips} - set(named_corpus(report.corpus).EMOTIONS)):
+        words = printable(", ".join(unknown))
+        parts.append(f"Unknown emotions: {words}. A run leaves their clips out unless LABEL_MAP says what they are.")
+    return "\n\n".join(parts)
 
 
 def _table(clips: list[Name]) -> str:
