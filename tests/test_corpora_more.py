@@ -523,15 +523,28 @@ def test_one_corpus_has_plain_names(tmp_path):
 
 
 def test_content_that_two_corpora_hold_counts_once(tmp_path):
-    write(tmp_path, "TESS/OAF_back_angry.wav", "EMODB/03a01Fa.wav", content=b"the same")
+    write(tmp_path, "TESS/OAF_back_angry.wav", "EMODB/03a01Wa.wav", content=b"the same")
     write(tmp_path, "EMODB/03a01Nc.wav")
     for first, second, kept, left_out in (
-        ("TESS", "EMODB", "TESS/OAF_back_angry.wav", "EMODB/03a01Fa.wav"),
-        ("EMODB", "TESS", "EMODB/03a01Fa.wav", "TESS/OAF_back_angry.wav"),
+        ("TESS", "EMODB", "TESS/OAF_back_angry.wav", "EMODB/03a01Wa.wav"),
+        ("EMODB", "TESS", "EMODB/03a01Wa.wav", "TESS/OAF_back_angry.wav"),
     ):
         clips, (left,) = find_corpora({first: tmp_path / first, second: tmp_path / second}, {})
         assert {clip.file for clip in clips} == {kept, "EMODB/03a01Nc.wav"}
         assert (left.file, left.reason, left.fault) == (left_out, f"same content as {kept}", False)
+
+
+def test_content_under_two_emotions_in_two_corpora_counts_under_neither(tmp_path):
+    write(tmp_path, "TESS/OAF_back_angry.wav", "EMODB/03a01Fa.wav", content=b"the same")
+    folders = {"TESS": tmp_path / "TESS", "EMODB": tmp_path / "EMODB"}
+    assert refusal(DatasetError, find_corpora, folders, {}).startswith("Recordings must have one emotion.")
+    write(tmp_path, "EMODB/03a01Nc.wav")
+    (clip,), left = find_corpora(folders, {})
+    assert clip.file == "EMODB/03a01Nc.wav"
+    assert {one.file: one.reason for one in left} == {
+        "EMODB/03a01Fa.wav": "same content as TESS/OAF_back_angry.wav, with another emotion",
+        "TESS/OAF_back_angry.wav": "another file of the same content has another emotion",
+    }
 
 
 def test_one_missing_corpus_of_two_is_named(tmp_path):

@@ -101,18 +101,32 @@ def find_corpora(
         return next(iter(found.values()))
     within = _within if len(found) > 1 else lambda name, one: one
     clips: dict[str, Clip] = {}
+    disputed: set[str] = set()
     skipped = []
     for name, (own_clips, own_skipped) in found.items():
         parent = folders[name].name
         skipped += [replace(one, file=f"{parent}/{one.file}") for one in own_skipped]
         for clip in own_clips:
             file = f"{parent}/{clip.file}"
-            if clip.sha256 in clips:
-                skipped.append(Skipped(file, f"same content as {clips[clip.sha256].file}", fault=False))
+            if (first := clips.get(clip.sha256)) is not None:
+                if differs := clip.emotion != first.emotion:
+                    disputed.add(clip.sha256)
+                skipped.append(_same_content(file, first.file, differs=differs))
             else:
                 whose, what = within(name, clip.speaker), within(name, clip.text)
                 clips[clip.sha256] = replace(clip, file=file, speaker=whose, text=what)
+    skipped += [_disputed(clips.pop(sha256).file) for sha256 in sorted(disputed)]
+    if not clips:
+        raise DatasetError(f"Recordings must have one emotion. Those of {', '.join(folders)} have several.")
     return sorted(clips.values(), key=lambda clip: clip.clip), skipped
+
+
+def _same_content(file: str, first: str, *, differs: bool) -> Skipped:
+    return Skipped(file, f"same content as {first}{', with another emotion' if differs else ''}", fault=False)
+
+
+def _disputed(file: str) -> Skipped:
+    return Skipped(file, "another file of the same content has another emotion", fault=False)
 
 
 def check_known(clips: "pd.DataFrame", things: Sequence[str], what: str) -> None:
@@ -248,11 +262,10 @@ def list_clips(
             continue
         clip = _clip_id(name, parsed)
         first, first_emotion = first_with.get(sha256, (None, None))
-        if first is not None and emotion != first_emotion:
-            disputed.add(sha256)
-            skipped.append(Skipped(file, f"same content as {first}, with another emotion", fault=False))
-        elif first is not None:
-            skipped.append(Skipped(file, f"same content as {first}", fault=False))
+        if first is not None:
+            if differs := emotion != first_emotion:
+                disputed.add(sha256)
+            skipped.append(_same_content(file, first, differs=differs))
         elif emotion is None:
             first_with[sha256] = (file, None)
             reason = f"{parsed.emotion} has no counterpart among the seven emotions"
@@ -264,7 +277,7 @@ def list_clips(
             clips[clip] = Clip(clip, name, parsed.speaker, emotion, parsed.text, file, sha256)
     for doubtful in [clip for clip in clips.values() if clip.sha256 in disputed]:
         del clips[doubtful.clip]
-        skipped.append(Skipped(doubtful.file, "another file of the same content has another emotion", fault=False))
+        skipped.append(_disputed(doubtful.file))
     skipped += _left_out(corpus, folder, others, is_listed=names is not None)
     return sorted(clips.values(), key=lambda clip: clip.clip), skipped
 
