@@ -37,6 +37,11 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 
+def __dir__() -> list[str]:
+    """Name the public functions, before they are used, too."""
+    return sorted({*globals(), *_PUBLIC})
+
+
 def __getattr__(name: str) -> Any:
     """Import a public function when it is first used (PEP 562)."""
     if name not in _PUBLIC:

@@ -321,6 +321,11 @@ def _refused(path: str, rule: str, got: str) -> ParameterError:
 def _check_emotions(table: pd.DataFrame) -> None:
     """Refuse sets of which a model cannot learn what it is tested on."""
     emotions = {name: set(table.loc[table["set"] == name, "emotion"]) for name in SETS}
+    if empty := [name for name in SETS if not emotions[name]]:
+        raise DatasetError(
+            f"The {empty[0]} set must hold clips. Got none: those that would be in it are copies of others, or of "
+            "emotions that the training clips lack. Choose another split, or add clips."
+        )
     if len(emotions["train"]) < 2:
         got = f"{', '.join(emotions['train']) or 'none'} alone"
         raise DatasetError(f"The training set must hold at least two emotions. Got {got}. Choose another split.")

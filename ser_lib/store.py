@@ -4,6 +4,7 @@ Parameters pass too: in a run they are the run's. By hand, each is decided once,
 stage writes down what it was given, and later notebooks take it from there.
 """
 
+import difflib
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from ser_lib.core.errors import ParameterError, StageError
 from ser_lib.core.io import read_csv, whole_file, write_text
 from ser_lib.core.labels import EMOTIONS, all_labels, in_order
 from ser_lib.core.paths import shown
-from ser_lib.params import Params, make_params
+from ser_lib.params import Params, make_params, unknown_parameter
 
 if TYPE_CHECKING:  # pandas and json_tricks take longer to import than a prediction, which needs neither
     import pandas as pd
@@ -222,12 +223,14 @@ def notebook_params(namespace: Mapping[str, Any], *, stage: str = "") -> Params:
     Raises
     ------
     ParameterError
-        If a value has the wrong type or range.
+        If a value has the wrong type or range, or a variable in capitals is nearly called like a parameter.
     StageError
         If what earlier notebooks decided is damaged or contradictory.
     """
     if RUN_VARIABLE in os.environ:
         return Params.model_validate_json(Path(os.environ[RUN_VARIABLE]).read_bytes())
+    if misspelt := next(filter(_is_misspelt, namespace), None):
+        raise ParameterError(unknown_parameter(misspelt))
     own = {name: namespace[name] for name in Params.model_fields if name in namespace}
     folder = make_params({name: value for name, value in own.items() if name == "OUTPUT_DIR"})
     try:
@@ -236,6 +239,13 @@ def notebook_params(namespace: Mapping[str, Any], *, stage: str = "") -> Params:
         if own.keys() & re.findall(r"`([A-Z0-9_]+)", str(error)):
             raise
         raise StageError(f"The notebooks before this one do not fit together: {error} Run them again.") from None
+
+
+def _is_misspelt(name: str) -> bool:
+    """Whether a variable is meant to be a parameter and is none; others in capitals may be anything."""
+    if name in Params.model_fields or not re.fullmatch("[A-Z][A-Z0-9_]{2,}", name):
+        return False
+    return bool(difflib.get_close_matches(name, Params.model_fields, n=1, cutoff=0.85))
 
 
 def keep_params(stage: str, params: Params) -> None:

@@ -132,7 +132,7 @@ def test_settings_with_an_encoder_have_one_frame_and_survive_a_file():
         ({"ENCODER": "smart-turn"}, "`ENCODER: smart-turn` needs `FEATURES: encoder`. Got mfcc."),
         (
             {"ENCODER": "wav2vec"},
-            f"`ENCODER` must be {', '.join(map(repr, [*ENCODERS][:-1]))} or 'functionals'. Got 'wav2vec'.",
+            f"`ENCODER` must be {', '.join(map(repr, [*ENCODERS][:-1]))} or {[*ENCODERS][-1]!r}. Got 'wav2vec'.",
         ),
         (ENCODER | {"DENOISE": True}, "`FEATURES: encoder` needs `DENOISE: false`. Got true."),
         (ENCODER | {"CMN": True}, "`FEATURES: encoder` needs `CMN: false`. Got true."),

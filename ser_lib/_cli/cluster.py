@@ -13,6 +13,7 @@ import typer
 from ser_lib._cli.common import summarize
 from ser_lib.core import cluster
 from ser_lib.core.errors import ClusterError, RunError, SerError
+from ser_lib.core.extras import check_extras
 from ser_lib.core.paths import project_root
 from ser_lib.core.text import printable
 
@@ -38,6 +39,7 @@ def use_scheduler(address: str | None) -> "Client | None":
     """Let this process and its kernels give work to a scheduler, whose workers are checked first; None without one."""
     if not address:
         return None
+    check_extras("cluster", "notebooks")
     from ser_lib.records.cluster import describe
 
     if not cluster.is_safe(address):

@@ -38,18 +38,20 @@ def _row(corpus: ModuleType) -> tuple[str, ...]:
         f"{corpus.HOURS:.1f}" if getattr(corpus, "HOURS", None) else "",
         _megabytes(sum(entry.bytes for entry in entries.values())) if entries else "",
         corpus.LICENCE,
-        _way(corpus, has_list=bool(entries)),
+        _way(corpus),
         _there(corpus, entries),
     )
 
 
-def _way(corpus: ModuleType, *, has_list: bool) -> str:
+def _way(corpus: ModuleType) -> str:
     """How one gets a corpus."""
+    from ser_lib.corpora import own
+
     if hasattr(corpus, "DOWNLOAD"):
         return "downloads"
     if hasattr(corpus, "make"):
         return "made here"
-    return "registration" if has_list else "your own"
+    return "your own" if corpus is own else "registration" if "registration" in corpus.LICENCE else "by hand"
 
 
 def _there(corpus: ModuleType, entries: dict) -> str:

@@ -234,8 +234,9 @@ def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
     (['DEMO'], 7)
     """
     path = locate(path)
-    if path.suffix == ".zip" and not path.exists():
-        raise StageError(f"There is no {path.name}, neither in the current folder nor in the project. Give its path.")
+    if not path.exists():
+        advice = "Give its path." if path.suffix == ".zip" else "Run 03_train first, or give the path of a model."
+        raise StageError(f"There is no {path.name}, neither in the current folder nor in the project. {advice}")
     if not path.is_file():
         return _load_folder(path, backend)
     from ser_lib.model.archive import unpacked
