@@ -51,7 +51,7 @@ _LARGEST_DIFFERENCE = 1e-4
 
 
 def train_model(
-    params: Params, *, own_layers: Sequence[keras.Layer] | None = None
+    params: Params, *, own_layers: Sequence[keras.Layer] | keras.Layer | None = None
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train on the training set, watching the validation set, and save everything into `OUTPUT_DIR`.
 
@@ -62,7 +62,7 @@ def train_model(
     Parameters
     ----------
     params : Params
-    own_layers : sequence of keras.Layer, optional
+    own_layers : keras.Layer or a sequence of them, optional
         Layers to try instead of those that `MODEL` asks for, between standardisation and the layer of the emotions.
 
     Returns
@@ -91,6 +91,7 @@ def train_model(
     1
     """
     params.check_model()
+    own_layers = [own_layers] if isinstance(own_layers, keras.Layer) else own_layers
     if params.AVERAGE_LEFT_OUT and own_layers is not None:
         raise StageError("`AVERAGE_LEFT_OUT` needs the one layer of `MODEL: linear`. Take no layers of your own.")
     data, sets = load_sets(params)

@@ -275,6 +275,16 @@ def test_bundle_of_other_weights_is_refused(run, tmp_path, change, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_bundle_of_an_encoder_that_is_not_here_is_refused_as_such(run, tmp_path):
+    values = json.loads((run["params"].output_dir / "bundle.json").read_text())
+    values["settings"]["encoder"] = "later"
+    (tmp_path / "bundle.json").write_text(json.dumps(values))
+    with pytest.raises(
+        BundleError, match=r"must name an encoder that this version of ser_lib has\. Got later\. Use the"
+    ):
+        read_bundle_info(tmp_path)
+
+
 @pytest.mark.parametrize("packed", ["AACAPw", "AACA", "AACAPw==" * 2, "AADAfw==", "AACAPw==\n", "", "é"])
 def test_packed_numbers_that_are_none_are_refused(run, tmp_path, packed):
     stored = json.loads((run["params"].output_dir / "bundle.json").read_text())

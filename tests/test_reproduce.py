@@ -1,13 +1,17 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
-from test_records import write_record
+from test_records import call, write_record
 
 from ser_lib.core.errors import RunError
-from ser_lib.records.compare import compare_with, environment_differences, values_of
+from ser_lib.records.compare import compare_runs, compare_with, environment_differences, missing_clips, values_of
 from ser_lib.records.manifest import Environment
 from ser_lib.records.record import find_record
+
+REPO = Path(__file__).resolve().parent.parent
 
 
 def edit(root, name, change):
@@ -60,6 +64,45 @@ def test_other_metrics_with_the_same_weights_are_a_difference(root):
 def test_changed_seed_is_told_first(root):
     result = outcome(root, artifact("02_split", "split.csv"), SEED=1)
     assert result.lines[:2] == ["parameter SEED: 0, now 1", "different, first in the split"]
+
+
+def test_an_edited_notebook_is_told(root):
+    def ran(hash_, edited):
+        return lambda manifest: manifest["stages"]["03_train"].update(notebook=hash_, edited=edited)
+
+    def change(manifest):
+        artifact("03_train", "best_model.keras")(manifest)
+        ran("1" * 64, None)(manifest)  # without a commit
+
+    write_record(root, "old")
+    edit(root, "old", ran("0" * 64, []))
+    write_record(root, "new")
+    edit(root, "new", change)
+    assert "code: another notebook 03_train" in compare_with(find_record("old"), find_record("new")).lines
+    told = compare_runs([find_record("old"), find_record("new")]).notes[-1]
+    assert told == "old and new: edited notebooks, so that other code ran: 03_train."
+    edit(root, "new", ran("1" * 64, []))  # that of another commit
+    assert not any("code" in line for line in compare_with(find_record("old"), find_record("new")).lines)
+
+
+def test_a_record_is_told_to_need_its_recordings(root, monkeypatch, capsys):
+    for folder in ("notebooks", "params"):
+        shutil.copytree(REPO / folder, root / folder)
+    write_record(root, "old", CORPORA=["OWN"], DATASET_PATH="mine")
+    status, _, stderr = call(monkeypatch, capsys, "reproduce", "old")
+    assert (status, len(stderr.splitlines())) == (1, 1)
+    assert stderr.endswith("-p DATASET_PATH=FOLDER says where they lie, if not there.\n")
+
+
+def test_clips_of_a_record_that_are_missing_are_told(root):
+    folder = write_record(root, "old", CORPORA=["OWN"], DATASET_PATH="mine")
+    (folder / "split.csv").write_text("clip,set\nOWN/sad/a.wav_sad,train\nOWN/sad/b.wav_sad,test\n")
+    values = values_of(find_record("old"))
+    assert missing_clips(find_record("old"), values) == []  # what is not there at all is refused elsewhere
+    (root / "mine" / "sad").mkdir(parents=True)
+    for name in ("b.wav", "c.wav"):
+        (root / "mine" / "sad" / name).write_bytes(name.encode())
+    assert missing_clips(find_record("old"), values) == ["OWN/sad/a.wav_sad"]
 
 
 def other_processor(manifest):

@@ -113,6 +113,12 @@ def test_without_git_nothing_is_known(project, monkeypatch):
     assert len(sources.notebook_hash("01_preprocess")) == 64
 
 
+def test_without_git_notebooks_are_held_against_those_of_the_library(project, monkeypatch):
+    monkeypatch.setattr(sources, "_LIBRARY", project)
+    change(project, "train_model(params, ", "train_model(params.model_copy(update={'EPOCHS': 1}), ")
+    assert [sources.edited(stage) for stage in ("01_preprocess", "03_train")] == [None, ["notebooks/03_train.ipynb"]]
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"cells": [{}]}', "[1]"])
 def test_what_is_no_notebook_is_one_line(clone, content):
     (clone / "notebooks" / "02_split.ipynb").write_text(content)
@@ -167,3 +173,6 @@ def test_record_says_where_no_commit_tells():
     manifest = Manifest(run="x", state="done", started="", stages={"01_preprocess": stage})
     assert manifest.code == "No commit tells which code ran; manifest.json has its hashes."
     assert Manifest(run="x", state="done", started="", stages={"01_preprocess": Stage(seconds=1)}).code == ""
+    stage = Stage(seconds=1, notebook="00", edited=["notebooks/03_train.ipynb"])
+    manifest = Manifest(run="x", state="done", started="", stages={"03_train": stage})
+    assert manifest.code == "Some of the code that ran is unlike what came with ser_lib: notebooks/03_train.ipynb."

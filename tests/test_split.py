@@ -426,6 +426,14 @@ def refused(clips, params, **values):
     return str(caught.value)
 
 
+def test_test_corpus_of_copies_alone_is_refused(params):
+    known = crossed("a", "xyz", ["sad", "happy"]).assign(corpus="TESS")
+    copies = known.assign(clip="z" + known["clip"], corpus="OWN:copies")
+    clips = pd.concat([known, copies], ignore_index=True)
+    values = {"SPLIT": "corpus", "CORPORA": ["TESS"], "TEST_CORPORA": ["OWN:copies"]}
+    assert refused(clips, params, **values).startswith("The test set must hold clips. Got none: those that would be in")
+
+
 def test_emotion_that_training_lacks_is_refused(params):
     clips = pd.concat([crossed("a", "xyz", ["sad", "happy"]), crossed("b", "xyz", ["sad", "fear", "ps"])])
     clips = clips.reset_index(drop=True).assign(sha256=lambda table: table["clip"])

@@ -26,7 +26,7 @@ from ser_lib._cli.predict import predict
 from ser_lib._cli.runs import runs_app
 from ser_lib._cli.sweep import sweep
 from ser_lib._cli.tables import print_table
-from ser_lib.core.errors import RunError, SerError
+from ser_lib.core.errors import DatasetError, RunError, SerError
 from ser_lib.core.extras import name_extras
 from ser_lib.core.paths import check_project, shown
 from ser_lib.core.terminal import guard_terminal
@@ -298,14 +298,25 @@ def reproduce(
     """Run a record's parameters again and compare the new run with it; exit status 1 if they differ."""
     check_means()
     from ser_lib.records import run as runs
-    from ser_lib.records.compare import compare_with, values_of
+    from ser_lib.records.compare import compare_with, missing_clips, values_of
     from ser_lib.records.plan import Planned, check_data, run_name
     from ser_lib.records.record import find_record
 
     record = find_record(run)
     values = values_of(record) | read_values([], override or [])
     name = run_name(f"{record.name}-again", timed=True)
-    check_data([Planned(name, values, record.name)])
+    try:
+        check_data([Planned(name, values, record.name)])
+        missing = missing_clips(record, values)
+    except DatasetError as error:
+        elsewhere = "The record needs its recordings: -p DATASET_PATH=FOLDER says where they lie, if not there."
+        raise DatasetError(f"{error} {elsewhere}") from None
+    if missing:
+        print(
+            f"warning: {len(missing):,} clips of the record are missing, such as {printable(missing[0])}, so the run "
+            "cannot be the same.",
+            file=sys.stderr,
+        )
     again = runs.start_run(values, name=name)
     _execute(again)
     outcome = compare_with(record, find_record(again.name))

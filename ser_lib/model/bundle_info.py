@@ -76,6 +76,12 @@ def read_bundle_info(folder: Path) -> BundleInfo:
         info = read_json(path, BundleInfo.model_validate_json, finite=True, form=Format(PACKED, BundleError))
     except ValidationError as error:
         first = error.errors()[0]
+        if first["loc"] == ("settings", "encoder") and first["type"] == "literal_error":
+            given = printable(str(first["input"])[:40])
+            raise BundleError(
+                f"{shown(path)} must name an encoder that this version of ser_lib has. Got {given}. Use the version "
+                "that the model was trained with."
+            ) from None
         raise _damaged(path, f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
     except ValueError as error:
         raise _damaged(path, str(error)) from None

@@ -93,9 +93,8 @@ class NoveltyModel(BaseModel):
                 f"length: {seconds:.2g} s of sound, and training clips have {shortest:.1f} to {longest:.1f} s{cut}"
             )
         if measures.peak_dbfs < self.peak_dbfs - _LEVEL_MARGIN:
-            found.append(
-                f"level: a peak of {measures.peak_dbfs:.0f} dBFS, and training clips have {self.peak_dbfs:.0f} or more"
-            )
+            least = round(self.peak_dbfs)  # no minus before a 0
+            found.append(f"level: a peak of {measures.peak_dbfs:.0f} dBFS, and training clips have {least} or more")
         reach = min(self.bandwidth_hz, _highest_frequency(settings))
         if measures.bandwidth_hz < _BAND_FRACTION * reach:
             found.append(

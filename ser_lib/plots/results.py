@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from ser_lib.core.labels import EMOTIONS, in_order, shown_as
 from ser_lib.model.prediction import UNSURE_BELOW
@@ -93,7 +94,8 @@ def _plot_cells(
     ax.set(aspect="equal", xticks=ticks, yticks=ticks, xticklabels=names, yticklabels=names)
     ax.invert_yaxis()
     sns.despine(ax=ax, left=True, bottom=True)
-    ax.figure.colorbar(mesh, ax=ax, label=label).outline.set_linewidth(0)
+    ticks = None if highest else MaxNLocator(integer=True)
+    ax.figure.colorbar(mesh, ax=ax, label=label, ticks=ticks).outline.set_linewidth(0)
     colours = mesh.to_rgba(values)[..., :3]
     linear = np.where(colours <= 0.03928, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     luminances = linear @ (0.2126, 0.7152, 0.0722)
@@ -145,7 +147,8 @@ def plot_coverage(coverage: Mapping[str, Mapping[str, list[float]]], *, ax: Axes
             place = curve["threshold"].index(UNSURE_BELOW)
             ax.plot(curve["answered"][place], curve["accuracy"][place], "o", color=line.get_color(), markersize=10)
     ax.set(xlabel="fraction of clips answered", ylabel="accuracy of the answers", xlim=(0, 1.05), ylim=(0, 1.05))
-    ax.set_title(f"large dots: confidence of {UNSURE_BELOW:g} or more", fontsize="medium")
+    if any(UNSURE_BELOW in curve["threshold"] for curve in coverage.values()):
+        ax.set_title(f"large dots: confidence of {UNSURE_BELOW:g} or more", fontsize="medium")
     ax.legend(loc="lower left", frameon=False)
     return ax
 

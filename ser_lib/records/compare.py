@@ -7,6 +7,7 @@ Psychometrika 12(2), 1947. Exact form: the clips that one run alone gets right f
 with the share one half if both runs are equally good.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,12 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from ser_lib.core.errors import RunError
+from ser_lib.core.io import read_csv
 from ser_lib.core.text import printable
+from ser_lib.corpora.clips import find_corpora
+from ser_lib.params import make_params
 from ser_lib.records.manifest import DONE, PATH_PARAMETERS, Environment
+from ser_lib.records.packing import read_packed
 from ser_lib.records.record import OWN, Record, format_value, private_values
 from ser_lib.store import PREDICTIONS_FILE, SPLIT_FILE
 
@@ -64,6 +69,11 @@ def compare_runs(records: Sequence[Record]) -> Comparison:
             raise RunError(f"Only runs with metrics can be compared; {record.name} is {record.state}.")
     tables = {"Parameters that differ": _parameter_table(records), "Metrics": _metric_table(records)}
     notes = [_who_is_right(records[0], other) for other in records[1:]]
+    notes += [
+        f"{records[0].name} and {other.name}: edited notebooks, so that other code ran: {', '.join(stages)}."
+        for other in records[1:]
+        if (stages := _edited_stages(records[0], other))
+    ]
     return Comparison(names, tables, notes)
 
 
@@ -112,6 +122,17 @@ def _who_is_right(one: Record, two: Record) -> str:
     )
 
 
+def _edited_stages(one: Record, two: Record) -> list[str]:
+    """Stages whose notebooks have other code, if that is not the code of the runs' commits alone."""
+    both = [name for name in one.manifest.stages if name in two.manifest.stages]
+    ran = {name: (one.manifest.stages[name], two.manifest.stages[name]) for name in both}
+    return [
+        name
+        for name, (was, now) in ran.items()
+        if was.notebook and now.notebook and was.notebook != now.notebook and (was.edited != [] or now.edited != [])
+    ]
+
+
 def mcnemar_exact(only_1: int, only_2: int) -> float:
     """Two-sided p value of McNemar's exact test.
 
@@ -154,6 +175,16 @@ def values_of(record: Record) -> dict[str, Any]:
     return values
 
 
+def missing_clips(record: Record, values: Mapping[str, Any]) -> list[str]:
+    """Clips of a record that are not among the recordings which `values` name, as far as it keeps its split."""
+    split = read_packed(record.folder, SPLIT_FILE)
+    params = make_params(values)
+    if split is None or not all(folder.is_dir() for folder in params.corpus_folders.values()):
+        return []
+    found, _ = find_corpora(params.corpus_folders, params.LABEL_MAP, params.SPEAKER_PATTERN)
+    return sorted(set(read_csv(io.BytesIO(split))["clip"]) - {clip.clip for clip in found})
+
+
 def compare_with(old: Record, new: Record) -> Outcome:
     """Compare a run with the record that it repeats: identical, or where they differ first."""
     parameters = _parameter_lines(old.params, new.params)
@@ -161,6 +192,7 @@ def compare_with(old: Record, new: Record) -> Outcome:
     if difference is None:
         return Outcome(True, [*parameters, "identical: corpus, features, split, weights and metrics"])
     lines = [*parameters, f"different, first in the {difference}", *_metric_lines(old, new)]
+    lines += [f"code: another notebook {stage}" for stage in _edited_stages(old, new)]
     environment = environment_differences(old.manifest.environment, new.manifest.environment)
     lines += [f"environment: {line}" for line in environment] or ["environment: the same"]
     others = _other_kinds(old.manifest.environment, new.manifest.environment)

@@ -98,10 +98,11 @@ class Manifest(BaseModel):
 
     @property
     def code(self) -> str:
-        """Say where the code that ran is unlike the commit's, or that no commit tells; of older records nothing."""
+        """Say where the code that ran is unlike the original, or that nothing tells; of older records nothing."""
         names = sorted({name for stage in self.stages.values() for name in stage.edited or []})
         if names:
-            return f"Some of the code that ran is unlike the commit's: {', '.join(names)}."
+            whose = "the commit's" if any(stage.commit for stage in self.stages.values()) else "what came with ser_lib"
+            return f"Some of the code that ran is unlike {whose}: {', '.join(names)}."
         if any(stage.notebook and stage.edited is None for stage in self.stages.values()):
             return f"No commit tells which code ran; {MANIFEST_FILE} has its hashes."
         return ""

@@ -30,6 +30,7 @@ from ser_lib.records.manifest import (
     MANIFEST_FILE,
     PATH_PARAMETERS,
     TRAINED,
+    Environment,
     Manifest,
     Stage,
     check_plain,
@@ -244,7 +245,7 @@ def execute_run(run: Run, stages: Sequence[str] = STAGES) -> None:
         manifest.stages = {stage: manifest.stages[stage] for stage in done}
         manifest.left_out = _remove_results(run, STAGES[len(done) :], manifest.left_out)
         manifest.environment = describe_environment()
-        _warn_of_edits(stages[len(done) :])
+        _warn_of_edits(stages[len(done) :], manifest.environment)
         if problem := open_cache().problem():
             print(f"warning: {problem}", file=sys.stderr, flush=True)
         for stage in stages[len(done) :]:
@@ -254,11 +255,12 @@ def execute_run(run: Run, stages: Sequence[str] = STAGES) -> None:
             write_model_card(run.record)
 
 
-def _warn_of_edits(stages: Iterable[str]) -> None:
-    """Tell in a line which notebooks are about to run with code unlike the commit's; modules, the record tells."""
+def _warn_of_edits(stages: Iterable[str], environment: Environment) -> None:
+    """Tell in a line which notebooks are about to run with code unlike the original; modules, the record tells."""
     names = [name for stage in stages for name in edited(stage) or [] if name.endswith(".ipynb")]
     if names:
-        print(f"warning: code unlike the commit's, as the record says: {', '.join(names)}", file=sys.stderr, flush=True)
+        whose = "the commit's" if environment.commit else "what came with ser_lib"
+        print(f"warning: code unlike {whose}, as the record says: {', '.join(names)}", file=sys.stderr, flush=True)
 
 
 def _take_up_manifest(run: Run) -> Manifest:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ser_lib.core.errors import RunError
 from ser_lib.core.identity import git
-from ser_lib.core.paths import project_root, shown
+from ser_lib.core.paths import project_root, shipped_root, shown
 from ser_lib.core.text import printable
 from ser_lib.params import Params
 
@@ -23,7 +23,8 @@ def edited(stage: str) -> list[str] | None:
     """Files that a stage runs and whose code is unlike the commit's: its notebook, and modules of the library.
 
     Of a notebook, outputs, texts, comments, layout and values in the cell of parameters do not count: a run is given
-    its parameters, whatever stands there. None where git cannot tell.
+    its parameters, whatever stands there. Where there is no commit, a notebook is held against the one that came with
+    the library. None where nothing tells.
     """
     parts = (_edited_notebook(stage), _edited_library())
     known = [name for part in parts for name in part or []]
@@ -32,10 +33,13 @@ def edited(stage: str) -> list[str] | None:
 
 def _edited_notebook(stage: str) -> list[str] | None:
     path = notebook_path(stage)
-    committed = git(project_root(), "show", f"HEAD:./notebooks/{path.name}")
-    if committed is None:
+    original = git(project_root(), "show", f"HEAD:./notebooks/{path.name}")
+    shipped = shipped_root() / "notebooks" / path.name
+    if original is None and shipped != path and shipped.is_file():
+        original = shipped.read_text(encoding="utf-8")
+    if original is None:
         return None
-    return [] if _meaning(_code_cells(committed)) == _meaning(_read_cells(path)) else [f"notebooks/{path.name}"]
+    return [] if _meaning(_code_cells(original)) == _meaning(_read_cells(path)) else [f"notebooks/{path.name}"]
 
 
 def _edited_library() -> list[str] | None:

@@ -14,6 +14,8 @@ from ser_lib.model.calibration import RANGE, LeftOut
 from ser_lib.model.prediction import UNSURE_BELOW
 from ser_lib.store import SETS, UNUSED
 
+_FEWEST_CLIPS = 2
+"""Of a validation set, on which a network is behind, before it is said."""
 UNKNOWN = "unknown"
 """What stands for an unknown speaker or text."""
 
@@ -117,7 +119,7 @@ def _lacking(validation: Mapping) -> str:
 
 def _below_linear(validation: Mapping, baselines: Mapping[str, Mapping], model: str) -> str:
     uar, linear = validation.get("uar"), baselines.get("linear", {}).get("validation_uar")
-    if uar is None or linear is None or uar >= linear:
+    if uar is None or linear is None or (linear - uar) * validation["n_clips"] < _FEWEST_CLIPS:
         return ""
     other = "" if model == "linear" else ", or one layer on an encoder (MODEL: linear, FEATURES: encoder)"
     return (
