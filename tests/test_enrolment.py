@@ -159,7 +159,13 @@ def test_clips_none_of_which_sounds_like_speech_are_refused(root, monkeypatch, c
     status, out, err = enrol(monkeypatch, capsys, root)
     assert (status, out) == (1, "") and len(err.splitlines()) == 1
     assert "sound like the speech that the model has learnt from. Of 2 in " in err and " none does. " in err
+    assert " If they are: with labels, such clips are taken. " in err
     assert enrolled_voices(heard) == []
+    for emotion in ("happy", "sad"):
+        write(root / "labelled" / "me" / emotion, [510, 3000] if emotion == "sad" else [520, 2000])
+    status, out, err = enrol(monkeypatch, capsys, root / "labelled")
+    assert status == 0 and err.startswith("warning: 4 of 4 clips sound unlike ")
+    assert "me is enrolled with 4 labelled clips: " in out
     object.__setattr__(heard, "info", people.model_copy(update={"corpora": ["DEMO"]}))
     status, out, err = enrol(monkeypatch, capsys, root)
     assert status == 0 and err.startswith("warning: 2 of 2 clips sound unlike ")

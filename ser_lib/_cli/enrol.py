@@ -73,7 +73,7 @@ def enrol(
         )
     clips = gather_clips(heard.values(), [told.get(file, UNLABELLED) for file in heard])
     look = command("predict", folder, run=run)
-    _check_sound(sounds_unlike(clips, bundle), folder, bundle, look)
+    _check_sound(sounds_unlike(clips, bundle), folder, bundle, look, has_labels=bool(told))
     voice = learn_voice(name, clips, bundle)
     instead = ", in place of those before" if name in enrolled_voices(bundle) else ""
     path = save_voice(voice)
@@ -164,17 +164,19 @@ def _with_folder(file: Path) -> str:
     return "/".join(file.parts[-2:])
 
 
-def _check_sound(unlike: "np.ndarray", folder: str, bundle: "Bundle", look: str) -> None:
+def _check_sound(unlike: "np.ndarray", folder: str, bundle: "Bundle", look: str, *, has_labels: bool) -> None:
     """Refuse clips none of which sounds like what the model has learnt from; warn of some. `look` is what shows how.
 
-    To a model that has never heard a person, nobody sounds like that: it is warned of, and all clips are taken.
+    To a model that has never heard a person, nobody sounds like that; and what clips with labels bring, a trial tells.
+    So all of these are taken, with a warning.
     """
     n_unlike, n_clips = int(unlike.sum()), len(unlike)
-    if n_unlike == n_clips and bundle.info.corpora != ["DEMO"]:
+    if n_unlike == n_clips and bundle.info.corpora != ["DEMO"] and not has_labels:
+        if_speech = "" if bundle.info.population is None else " If they are: with labels, such clips are taken."
         raise ParameterError(
             printable(
                 f"A voice needs clips that sound like the speech that the model has learnt from. Of {n_clips} in "
-                f"{folder} none does. Are they speech? {look} tells how each differs."
+                f"{folder} none does. Are they speech?{if_speech} {look} tells how each differs."
             )
         )
     if n_unlike:

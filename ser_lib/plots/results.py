@@ -94,8 +94,8 @@ def _plot_cells(
     ax.set(aspect="equal", xticks=ticks, yticks=ticks, xticklabels=names, yticklabels=names)
     ax.invert_yaxis()
     sns.despine(ax=ax, left=True, bottom=True)
-    ticks = None if highest else MaxNLocator(integer=True)
-    ax.figure.colorbar(mesh, ax=ax, label=label, ticks=ticks).outline.set_linewidth(0)
+    whole = None if highest else MaxNLocator(integer=True)
+    ax.figure.colorbar(mesh, ax=ax, label=label, ticks=whole).outline.set_linewidth(0)
     colours = mesh.to_rgba(values)[..., :3]
     linear = np.where(colours <= 0.03928, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     luminances = linear @ (0.2126, 0.7152, 0.0722)
