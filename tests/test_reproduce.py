@@ -80,7 +80,7 @@ def test_an_edited_notebook_is_told(root):
     edit(root, "new", change)
     assert "code: another notebook 03_train" in compare_with(find_record("old"), find_record("new")).lines
     told = compare_runs([find_record("old"), find_record("new")]).notes[-1]
-    assert told == "old and new: edited notebooks, so that other code ran: 03_train."
+    assert told == "old and new ran other code: one of them has an edited notebook of 03_train."
     edit(root, "new", ran("1" * 64, []))  # that of another commit
     assert not any("code" in line for line in compare_with(find_record("old"), find_record("new")).lines)
 

@@ -70,7 +70,7 @@ def compare_runs(records: Sequence[Record]) -> Comparison:
     tables = {"Parameters that differ": _parameter_table(records), "Metrics": _metric_table(records)}
     notes = [_who_is_right(records[0], other) for other in records[1:]]
     notes += [
-        f"{records[0].name} and {other.name}: edited notebooks, so that other code ran: {', '.join(stages)}."
+        f"{records[0].name} and {other.name} ran other code: one of them has an edited notebook of {', '.join(stages)}."
         for other in records[1:]
         if (stages := _edited_stages(records[0], other))
     ]
