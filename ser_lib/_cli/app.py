@@ -312,9 +312,9 @@ def reproduce(
         elsewhere = "The record needs its recordings: -p DATASET_PATH=FOLDER says where they lie, if not there."
         raise DatasetError(f"{error} {elsewhere}") from None
     if missing:
+        which = "1 clip of the record is" if len(missing) == 1 else f"{len(missing):,} clips of the record are"
         print(
-            f"warning: {len(missing):,} clips of the record are missing, such as {printable(missing[0])}, so the run "
-            "cannot be the same.",
+            f"warning: {which} missing, such as {printable(missing[0])}, so the run cannot be the same.",
             file=sys.stderr,
         )
     again = runs.start_run(values, name=name)
