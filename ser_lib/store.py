@@ -229,7 +229,7 @@ def notebook_params(namespace: Mapping[str, Any], *, stage: str = "") -> Params:
     """
     if RUN_VARIABLE in os.environ:
         return Params.model_validate_json(Path(os.environ[RUN_VARIABLE]).read_bytes())
-    if misspelt := next(filter(_is_misspelt, namespace), None):
+    if misspelt := next((name for name, value in namespace.items() if _is_misspelt(name, value)), None):
         raise ParameterError(unknown_parameter(misspelt))
     own = {name: namespace[name] for name in Params.model_fields if name in namespace}
     folder = make_params({name: value for name, value in own.items() if name == "OUTPUT_DIR"})
@@ -241,11 +241,13 @@ def notebook_params(namespace: Mapping[str, Any], *, stage: str = "") -> Params:
         raise StageError(f"The notebooks before this one do not fit together: {error} Run them again.") from None
 
 
-def _is_misspelt(name: str) -> bool:
-    """Whether a variable is meant to be a parameter and is none; others in capitals may be anything."""
+def _is_misspelt(name: str, value: Any) -> bool:
+    """Whether a variable is meant to be a parameter and is none; others in capitals, such as SEEDS, may be anything."""
     if name in Params.model_fields or not re.fullmatch("[A-Z][A-Z0-9_]{2,}", name):
         return False
-    return bool(difflib.get_close_matches(name, Params.model_fields, n=1, cutoff=0.85))
+    near = difflib.get_close_matches(name, Params.model_fields, n=1, cutoff=0.85)
+    several = isinstance(value, list | tuple | dict) and near == [name.removesuffix("S")]
+    return bool(near) and not several
 
 
 def keep_params(stage: str, params: Params) -> None:

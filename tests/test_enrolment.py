@@ -7,6 +7,7 @@ can be computed by hand.
 import csv
 import io
 import json
+import shutil
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -161,6 +162,10 @@ def test_clips_none_of_which_sounds_like_speech_are_refused(root, monkeypatch, c
     assert "sound like the speech that the model has learnt from. Of 2 in " in err and " none does. " in err
     assert " If they are: with labels, such clips are taken. " in err
     assert enrolled_voices(heard) == []
+    (root / "me" / "happy").mkdir()
+    (root / "me" / "happy" / "bad.wav").write_bytes(b"")  # a label of what cannot be heard is none
+    assert enrol(monkeypatch, capsys, root)[0] == 1 and enrolled_voices(heard) == []
+    shutil.rmtree(root / "me" / "happy")
     for emotion in ("happy", "sad"):
         write(root / "labelled" / "me" / emotion, [510, 3000] if emotion == "sad" else [520, 2000])
     status, out, err = enrol(monkeypatch, capsys, root / "labelled")

@@ -33,7 +33,7 @@ def test_misspelt_parameter_is_refused_and_other_capitals_are_not(wrong, meant):
     with pytest.raises(ParameterError) as caught:
         notebook_params({meant: make_params({}).model_dump()[meant], wrong: 5})  # papermill adds to what stands there
     assert str(caught.value) == f"`{wrong}` is not a parameter. Did you mean `{meant}`?"
-    assert notebook_params({"FOLDER": "x", "SETS": 1, "X": 2, "MFCC": 3}) == make_params({})
+    assert notebook_params({"FOLDER": "x", "SETS": 1, "X": 2, "MFCC": 3, "SEEDS": [0, 1]}) == make_params({})
 
 
 def test_later_notebooks_take_what_earlier_ones_decided(root):

@@ -279,6 +279,12 @@ def test_missing_part_names_the_notebook_to_run(bundle_copy, backend):
         refused(bundle_copy, StageError, f"{name} is not there yet. Run 03_train first", backend)
 
 
+def test_folder_that_is_none_is_named_as_it_was_given(project, tmp_path):
+    advice = r"Run 03_train first, or give the path of a model\.$"
+    refused("artifacts/none", StageError, rf"^There is no artifacts/none, neither in .* nor in the project\. {advice}")
+    refused(tmp_path / "none", StageError, rf"^There is no {re.escape(str(tmp_path))}/none\. {advice}")
+
+
 @pytest.mark.parametrize("backend", MODELS)
 def test_other_backends_model_may_be_missing(bundle_copy, backend):
     for other in MODELS.keys() - {backend}:

@@ -80,9 +80,12 @@ def test_an_edited_notebook_is_told(root):
     edit(root, "new", change)
     assert "code: another notebook 03_train" in compare_with(find_record("old"), find_record("new")).lines
     told = compare_runs([find_record("old"), find_record("new")]).notes[-1]
-    assert told == "old and new ran other code: one of them has an edited notebook of 03_train."
-    edit(root, "new", ran("1" * 64, []))  # that of another commit
-    assert not any("code" in line for line in compare_with(find_record("old"), find_record("new")).lines)
+    assert told == "old and new ran notebooks with other code: 03_train."
+    edit(root, "new", ran("1" * 64, ["notebooks/03_train.ipynb"]))
+    assert "code: another notebook 03_train" in compare_with(find_record("old"), find_record("new")).lines
+    for edited in ([], ["ser_lib/train.py"]):  # that of another commit
+        edit(root, "new", ran("1" * 64, edited))
+        assert not any("code" in line for line in compare_with(find_record("old"), find_record("new")).lines)
 
 
 def test_a_record_is_told_to_need_its_recordings(root, monkeypatch, capsys):
@@ -91,7 +94,7 @@ def test_a_record_is_told_to_need_its_recordings(root, monkeypatch, capsys):
     write_record(root, "old", CORPORA=["OWN"], DATASET_PATH="mine")
     status, _, stderr = call(monkeypatch, capsys, "reproduce", "old")
     assert (status, len(stderr.splitlines())) == (1, 1)
-    assert stderr.endswith("-p DATASET_PATH=FOLDER says where they lie, if not there.\n")
+    assert stderr.endswith("Where those of the record lie, -p DATASET_PATH=FOLDER says.\n")
 
 
 def test_clips_of_a_record_that_are_missing_are_told(root):

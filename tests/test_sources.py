@@ -150,12 +150,12 @@ def test_a_changed_notebook_is_told_by_terminal_record_and_card(clone, quick, ca
     run = runs.start_run({}, name="mine")
     runs.execute_run(run)
     told = capsys.readouterr().err
-    assert told == "warning: code unlike the commit's, as the record says: notebooks/03_train.ipynb\n"
+    assert told == "warning: edited code, as the record says: notebooks/03_train.ipynb\n"
     stages = read_manifest(run.record).stages
     assert {name: stage.edited for name, stage in stages.items() if stage.edited} == {
         "03_train": ["notebooks/03_train.ipynb"]
     }
-    sentence = "Some of the code that ran is unlike the commit's: notebooks/03_train.ipynb."
+    sentence = "Some of the code that ran had been edited: notebooks/03_train.ipynb."
     assert sentence in (run.record / "model_card.md").read_text()
 
 
@@ -175,4 +175,4 @@ def test_record_says_where_no_commit_tells():
     assert Manifest(run="x", state="done", started="", stages={"01_preprocess": Stage(seconds=1)}).code == ""
     stage = Stage(seconds=1, notebook="00", edited=["notebooks/03_train.ipynb"])
     manifest = Manifest(run="x", state="done", started="", stages={"03_train": stage})
-    assert manifest.code == "Some of the code that ran is unlike what came with ser_lib: notebooks/03_train.ipynb."
+    assert manifest.code == "Some of the code that ran had been edited: notebooks/03_train.ipynb."

@@ -309,8 +309,9 @@ def reproduce(
         check_data([Planned(name, values, record.name)])
         missing = missing_clips(record, values)
     except DatasetError as error:
-        elsewhere = "The record needs its recordings: -p DATASET_PATH=FOLDER says where they lie, if not there."
-        raise DatasetError(f"{error} {elsewhere}") from None
+        if "-p DATASET_PATH=" in str(error):
+            raise
+        raise DatasetError(f"{error} Where those of the record lie, -p DATASET_PATH=FOLDER says.") from None
     if missing:
         which = "1 clip of the record is" if len(missing) == 1 else f"{len(missing):,} clips of the record are"
         print(

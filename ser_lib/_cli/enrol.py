@@ -73,7 +73,7 @@ def enrol(
         )
     clips = gather_clips(heard.values(), [told.get(file, UNLABELLED) for file in heard])
     look = command("predict", folder, run=run)
-    _check_sound(sounds_unlike(clips, bundle), folder, bundle, look, has_labels=bool(told))
+    _check_sound(sounds_unlike(clips, bundle), folder, bundle, look, has_labels=any(file in told for file in heard))
     voice = learn_voice(name, clips, bundle)
     instead = ", in place of those before" if name in enrolled_voices(bundle) else ""
     path = save_voice(voice)
@@ -167,8 +167,8 @@ def _with_folder(file: Path) -> str:
 def _check_sound(unlike: "np.ndarray", folder: str, bundle: "Bundle", look: str, *, has_labels: bool) -> None:
     """Refuse clips none of which sounds like what the model has learnt from; warn of some. `look` is what shows how.
 
-    To a model that has never heard a person, nobody sounds like that; and what clips with labels bring, a trial tells.
-    So all of these are taken, with a warning.
+    To a model that has never heard a person, nobody sounds like that; and whoever gives clips labels has heard them. So
+    all of these are taken, with a warning.
     """
     n_unlike, n_clips = int(unlike.sum()), len(unlike)
     if n_unlike == n_clips and bundle.info.corpora != ["DEMO"] and not has_labels:

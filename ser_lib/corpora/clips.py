@@ -73,7 +73,7 @@ def check_label_map(names: Sequence[str], label_map: LabelMap) -> None:
 def find_corpora(
     folders: Mapping[str, Path], label_map: LabelMap, speaker_pattern: str | None = None
 ) -> tuple[list[Clip], list[Skipped]]:
-    """Find the clips of one corpus or of several, each content once.
+    """Find the clips of one corpus or of several, each content once, and under two emotions that are used not at all.
 
     With several, speakers and texts carry their corpus's name (`TESS/OAF`), and `file` begins with the folder's name;
     that of `OWN:FOLDER` always does.
@@ -91,7 +91,7 @@ def find_corpora(
     Raises
     ------
     DatasetError
-        If a folder is missing or holds no clip of its corpus.
+        If a folder is missing or holds no clip of its corpus, or all of several have two emotions.
     ParameterError
         If there is no such corpus, or `label_map` names an emotion that none of them has; or as `find_clips`.
     """

@@ -233,10 +233,11 @@ def load_bundle(path: str | Path, *, backend: Backend = "onnx") -> Bundle:
     >>> bundle.info.corpora, len(bundle.info.emotions)
     (['DEMO'], 7)
     """
-    path = locate(path)
+    given, path = Path(path), locate(path)
     if not path.exists():
+        where = "" if given.is_absolute() else ", neither in the current folder nor in the project"
         advice = "Give its path." if path.suffix == ".zip" else "Run 03_train first, or give the path of a model."
-        raise StageError(f"There is no {path.name}, neither in the current folder nor in the project. {advice}")
+        raise StageError(f"There is no {printable(str(given))}{where}. {advice}")
     if not path.is_file():
         return _load_folder(path, backend)
     from ser_lib.model.archive import unpacked

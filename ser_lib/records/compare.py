@@ -70,9 +70,9 @@ def compare_runs(records: Sequence[Record]) -> Comparison:
     tables = {"Parameters that differ": _parameter_table(records), "Metrics": _metric_table(records)}
     notes = [_who_is_right(records[0], other) for other in records[1:]]
     notes += [
-        f"{records[0].name} and {other.name} ran other code: one of them has an edited notebook of {', '.join(stages)}."
+        f"{records[0].name} and {other.name} ran notebooks with other code: {', '.join(stages)}."
         for other in records[1:]
-        if (stages := _edited_stages(records[0], other))
+        if (stages := _other_notebooks(records[0], other))
     ]
     return Comparison(names, tables, notes)
 
@@ -122,14 +122,15 @@ def _who_is_right(one: Record, two: Record) -> str:
     )
 
 
-def _edited_stages(one: Record, two: Record) -> list[str]:
-    """Stages whose notebooks have other code, if that is not the code of the runs' commits alone."""
+def _other_notebooks(one: Record, two: Record) -> list[str]:
+    """Stages whose notebooks have other code, unless it is known to be that of the runs' commits."""
     both = [name for name in one.manifest.stages if name in two.manifest.stages]
-    ran = {name: (one.manifest.stages[name], two.manifest.stages[name]) for name in both}
+    ran = {name: [record.manifest.stages[name] for record in (one, two)] for name in both}
     return [
         name
         for name, (was, now) in ran.items()
-        if was.notebook and now.notebook and was.notebook != now.notebook and (was.edited != [] or now.edited != [])
+        if was.notebook and now.notebook and was.notebook != now.notebook
+        if any(stage.edited is None or f"notebooks/{name}.ipynb" in stage.edited for stage in (was, now))
     ]
 
 
@@ -176,9 +177,9 @@ def values_of(record: Record) -> dict[str, Any]:
 
 
 def missing_clips(record: Record, values: Mapping[str, Any]) -> list[str]:
-    """Clips of a record that are not among the recordings which `values` name, as far as it keeps its split."""
+    """Clips of a record that are not where `values` say that its recordings lie, as far as it keeps its split."""
     split = read_packed(record.folder, SPLIT_FILE)
-    params = make_params(values)
+    params = make_params(record.params | {name: values[name] for name in PATH_PARAMETERS if name in values})
     if split is None or not all(folder.is_dir() for folder in params.corpus_folders.values()):
         return []
     found, _ = find_corpora(params.corpus_folders, params.LABEL_MAP, params.SPEAKER_PATTERN)
@@ -192,7 +193,7 @@ def compare_with(old: Record, new: Record) -> Outcome:
     if difference is None:
         return Outcome(True, [*parameters, "identical: corpus, features, split, weights and metrics"])
     lines = [*parameters, f"different, first in the {difference}", *_metric_lines(old, new)]
-    lines += [f"code: another notebook {stage}" for stage in _edited_stages(old, new)]
+    lines += [f"code: another notebook {stage}" for stage in _other_notebooks(old, new)]
     environment = environment_differences(old.manifest.environment, new.manifest.environment)
     lines += [f"environment: {line}" for line in environment] or ["environment: the same"]
     others = _other_kinds(old.manifest.environment, new.manifest.environment)

@@ -67,7 +67,7 @@ class Stage(BaseModel):
     commit: str | None = None
     notebook: str | None = Field(None, description="SHA-256 over the code of the notebook, without parameters")
     edited: list[str] | None = Field(
-        None, description="notebook and modules whose code was unlike the commit's; null where git cannot tell"
+        None, description="notebook and modules whose code had been edited; null where nothing tells"
     )
     artifacts: dict[str, str] = Field({}, description="file and its SHA-256")
 
@@ -98,11 +98,10 @@ class Manifest(BaseModel):
 
     @property
     def code(self) -> str:
-        """Say where the code that ran is unlike the original, or that nothing tells; of older records nothing."""
+        """Say where the code that ran had been edited, or that nothing tells; of older records nothing."""
         names = sorted({name for stage in self.stages.values() for name in stage.edited or []})
         if names:
-            whose = "the commit's" if any(stage.commit for stage in self.stages.values()) else "what came with ser_lib"
-            return f"Some of the code that ran is unlike {whose}: {', '.join(names)}."
+            return f"Some of the code that ran had been edited: {', '.join(names)}."
         if any(stage.notebook and stage.edited is None for stage in self.stages.values()):
             return f"No commit tells which code ran; {MANIFEST_FILE} has its hashes."
         return ""

@@ -59,7 +59,7 @@ def shared_with_training(record: Record) -> str:
 
 
 def advice_of(record: Record) -> str:
-    """What to try where the network lost to the linear baseline on the validation set; empty where it did not."""
+    """What `summary.advise` says of a run; empty where all is well."""
     from ser_lib.scoring.summary import advise  # pandas
 
     return advise(record.metrics.get("validation", {}), record.baselines, model=record.params["MODEL"])

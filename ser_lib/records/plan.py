@@ -302,17 +302,20 @@ def check_data(planned: Iterable[Planned]) -> None:
     Raises
     ------
     ParameterError
-        If a parameter of one is refused.
+        If a parameter of one is refused, or the speakers are others or unknown.
     DatasetError
-        If the folder of a corpus is missing, and the corpus is none that is made.
+        If the folder of a corpus is missing, and the corpus is none that is made; or it has no clips to have speakers.
     """
+    known: dict[str, list[str]] = {}
     for one in planned:
         params = runs.make_run(one.values, name=one.name).params
         for name, folder in params.corpus_folders.items():
             check_folder(name, folder)
         are_there = all(folder.is_dir() for folder in params.corpus_folders.values())
         if params.TEST_SPEAKERS and params.SPLIT_FILE is None and are_there:
-            check_test_speakers(params.TEST_SPEAKERS, find_speakers(params, what=f"`SPLIT: {params.SPLIT}`"))
+            where = str((params.corpus_folders, params.LABEL_MAP, params.SPEAKER_PATTERN))
+            known[where] = known.get(where) or find_speakers(params, what=f"`SPLIT: {params.SPLIT}`")
+            check_test_speakers(params.TEST_SPEAKERS, known[where])
 
 
 def check_study(asked: Plan) -> None:

@@ -30,7 +30,6 @@ from ser_lib.records.manifest import (
     MANIFEST_FILE,
     PATH_PARAMETERS,
     TRAINED,
-    Environment,
     Manifest,
     Stage,
     check_plain,
@@ -245,7 +244,7 @@ def execute_run(run: Run, stages: Sequence[str] = STAGES) -> None:
         manifest.stages = {stage: manifest.stages[stage] for stage in done}
         manifest.left_out = _remove_results(run, STAGES[len(done) :], manifest.left_out)
         manifest.environment = describe_environment()
-        _warn_of_edits(stages[len(done) :], manifest.environment)
+        _warn_of_edits(stages[len(done) :])
         if problem := open_cache().problem():
             print(f"warning: {problem}", file=sys.stderr, flush=True)
         for stage in stages[len(done) :]:
@@ -255,12 +254,11 @@ def execute_run(run: Run, stages: Sequence[str] = STAGES) -> None:
             write_model_card(run.record)
 
 
-def _warn_of_edits(stages: Iterable[str], environment: Environment) -> None:
-    """Tell in a line which notebooks are about to run with code unlike the original; modules, the record tells."""
+def _warn_of_edits(stages: Iterable[str]) -> None:
+    """Tell in a line which notebooks are about to run with edited code; modules, the record tells."""
     names = [name for stage in stages for name in edited(stage) or [] if name.endswith(".ipynb")]
     if names:
-        whose = "the commit's" if environment.commit else "what came with ser_lib"
-        print(f"warning: code unlike {whose}, as the record says: {', '.join(names)}", file=sys.stderr, flush=True)
+        print(f"warning: edited code, as the record says: {', '.join(names)}", file=sys.stderr, flush=True)
 
 
 def _take_up_manifest(run: Run) -> Manifest:

@@ -1,4 +1,4 @@
-"""Which code runs: its commit, its hash, and what of it is unlike the commit."""
+"""Which code runs: its commit, its hash, and what of it has been edited."""
 
 import ast
 import hashlib
@@ -20,11 +20,11 @@ def notebook_path(stage: str) -> Path:
 
 
 def edited(stage: str) -> list[str] | None:
-    """Files that a stage runs and whose code is unlike the commit's: its notebook, and modules of the library.
+    """Files that a stage runs and whose code has been edited since the commit: its notebook, and modules of ser_lib.
 
     Of a notebook, outputs, texts, comments, layout and values in the cell of parameters do not count: a run is given
-    its parameters, whatever stands there. Where there is no commit, a notebook is held against the one that came with
-    the library. None where nothing tells.
+    its parameters, whatever stands there. Where no commit has it, a notebook is held against the one that came with the
+    library. None where nothing tells.
     """
     parts = (_edited_notebook(stage), _edited_library())
     known = [name for part in parts for name in part or []]

@@ -15,7 +15,7 @@ from ser_lib.model.prediction import UNSURE_BELOW
 from ser_lib.store import SETS, UNUSED
 
 _FEWEST_CLIPS = 2
-"""Of a validation set, on which a network is behind, before it is said."""
+"""Clips by which a network must be behind on the validation set before it is told."""
 UNKNOWN = "unknown"
 """What stands for an unknown speaker or text."""
 
@@ -110,8 +110,9 @@ def _lacking(validation: Mapping) -> str:
     heard, n_emotions = list(validation.get("per_class", ())), len(validation.get("confusion_matrix", ()))
     if len(heard) >= n_emotions:
         return ""
+    n_clips = f"{validation['n_clips']} clip{'' if validation['n_clips'] == 1 else 's'}"
     return (
-        f"The validation set has {validation['n_clips']} clips, of {len(heard)} of the model's {n_emotions} emotions "
+        f"The validation set has {n_clips}, of {len(heard)} of the model's {n_emotions} emotions "
         f"({', '.join(map(shown_as, heard))}): what is chosen and calibrated on it leaves out the others. Add clips, "
         "or raise VALIDATION_FRACTION."
     )
@@ -119,7 +120,7 @@ def _lacking(validation: Mapping) -> str:
 
 def _below_linear(validation: Mapping, baselines: Mapping[str, Mapping], model: str) -> str:
     uar, linear = validation.get("uar"), baselines.get("linear", {}).get("validation_uar")
-    if uar is None or linear is None or (linear - uar) * validation["n_clips"] < _FEWEST_CLIPS:
+    if uar is None or linear is None or round((linear - uar) * validation["n_clips"], 6) < _FEWEST_CLIPS:
         return ""
     other = "" if model == "linear" else ", or one layer on an encoder (MODEL: linear, FEATURES: encoder)"
     return (
