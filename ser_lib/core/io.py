@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -57,7 +57,8 @@ def whole_file(path: Path, *, through_link: bool = True) -> Iterator[Path]:
         raise StageError(f"{shown(path)} cannot be written ({error.strerror or error}). Nothing was changed.") from None
     finally:
         if partial is not None:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # on a disk that takes no changes there is none, and the error is above
+                partial.unlink(missing_ok=True)
 
 
 def write_temporary(path: Path, content: bytes) -> None:

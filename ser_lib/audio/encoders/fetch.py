@@ -114,8 +114,10 @@ def _reason(stderr: str) -> str:
     """Why pip fetched nothing; to pip, what no index tells it of does not exist, whether or not one answered."""
     if _NO_ANSWER in stderr:
         return "its package index cannot be reached"
-    errors = [line for line in stderr.splitlines() if line.startswith("ERROR")] or ["pip gives no reason"]
-    return printable(errors[-1].removeprefix("ERROR: "))
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")] or ["pip gives no reason"]
+    reason = lines[-1] if errors[-1] == "ERROR: Exception:" else errors[-1]  # a traceback ends in what happened
+    return printable(reason.removeprefix("ERROR: "))
 
 
 def _files(source: Path) -> list[Path]:
