@@ -344,6 +344,16 @@ def test_page_shows_the_card_that_a_light_record_has_left_out(root):
     assert "What it must not be used for" not in read_page(root, "full")
 
 
+def test_page_shows_accuracy_at_each_coverage(root):
+    folder = write_full_record(root, "full")
+    assert "only sure answers" not in read_page(root, "full")
+    stored = json.loads((folder / "metrics.json").read_text())
+    stored["coverage"] = {"test": {"threshold": [0.0, 0.5], "answered": [1.0, 0.5], "accuracy": [0.75, 1.0]}}
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    page = read_page(root, "full")
+    assert "Accuracy where only sure answers count" in page and page.count("<svg") == 4
+
+
 @pytest.mark.parametrize(("linear", "told"), [(1.0, True), (0.875, False), (0.25, False), (None, False)])
 def test_card_and_page_tell_that_the_network_lost_to_the_linear_baseline(root, linear, told):
     folder = write_full_record(root, "full")  # six of eight clips are right; one more is no lead

@@ -241,6 +241,7 @@ def _run_page(record: Record, notebooks: list[Path], templating: jinja2.Environm
         note=record.note,
         notebooks=[notebook.stem for notebook in notebooks],
         matrices=[_matrix_picture(values, name, record.emotions) for name, values in record.metrics.items()],
+        coverage=_picture(plots.plot_coverage(curves)) if (curves := record.evaluation.get("coverage")) else "",
         history=_picture(plots.plot_history(record.history)[0]) if record.history else "",
         provenance=_provenance(record),
         shared=shared_with_training(record),
