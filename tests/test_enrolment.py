@@ -127,7 +127,7 @@ def test_one_clip_is_enough_and_is_told_to_be_few(enrolling, monkeypatch, capsys
     write(enrolling / "me", [500])
     status, out, err = enrol(monkeypatch, capsys, enrolling)
     assert (status, err) == (0, "")
-    assert out.splitlines()[0].startswith("Fewer than 5 clips change little.")
+    assert out.splitlines()[0].startswith("Fewer than 5 clips tell little of a voice.")
     assert out.splitlines()[1] == "me is enrolled with 1 clip: ser predict FILE --speaker me --run one"
 
 

@@ -1,9 +1,9 @@
 """Adaptation to a voice: from its clips without labels, and from a few with labels.
 
 Without labels, a voice's mean and standard deviation of each feature are brought to those of the training speakers.
-The estimates are shrunk towards theirs by the number of clips, so that few clips, or clips of one emotion, change
-little. With labels, the last layer is fitted anew to the voice's clips, and kept near what it was. What each brings is
-in `docs/prediction.md`.
+The estimates are shrunk towards theirs by the number of clips. Clips of one emotion make that emotion more usual than
+it is: they help most voices, and some they harm. With labels, the last layer is fitted anew to the voice's clips, and
+kept near what it was. What each brings is in `docs/prediction.md`.
 
 References
 ----------
@@ -24,7 +24,7 @@ from ser_lib.core.packed import Numbers, to_numbers
 from ser_lib.model.calibration import log_probabilities, softmax
 
 FEW_CLIPS = 5
-"""Clips of a voice below which their statistics change little."""
+"""Clips of a voice below which their statistics tell little."""
 FEWEST_VOICES = 2
 """Training speakers that a population is made of, at least."""
 _N_CLIPS = (0, 0, 5, 20, None)

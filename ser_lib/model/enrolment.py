@@ -191,8 +191,11 @@ def enrolment_text(voice: Voice, bundle: Bundle) -> str:
     if voice.gained is None and voice.n_labelled:
         return "What the labels bring could not be tried: that takes two clips each of two emotions."
     if voice.gained is None:
-        few = f"Fewer than {FEW_CLIPS} clips change little. " if voice.n_clips < FEW_CLIPS else ""
-        return f"{few}Two clips of each emotion, in folders named by it, would bring more."
+        few = f"Fewer than {FEW_CLIPS} clips tell little of a voice. " if voice.n_clips < FEW_CLIPS else ""
+        return (
+            f"{few}Clips of one emotion alone can do harm: take all kinds of speech. Two clips of each emotion, in "
+            "folders named by it, would bring more."
+        )
     return f"{_table(voice.gained)}\n{gained_verdict(voice.gained)}"
 
 
