@@ -11,7 +11,7 @@ from test_records import call, write_full_record, write_record
 
 from ser_lib._cli.common import summarize
 from ser_lib.records.compare import compare_runs
-from ser_lib.records.pages import write_model_card
+from ser_lib.records.pages import model_card, write_model_card
 from ser_lib.records.record import find_record
 from ser_lib.records.site import build_site, write_comparison_page
 from ser_lib.records.study import write_study
@@ -342,6 +342,14 @@ def test_page_shows_the_card_that_a_light_record_has_left_out(root):
     assert read_page(root, "full").partition("What it must not be used for")[2].split() == card[2].split()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert "What it must not be used for" not in read_page(root, "full")
+
+
+def test_card_says_what_licences_leave(root):
+    values = {"FEATURES": "encoder", "ENCODER": "smart-turn", "DENOISE": False, "MODEL": "linear", "CORPORA": ["OWN"]}
+    card = model_card(find_record(write_full_record(root, "own", **values).name))
+    assert "encoder smart-turn (licence: BSD-2-Clause) makes of it" in card and "commercial" not in card
+    card = model_card(find_record(write_full_record(root, "ased", CORPORA=["TESS", "ASED"], DATASET_PATH="data").name))
+    assert "Not for commercial purposes" in card and "Where no licence is named" in card and "licence:" not in card
 
 
 def test_page_shows_accuracy_at_each_coverage(root):

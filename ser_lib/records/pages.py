@@ -38,12 +38,16 @@ def write_model_card(folder: Path) -> None:
 
 def model_card(record: Record) -> str:
     """What a model may be used for and how good it is, in Markdown, of a run that is done."""
+    from ser_lib.audio.encoders import ENCODERS  # decoders
+
+    encoder = ENCODERS.get(record.params["ENCODER"])
     return (
         templates(escape=False)
         .get_template("model_card.md")
         .render(
             record=record,
             corpora={name: get_corpus(name) for name in record.params["CORPORA"] + record.params["TEST_CORPORA"]},
+            encoder_licence=encoder.LICENCE if encoder else "",
             epochs=len(record.history["loss"]),
             shared=shared_with_training(record),
             advice=advice_of(record),
