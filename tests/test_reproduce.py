@@ -106,6 +106,9 @@ def test_clips_of_a_record_that_are_missing_are_told(root):
     for name in ("b.wav", "c.wav"):
         (root / "mine" / "sad" / name).write_bytes(name.encode())
     assert missing_clips(find_record("old"), values) == ["OWN/sad/a.wav_sad"]
+    (folder / "split.csv").write_text("clip\n")
+    with pytest.raises(RunError, match=r"split\.csv is damaged"):
+        missing_clips(find_record("old"), values)
 
 
 def other_processor(manifest):

@@ -7,7 +7,6 @@ Psychometrika 12(2), 1947. Exact form: the clips that one run alone gets right f
 with the share one half if both runs are equally good.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,10 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from ser_lib.core.errors import RunError
-from ser_lib.core.io import read_csv
 from ser_lib.core.text import printable
 from ser_lib.corpora.clips import find_corpora
 from ser_lib.params import make_params
 from ser_lib.records.manifest import DONE, PATH_PARAMETERS, Environment
-from ser_lib.records.packing import read_packed
 from ser_lib.records.record import OWN, Record, format_value, private_values
 from ser_lib.store import PREDICTIONS_FILE, SPLIT_FILE
 
@@ -178,12 +175,11 @@ def values_of(record: Record) -> dict[str, Any]:
 
 def missing_clips(record: Record, values: Mapping[str, Any]) -> list[str]:
     """Clips of a record that are not where `values` say that its recordings lie, as far as it keeps its split."""
-    split = read_packed(record.folder, SPLIT_FILE)
     params = make_params(record.params | {name: values[name] for name in PATH_PARAMETERS if name in values})
-    if split is None or not all(folder.is_dir() for folder in params.corpus_folders.values()):
+    if record.sets is None or not all(folder.is_dir() for folder in params.corpus_folders.values()):
         return []
     found, _ = find_corpora(params.corpus_folders, params.LABEL_MAP, params.SPEAKER_PATTERN)
-    return sorted(set(read_csv(io.BytesIO(split))["clip"]) - {clip.clip for clip in found})
+    return sorted(set(record.sets["clip"]) - {clip.clip for clip in found})
 
 
 def compare_with(old: Record, new: Record) -> Outcome:

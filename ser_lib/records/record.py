@@ -146,12 +146,16 @@ class Record:
         return self._table(PREDICTIONS_FILE, ["clip", "true", "predicted"])
 
     @cached_property
+    def sets(self) -> "pd.DataFrame | None":
+        """`split.csv`: each clip and its set."""
+        return self._table(SPLIT_FILE, ["clip", "set"])
+
+    @cached_property
     def sizes(self) -> str:
         """Clips of each set by `split.csv`, in words; empty without that file."""
-        table = self._table(SPLIT_FILE, ["set"])
-        if table is None:
+        if self.sets is None:
             return ""
-        train, validation, test, unused = ((table["set"] == name).sum() for name in (*SETS, UNUSED))
+        train, validation, test, unused = ((self.sets["set"] == name).sum() for name in (*SETS, UNUSED))
         why = " (second copies of a recording, or left out by the split)" if unused else ""
         return f"{train} clips for training, {validation} for validation, {test} for the test; unused: {unused}{why}"
 
