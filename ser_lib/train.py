@@ -171,7 +171,9 @@ def _voices(train: Set, params: Params) -> TrainingVoices | None:
     """Voices that the model learns to be adapted to; None without `ADAPT_TO_SPEAKER`, or if they are too few."""
     speakers = train[2]["speaker"].to_numpy(dtype=str)
     few = len(set(speakers)) < FEWEST_VOICES
-    return TrainingVoices(train[0][:, 0], speakers) if params.ADAPT_TO_SPEAKER and not few else None
+    if few or not params.ADAPT_TO_SPEAKER:
+        return None
+    return TrainingVoices(train[0][:, 0], speakers, params.SHRINK_BY)
 
 
 def _variants(data: ProcessedData, train: Set, params: Params) -> np.ndarray | None:

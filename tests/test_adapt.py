@@ -53,6 +53,37 @@ def test_voice_is_shrunk_by_the_number_of_its_clips():
     assert many.mean == pytest.approx([6], rel=1e-3) and many.std == pytest.approx([1], rel=1e-2)
 
 
+def test_clips_that_vary_little_are_trusted_less():
+    """Variance of a voice's mean beyond that by number: a fortieth, and what the spread lacks to 0.8."""
+    by_clips = Population(mean=[0.0], within=[2.0], between=[1.0])
+    population = by_clips.model_copy(update={"shrink_by": "clips_and_spread"})
+    usual = np.tile([[4.0], [8.0]], (10, 1)).astype(np.float32)  # mean 6, variance 4 · 20/19, as much as within voices
+    alike = np.tile([[5.0], [7.0]], (10, 1)).astype(np.float32)  # variance 1 · 20/19
+    assert estimate_voice(usual, population).mean == pytest.approx([6 / (1 + 4 / 20 + 4 / 40)])
+    lacking = 0.8 - 20 / 19 / 4
+    assert estimate_voice(alike, population).mean == pytest.approx([6 / (1 + 4 / 20 + 4 * (1 / 40 + lacking))])
+    assert estimate_voice(alike, population).std == estimate_voice(alike, by_clips).std
+    assert estimate_voice(alike, population, are_mixed=True) == estimate_voice(alike, by_clips)
+    one = estimate_voice(alike[:1], population)  # of a single clip's spread nothing is known
+    assert one.mean == pytest.approx([5 / (1 + 4 + 4 / 40)])
+
+
+def test_model_that_does_not_shrink_by_spread_is_described_as_before():
+    population = Population(mean=[0.0], within=[2.0], between=[1.0])
+    assert population.model_dump() == {"mean": [0.0], "within": [2.0], "between": [1.0]}
+    by_spread = population.model_copy(update={"shrink_by": "clips_and_spread"})
+    assert Population.model_validate_json(by_spread.model_dump_json()) == by_spread
+    assert by_spread.model_dump() == population.model_dump() | {"shrink_by": "clips_and_spread"}
+
+
+def test_spread_is_for_what_is_asked_later_and_training_draws_from_all_of_a_voice():
+    X, speakers = voices()
+    by_spread, by_clips = TrainingVoices(X, speakers, "clips_and_spread"), TrainingVoices(X, speakers)
+    assert by_spread.population == by_clips.population.model_copy(update={"shrink_by": "clips_and_spread"})
+    varied = [one.vary_knowledge(X, np.random.default_rng(0)) for one in (by_spread, by_clips)]
+    np.testing.assert_array_equal(*varied)
+
+
 def test_one_clip_is_enough_and_changes_little_where_voices_are_alike():
     population = Population(mean=[1.0], within=[1.0], between=[0.1])
     voice = estimate_voice(np.array([[4.0]], dtype=np.float32), population)
@@ -212,6 +243,10 @@ def test_ways_that_no_voice_has_clips_for_are_left_out():
         (
             ENCODER | {"ADAPT_TO_SPEAKER": True, "NORMALIZE_PER_SPEAKER": True},
             "`ADAPT_TO_SPEAKER` needs `NORMALIZE_PER_SPEAKER: false`. Got true.",
+        ),
+        (
+            ENCODER | {"SHRINK_BY": "clips_and_spread"},
+            "`SHRINK_BY` needs `ADAPT_TO_SPEAKER: true`, or must be clips. Got false.",
         ),
     ],
 )

@@ -33,7 +33,7 @@ WITHOUT_IT = {
     "LABEL_SMOOTHING": 0.0, "AUGMENT": [], "BOOTSTRAP_SAMPLES": 2000, "BASELINES": False, "ROBUSTNESS": False,
     "TEST_CORPORA": [], "LABEL_MAP": {}, "CMN": False, "UNSURE_BELOW": 0.0, "ENCODER": None, "BALANCE": False,
     "ADAPT_TO_SPEAKER": False, "CALIBRATE_ON": "validation", "TILE": False,
-    "SPEAKER_PATTERN": None, "AVERAGE_LEFT_OUT": False,
+    "SPEAKER_PATTERN": None, "AVERAGE_LEFT_OUT": False, "SHRINK_BY": "clips",
 }  # fmt: skip
 """What a run did before a parameter was there. A parameter that is new from now on comes to this table."""
 FROM_THE_BEGINNING = {

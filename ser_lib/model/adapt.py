@@ -2,8 +2,9 @@
 
 Without labels, a voice's mean and standard deviation of each feature are brought to those of the training speakers.
 The estimates are shrunk towards theirs by the number of clips. Clips of one emotion make that emotion more usual than
-it is: they help most voices, and some they harm. With labels, the last layer is fitted anew to the voice's clips, and
-kept near what it was. What each brings is in `docs/prediction.md`.
+it is, however many they are; but they vary less than clips of all emotions do, and `SHRINK_BY` lets that count, too.
+With labels, the last layer is fitted anew to the voice's clips, and kept near what it was. What each brings is in
+`docs/prediction.md`.
 
 References
 ----------
@@ -15,9 +16,10 @@ Transactions on Speech and Audio Processing 2(2), 1994 (speaker adaptation towar
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from ser_lib.audio.normalize import Statistics
 from ser_lib.core.packed import Numbers, to_numbers
@@ -33,6 +35,10 @@ _KNOWN_CLIPS = 20
 """Clips of each voice that `know_some` pretends to know, at most; and at most half of them."""
 _PRIOR_CLIPS = 20.0
 """Clips that the training speakers' variance counts as, beside a voice's own."""
+_MOST_CLIPS = 40
+"""Clips that tell as much of a voice as any number without labels."""
+_USUAL_SPREAD = 0.8
+"""Variance of a voice's clips, as a part of that within voices, below which they are rather of few emotions."""
 _LEAST_BETWEEN = 1e-3
 """Least variance between voices, as a fraction of that within them."""
 _PENALTY = 0.01
@@ -41,6 +47,8 @@ _DIGITS = 6
 """Of a head's numbers, behind the point."""
 _LEAST_WITHIN = 1e-12
 """Least variance within voices."""
+ShrinkBy = Literal["clips", "clips_and_spread"]
+"""What clips whose emotions no label tells are trusted by: their number, and how much they vary."""
 Moments = tuple[np.ndarray, np.ndarray, int]
 """Mean and variance of each feature over clips of a voice, both [shape=(n_features,)], and how many clips they are."""
 
@@ -56,6 +64,12 @@ class Population(BaseModel):
     """Standard deviation of a voice's clips."""
     between: Numbers
     """Standard deviation of the voices' means."""
+    shrink_by: ShrinkBy = "clips"
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what came later where there is none of it: such a bundle reads as it always did."""
+        return {name: value for name, value in dump(self).items() if value != "clips"}
 
     @functools.cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -63,24 +77,24 @@ class Population(BaseModel):
         return np.array(self.mean), np.array(self.within), np.array(self.between)
 
 
-def _fit_population(moments: Sequence[Moments]) -> Population:
+def _fit_population(moments: Sequence[Moments], shrink_by: ShrinkBy) -> Population:
     """What voices of these moments are like; each counts equally."""
     means, variances, n_clips = (np.array(one) for one in zip(*moments, strict=True))
     within = np.maximum(variances.mean(axis=0), _LEAST_WITHIN)
     by_chance = (variances / n_clips[:, np.newaxis]).mean(axis=0)
     between = np.maximum(means.var(axis=0, ddof=1) - by_chance, _LEAST_BETWEEN * within)
-    return Population(
-        mean=to_numbers(means.mean(axis=0)), within=to_numbers(np.sqrt(within)), between=to_numbers(np.sqrt(between))
-    )
+    mean, within, between = map(to_numbers, (means.mean(axis=0), np.sqrt(within), np.sqrt(between)))
+    return Population(mean=mean, within=within, between=between, shrink_by=shrink_by)
 
 
-def estimate_voice(X: np.ndarray, population: Population) -> Statistics:
-    """Statistics of a voice from features [shape=(n_clips, n_features)] of some of its clips, of any emotions.
+def estimate_voice(X: np.ndarray, population: Population, *, are_mixed: bool = False) -> Statistics:
+    """Statistics of a voice from features [shape=(n_clips, n_features)] of some of its clips.
 
     They are shrunk towards the population's: the mean by the ratio of the variance between voices to that of a mean of
-    so many clips, the variance as if the population's had been seen in 20 clips more.
+    so many clips, the variance as if the population's had been seen in 20 clips more. Unless the clips `are_mixed`,
+    known to be of several emotions, their mean may be that of a few emotions alone, and varies by `_one_sidedness` too.
     """
-    mean, std = _estimate(_measure(X), population)
+    mean, std = _estimate(_measure(X), population, are_mixed=are_mixed)
     return Statistics(mean=to_numbers(mean), std=to_numbers(std))
 
 
@@ -88,13 +102,26 @@ def _measure(X: np.ndarray) -> Moments:
     return X.mean(axis=0, dtype=np.float64), X.var(axis=0, dtype=np.float64), len(X)
 
 
-def _estimate(moments: Moments, population: Population) -> tuple[np.ndarray, np.ndarray]:
+def _estimate(moments: Moments, population: Population, *, are_mixed: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of `estimate_voice`, both [shape=(n_features,)]."""
     of_clips, variance, n_clips = moments
     mean, within, between = population.arrays
-    trust = between**2 / (between**2 + within**2 / n_clips)
+    of_mean = within**2 / n_clips
+    if population.shrink_by == "clips_and_spread" and not are_mixed:
+        of_mean += within**2 * _one_sidedness(moments, within)
+    trust = between**2 / (between**2 + of_mean)
     variance = (n_clips * variance + _PRIOR_CLIPS * within**2) / (n_clips + _PRIOR_CLIPS)
     return mean + trust * (of_clips - mean), np.sqrt(variance)
+
+
+def _one_sidedness(moments: Moments, within: np.ndarray) -> float:
+    """Variance of clips' mean, as a part of that within voices, that comes of not knowing what emotions they are of.
+
+    As if there were 40 clips at most, and what their variance lacks to eight tenths of that within voices.
+    """
+    _, variance, n_clips = moments
+    spread = (variance / within**2).mean() * n_clips / (n_clips - 1) if n_clips > 1 else _USUAL_SPREAD
+    return 1 / _MOST_CLIPS + max(0.0, _USUAL_SPREAD - spread)
 
 
 def to_population(X: np.ndarray, voice: Statistics, population: Population) -> np.ndarray:
@@ -116,6 +143,8 @@ class TrainingVoices:
     ----------
     X : np.ndarray [shape=(n_clips, n_features)]
     speakers : np.ndarray [shape=(n_clips,)]
+    shrink_by : ShrinkBy
+        That of the population. Here the spread does not count: what is drawn from all of a voice is of all emotions.
 
     Attributes
     ----------
@@ -123,9 +152,9 @@ class TrainingVoices:
         What the voices are like; each counts equally.
     """
 
-    def __init__(self, X: np.ndarray, speakers: np.ndarray) -> None:
+    def __init__(self, X: np.ndarray, speakers: np.ndarray, shrink_by: ShrinkBy = "clips") -> None:
         self._rows = [np.flatnonzero(speakers == speaker) for speaker in np.unique(speakers)]
-        self.population = _fit_population([_measure(X[rows]) for rows in self._rows])
+        self.population = _fit_population([_measure(X[rows]) for rows in self._rows], shrink_by)
 
     def vary_knowledge(self, X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Features [shape=(n_clips, n_features)], as they would be with some clips of each voice known.
@@ -139,7 +168,7 @@ class TrainingVoices:
             if n_clips != 0:
                 known = rng.choice(rows, min(n_clips or len(rows), len(rows)), replace=False)
                 moments = _measure(X[known if len(known) < len(rows) else rows])  # of all, sums in the clips' order
-                varied[rows] = _rescale(X[rows], *_estimate(moments, self.population), self.population)
+                varied[rows] = _rescale(X[rows], *_estimate(moments, self.population, are_mixed=True), self.population)
         return varied
 
 
@@ -168,7 +197,8 @@ def know_some(
         known, rest = np.split(order, [min(_KNOWN_CLIPS, len(order) // 2)])
         if len(known):
             rows.append(rest)
-            scaled.append(_rescale(X[rest], *_estimate(_measure(X[known]), population), population))
+            voice = _estimate(_measure(X[known]), population, are_mixed=False)
+            scaled.append(_rescale(X[rest], *voice, population))
     return np.concatenate(rows), np.concatenate(scaled)
 
 
