@@ -60,7 +60,7 @@ def try_voice(X: np.ndarray, labels: np.ndarray, bundles: dict, rng: np.random.G
         after = {
             name: metrics.uar(labels[rest], predicted(tested, adapt_by(known, one)[0])) for name, one in bundles.items()
         }
-        yield {"clips": kind, "number": n_clips} | {name: uar - before for name, uar in after.items()}
+        yield {"drawn": kind, "number": n_clips} | {name: uar - before for name, uar in after.items()}
 
 
 def try_run(run: str) -> pd.DataFrame:
@@ -82,10 +82,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+")
     draws = pd.concat([try_run(run) for run in parser.parse_args().runs])
-    values = draws.columns.drop(["clips", "number", "run"])
-    by_run = draws.groupby(["run", "clips", "number"])[list(values)].mean()
-    print(by_run.round(3).to_string(), by_run.groupby(["clips", "number"]).mean().round(3).to_string(), sep="\n\n")
-    harmed = (draws.set_index("clips")[list(values)] < -HARM).groupby("clips").mean()
+    values = draws.columns.drop(["drawn", "number", "run"])
+    by_run = draws.groupby(["run", "drawn", "number"])[list(values)].mean()
+    print(by_run.round(3).to_string(), by_run.groupby(["drawn", "number"]).mean().round(3).to_string(), sep="\n\n")
+    harmed = (draws.set_index("drawn")[list(values)] < -HARM).groupby("drawn").mean()
     print(f"\nLost more than {HARM}:", harmed.round(2).to_string(), sep="\n")
 
 

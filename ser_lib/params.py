@@ -161,6 +161,7 @@ class Params(_Audio):
     EXAMPLE_AUDIO_FILE: str | None = Field(
         None, min_length=1, description="audio file to predict; null: a clip of the test set"
     )
+
     UNSURE_BELOW: Number = Field(0.5, ge=0, le=1, description="confidence below which a prediction is called unsure")
 
     PROCESSED_DATA_FILE: str = Field(
@@ -227,13 +228,12 @@ class Params(_Audio):
             yield is_encoder and getattr(self, name), f"`FEATURES: encoder` needs `{name}: false`. Got true."
         for name, wanted in {"MODEL: linear": is_linear, "ADAPT_TO_SPEAKER": self.ADAPT_TO_SPEAKER}.items():
             yield wanted and not is_encoder, f"`{name}` needs `FEATURES: encoder`. Got {self.FEATURES}."
-        unused = self.SHRINK_BY != "clips" and not self.ADAPT_TO_SPEAKER
-        yield unused, "`SHRINK_BY` needs `ADAPT_TO_SPEAKER: true`, or must be clips. Got false."
         for name in ("ADAPT_TO_SPEAKER", "AUGMENT") if is_encoder and self.NORMALIZE_PER_SPEAKER else ():
             yield bool(getattr(self, name)), f"`{name}` needs `NORMALIZE_PER_SPEAKER: false`. Got true."
         yield is_encoder and not is_linear and "MODEL" in self.model_fields_set, _UNFIT.format(self.MODEL)
         for name, value in {"MODEL": "linear", "CALIBRATE_ON": "left_out"}.items() if self.AVERAGE_LEFT_OUT else ():
-            yield (got := getattr(self, name)) != value, f"`AVERAGE_LEFT_OUT` needs `{name}: {value}`. Got {got}."
+            got = getattr(self, name)
+            yield got != value, f"`AVERAGE_LEFT_OUT` needs `{name}: {value}`. Got {got}."
 
     def _corpus_rules(self) -> Iterator[tuple[bool, str]]:
         small = [name.lower() for name in self.all_corpora]  # folders that differ in capitals are one on some machines

@@ -244,10 +244,6 @@ def test_ways_that_no_voice_has_clips_for_are_left_out():
             ENCODER | {"ADAPT_TO_SPEAKER": True, "NORMALIZE_PER_SPEAKER": True},
             "`ADAPT_TO_SPEAKER` needs `NORMALIZE_PER_SPEAKER: false`. Got true.",
         ),
-        (
-            ENCODER | {"SHRINK_BY": "clips_and_spread"},
-            "`SHRINK_BY` needs `ADAPT_TO_SPEAKER: true`, or must be clips. Got false.",
-        ),
     ],
 )
 def test_adaptation_needs_embeddings(values, message):
