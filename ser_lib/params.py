@@ -137,7 +137,7 @@ class Params(_Audio):
     ADAPT_TO_SPEAKER: bool = Field(
         False, description="learn to be adapted to a new speaker by clips without labels; for FEATURES encoder"
     )
-    SHRINK_BY: Literal["clips", "clips_and_spread"] = Field("clips", description="what such clips are trusted by")
+    SHRINK_BY: Literal["clips", "clips_and_spread"] = Field("clips", description="trust clips by number, or spread too")
     CALIBRATE_ON: Literal["validation", "left_out"] = Field(
         "validation", description="what confidences hold for: the validation set, or corpora (or speakers) left out"
     )

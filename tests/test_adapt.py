@@ -76,12 +76,37 @@ def test_model_that_does_not_shrink_by_spread_is_described_as_before():
     assert by_spread.model_dump() == population.model_dump() | {"shrink_by": "clips_and_spread"}
 
 
-def test_spread_is_for_what_is_asked_later_and_training_draws_from_all_of_a_voice():
+def test_training_is_the_same_whatever_new_voices_are_shrunk_by():
     X, speakers = voices()
     by_spread, by_clips = TrainingVoices(X, speakers, "clips_and_spread"), TrainingVoices(X, speakers)
     assert by_spread.population == by_clips.population.model_copy(update={"shrink_by": "clips_and_spread"})
     varied = [one.vary_knowledge(X, np.random.default_rng(0)) for one in (by_spread, by_clips)]
     np.testing.assert_array_equal(*varied)
+
+
+def emotional(n_voices, n_clips, rng):
+    """Voices [v, 1, 1, 30] that are 2 apart, and their clips [v, 4, c, 30]: emotions 2 apart, clips of one 1 apart."""
+    voice = rng.normal(0, 2, (n_voices, 1, 1, 30))
+    emotion = rng.normal(0, 2, (1, 4, 1, 30))
+    return voice, voice + emotion + rng.normal(0, 1, (n_voices, 4, n_clips, 30))
+
+
+def test_spread_finds_a_voice_better_by_clips_of_one_emotion_and_not_worse_by_mixed_ones():
+    rng = np.random.default_rng(8)
+    voice, X = emotional(60, 20, rng)
+    offset = X.mean(axis=(0, 1, 2))
+    train, new = X[:40].reshape(-1, 30).astype(np.float32), range(40, 60)
+    speakers = np.repeat([f"v{one}" for one in range(40)], 80)
+
+    def error(shrink_by, clips_of):
+        population = TrainingVoices(train, speakers, shrink_by).population
+        found = [estimate_voice(clips_of(one).astype(np.float32), population).mean for one in new]
+        return np.sqrt(np.mean([(mean - voice[one, 0, 0] - offset) ** 2 for mean, one in zip(found, new, strict=True)]))
+
+    one_emotion = [error(by, lambda one: X[one, 0]) for by in ("clips", "clips_and_spread")]
+    mixed = [error(by, lambda one: X[one, :, :5].reshape(-1, 30)) for by in ("clips", "clips_and_spread")]
+    assert one_emotion[1] < 0.9 * one_emotion[0]
+    assert mixed[1] < 1.1 * mixed[0]
 
 
 def test_one_clip_is_enough_and_changes_little_where_voices_are_alike():
@@ -159,6 +184,14 @@ def test_some_clips_of_each_voice_bring_its_others_to_scale():
         n, of_voice = len(drawn), speakers[rows] == one
         std = np.sqrt((n * X[drawn].var(axis=0) + 20) / (n + 20))  # twenty clips with the variance 1
         np.testing.assert_allclose(scaled[of_voice], (X[rows][of_voice] - X[drawn].mean(axis=0)) / std, atol=1e-4)
+
+
+def test_known_clips_are_trusted_as_those_of_a_new_voice():
+    X = np.random.default_rng(5).normal(3, 0.5, (12, 2)).astype(np.float32)
+    population = Population(mean=[0.0] * 2, within=[1.0] * 2, between=[1.0] * 2, shrink_by="clips_and_spread")
+    rows, scaled = know_some(X, np.full(12, "a"), population, np.random.default_rng(0))
+    voice = estimate_voice(X[np.setdiff1d(np.arange(12), rows)], population)
+    np.testing.assert_allclose(scaled, to_population(X[rows], voice, population), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("n_clips", "temperature"), [(4, 3.0), (5, 1.5)])

@@ -598,7 +598,8 @@ def adapted(run):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SER_ROOT", str(folder.parents[1]))
         more = {"OUTPUT_DIR": f"{folder.parent.name}/adapted", "ADAPT_TO_SPEAKER": True, "CALIBRATE_ON": "left_out"}
-        params = run["params"].model_copy(update=more | {"SCHEDULE": "one_cycle"})
+        more |= {"SCHEDULE": "one_cycle", "SHRINK_BY": "clips_and_spread"}
+        params = run["params"].model_copy(update=more)
         train_model(params)
         bundle = load_bundle(params.output_dir)
         evaluate_model(bundle, params)
@@ -614,6 +615,7 @@ def test_bundle_says_what_its_speakers_are_like(run, adapted):
         for one in sorted(set(data.clips["speaker"]))
     ]
     np.testing.assert_allclose(info.population.mean, np.mean(means, axis=0, dtype=np.float64), rtol=1e-4, atol=1e-6)
+    assert info.population.shrink_by == "clips_and_spread"
     assert run["bundle"].info.population is None and run["bundle"].info.left_out is None
     assert info.voice_temperature is None  # of two speakers, one is left to learn from: too few for a population
 

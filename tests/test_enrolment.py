@@ -115,14 +115,16 @@ def test_statistics_are_shrunk_by_hand(bundle):
     assert voice.mean[1] == pytest.approx(0.5)
 
 
-def test_how_little_clips_vary_counts_unless_labels_tell_their_emotions(bundle):
+def test_how_little_clips_vary_counts_unless_most_have_labels(bundle):
     population = POPULATION.model_copy(update={"shrink_by": "clips_and_spread"})
     by_spread = replace(bundle, info=bundle.info.model_copy(update={"population": population}))
     clips = clips_of([880, 920, 880, 920], [-1] * 4)
     spread = (20**2 / 100**2 + 0) / 2 * 4 / 3  # of Hz and of seconds, which do not vary
     of_mean = 100**2 * (1 / 4 + 1 / 40 + 0.8 - spread)
     assert measure_voice(clips, by_spread).mean[0] == pytest.approx(300 + 600 * 200**2 / (200**2 + of_mean))
-    assert measure_voice(replace(clips, labels=np.array([0, 1, 0, 1])), by_spread) == measure_voice(clips, bundle)
+    assert measure_voice(replace(clips, labels=np.array([0, 1, 0, -1])), by_spread) == measure_voice(clips, bundle)
+    few_told = replace(clips, labels=np.array([0, 1, -1, -1]))
+    assert measure_voice(few_told, by_spread) == measure_voice(clips, by_spread)
 
 
 def test_voice_like_the_population_changes_nothing(bundle):

@@ -35,10 +35,10 @@ _KNOWN_CLIPS = 20
 """Clips of each voice that `know_some` pretends to know, at most; and at most half of them."""
 _PRIOR_CLIPS = 20.0
 """Clips that the training speakers' variance counts as, beside a voice's own."""
-_MOST_CLIPS = 40
-"""Clips that tell as much of a voice as any number without labels."""
+_LIMIT = 40
+"""What the number of clips whose emotions are not told counts as, the more they are."""
 _USUAL_SPREAD = 0.8
-"""Variance of a voice's clips, as a part of that within voices, below which they are rather of few emotions."""
+"""Variance of a voice's clips, as a part of that within voices, below which they are probably of few emotions."""
 _LEAST_BETWEEN = 1e-3
 """Least variance between voices, as a fraction of that within them."""
 _PENALTY = 0.01
@@ -48,7 +48,7 @@ _DIGITS = 6
 _LEAST_WITHIN = 1e-12
 """Least variance within voices."""
 ShrinkBy = Literal["clips", "clips_and_spread"]
-"""What clips whose emotions no label tells are trusted by: their number, and how much they vary."""
+"""What clips whose emotions no label tells are trusted by: their number, or also how much they vary."""
 Moments = tuple[np.ndarray, np.ndarray, int]
 """Mean and variance of each feature over clips of a voice, both [shape=(n_features,)], and how many clips they are."""
 
@@ -65,11 +65,12 @@ class Population(BaseModel):
     between: Numbers
     """Standard deviation of the voices' means."""
     shrink_by: ShrinkBy = "clips"
+    """What a new voice's clips are trusted by."""
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what came later where there is none of it: such a bundle reads as it always did."""
-        return {name: value for name, value in dump(self).items() if value != "clips"}
+        return {name: value for name, value in dump(self).items() if name != "shrink_by" or value != "clips"}
 
     @functools.cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,8 +92,8 @@ def estimate_voice(X: np.ndarray, population: Population, *, are_mixed: bool = F
     """Statistics of a voice from features [shape=(n_clips, n_features)] of some of its clips.
 
     They are shrunk towards the population's: the mean by the ratio of the variance between voices to that of a mean of
-    so many clips, the variance as if the population's had been seen in 20 clips more. Unless the clips `are_mixed`,
-    known to be of several emotions, their mean may be that of a few emotions alone, and varies by `_one_sidedness` too.
+    so many clips, the variance as if the population's had been seen in 20 clips more. Unless labels tell that the clips
+    `are_mixed`, they may be of a few emotions alone, and their mean is off by `_one_sidedness` besides.
     """
     mean, std = _estimate(_measure(X), population, are_mixed=are_mixed)
     return Statistics(mean=to_numbers(mean), std=to_numbers(std))
@@ -115,13 +116,13 @@ def _estimate(moments: Moments, population: Population, *, are_mixed: bool) -> t
 
 
 def _one_sidedness(moments: Moments, within: np.ndarray) -> float:
-    """Variance of clips' mean, as a part of that within voices, that comes of not knowing what emotions they are of.
+    """Variance of clips' mean, as a part of that within voices, that comes from not knowing their emotions.
 
-    As if there were 40 clips at most, and what their variance lacks to eight tenths of that within voices.
+    It is 1/40, so that any number of clips counts as less than 40, and what their own variance falls short of 0.8 by.
     """
     _, variance, n_clips = moments
     spread = (variance / within**2).mean() * n_clips / (n_clips - 1) if n_clips > 1 else _USUAL_SPREAD
-    return 1 / _MOST_CLIPS + max(0.0, _USUAL_SPREAD - spread)
+    return 1 / _LIMIT + max(0.0, _USUAL_SPREAD - spread)
 
 
 def to_population(X: np.ndarray, voice: Statistics, population: Population) -> np.ndarray:
@@ -144,7 +145,7 @@ class TrainingVoices:
     X : np.ndarray [shape=(n_clips, n_features)]
     speakers : np.ndarray [shape=(n_clips,)]
     shrink_by : ShrinkBy
-        That of the population. Here the spread does not count: what is drawn from all of a voice is of all emotions.
+        That of the population. What training itself draws is trusted by its number: it is of all of a voice's emotions.
 
     Attributes
     ----------
@@ -197,7 +198,7 @@ def know_some(
         known, rest = np.split(order, [min(_KNOWN_CLIPS, len(order) // 2)])
         if len(known):
             rows.append(rest)
-            voice = _estimate(_measure(X[known]), population, are_mixed=False)
+            voice = _estimate(_measure(X[known]), population, are_mixed=False)  # as of a new voice, without labels
             scaled.append(_rescale(X[rest], *voice, population))
     return np.concatenate(rows), np.concatenate(scaled)
 

@@ -80,8 +80,8 @@ def fewest_clips(bundle: Bundle) -> int:
 def measure_voice(clips: Clips, bundle: Bundle) -> Statistics:
     """Statistics of a voice: shrunk towards the model's population if it has one, else those of all frames."""
     if bundle.info.population is not None:
-        is_labelled = bool((clips.labels != UNLABELLED).any())
-        return estimate_voice(clips.X[:, 0], bundle.info.population, are_mixed=is_labelled)
+        are_mixed = bool((clips.labels != UNLABELLED).mean() > 0.5)
+        return estimate_voice(clips.X[:, 0], bundle.info.population, are_mixed=are_mixed)
     return speaker_statistics(clips.X, clips.n_sound, np.full(len(clips.X), "voice"))["voice"]
 
 
