@@ -639,6 +639,16 @@ def test_what_adaptation_brings_is_kept_with_the_metrics(adapted):
     assert len(adaptation_table(stored)) == 8
 
 
+def test_bundle_of_a_shrinkage_that_is_not_here_is_refused_as_such(adapted, tmp_path):
+    values = json.loads((adapted["params"].output_dir / "bundle.json").read_text())
+    values["population"]["shrink_by"] = "later"
+    (tmp_path / "bundle.json").write_text(json.dumps(values))
+    with pytest.raises(
+        BundleError, match=r"must name a shrinkage that this version of ser_lib has\. Got later\. Use the"
+    ):
+        read_bundle_info(tmp_path)
+
+
 def test_bundle_whose_population_does_not_fit_is_refused(adapted, tmp_path):
     shutil.copytree(adapted["params"].output_dir, tmp_path / "damaged")
     path = tmp_path / "damaged" / "bundle.json"

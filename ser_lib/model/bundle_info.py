@@ -27,6 +27,10 @@ _LARGEST_REST = 1_000_000
 """Bytes that `bundle.json` may have without the statistics of speakers."""
 
 
+_LATER = {("settings", "encoder"): "an encoder", ("population", "shrink_by"): "a shrinkage"}
+"""Where a later version may name what this one does not have."""
+
+
 class BundleInfo(BaseModel):
     """Contents of `bundle.json`.
 
@@ -76,10 +80,11 @@ def read_bundle_info(folder: Path) -> BundleInfo:
         info = read_json(path, BundleInfo.model_validate_json, finite=True, form=Format(PACKED, BundleError))
     except ValidationError as error:
         first = error.errors()[0]
-        if first["loc"] == ("settings", "encoder") and first["type"] == "literal_error":
+        later = _LATER.get(first["loc"])
+        if later and first["type"] == "literal_error":
             given = printable(str(first["input"])[:40])
             raise BundleError(
-                f"{shown(path)} must name an encoder that this version of ser_lib has. Got {given}. Use the version "
+                f"{shown(path)} must name {later} that this version of ser_lib has. Got {given}. Use the version "
                 "that the model was trained with."
             ) from None
         raise _damaged(path, f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
