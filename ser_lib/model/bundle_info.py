@@ -27,7 +27,10 @@ _LARGEST_REST = 1_000_000
 """Bytes that `bundle.json` may have without the statistics of speakers."""
 
 
-_LATER = {("settings", "encoder"): "an encoder", ("population", "shrink_by"): "a shrinkage"}
+_LATER: dict[tuple[int | str, ...], str] = {
+    ("settings", "encoder"): "an encoder",
+    ("population", "shrink_by"): "a shrinkage",
+}
 """Where a later version may name what this one does not have."""
 
 
