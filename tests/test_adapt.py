@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from ser_lib.audio.normalize import Statistics
 from ser_lib.core.errors import ParameterError
-from ser_lib.model.adapt import Population, TrainingVoices, estimate_voice, fit_head, know_some, to_population
+from ser_lib.model.adapt import Head, Population, TrainingVoices, estimate_voice, fit_head, know_some, to_population
 from ser_lib.model.adapt import with_head as add_head
 from ser_lib.model.bundle import Bundle
 from ser_lib.model.voices import Voice, adapt_bundle
@@ -192,6 +192,28 @@ def test_known_clips_are_trusted_as_those_of_a_new_voice():
     rows, scaled = know_some(X, np.full(12, "a"), population, np.random.default_rng(0))
     voice = estimate_voice(X[np.setdiff1d(np.arange(12), rows)], population)
     np.testing.assert_allclose(scaled, to_population(X[rows], voice, population), rtol=1e-5)
+
+
+def test_head_of_some_emotions_is_the_logistic_regression_of_these_alone():
+    rng = np.random.default_rng(0)
+    labels = np.arange(30) % 3
+    X = (rng.normal(size=(30, 5)) + labels[:, np.newaxis]).astype(np.float32)
+    population = Population(mean=[0.5] * 5, within=[2.0] * 5, between=[1.0] * 5)
+    model = softmax(rng.normal(size=(30, 5)), axis=1)
+    head = fit_head(model, X, labels + 1, population, emotions=[1, 2, 3])  # of five
+    given = add_head(lambda X: model, head, population)(X[:, np.newaxis])
+    np.testing.assert_allclose(given[:, [0, 4]], model[:, [0, 4]], atol=1e-6)
+    of_these = model[:, 1:4] / model[:, 1:4].sum(axis=1, keepdims=True)
+    alone = fit_head(of_these, X, labels, population)
+    expected = add_head(lambda X: of_these, alone, population)(X[:, np.newaxis])
+    np.testing.assert_allclose(given[:, 1:4] / given[:, 1:4].sum(axis=1, keepdims=True), expected, atol=1e-5)
+
+
+def test_head_of_some_emotions_that_changes_nothing_leaves_the_model_as_modest_as_it_was():
+    model = softmax(np.random.default_rng(0).normal(size=(4, 3)), axis=1).astype(np.float32)
+    head = Head(weights=[[0.0] * 3] * 2, bias=[0.0] * 3, temperature=2.5, emotions=[0, 2])
+    given = add_head(lambda X: model, head, POPULATION)(np.ones((4, 1, 2), dtype=np.float32))
+    np.testing.assert_allclose(given, model, atol=1e-6)
 
 
 @pytest.mark.parametrize(("n_clips", "temperature"), [(4, 3.0), (5, 1.5)])

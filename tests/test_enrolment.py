@@ -22,11 +22,13 @@ from ser_lib.model.adapt import Population
 from ser_lib.model.bundle import Bundle, load_bundle
 from ser_lib.model.enrolment import (
     Clips,
+    answered,
     cross_validate,
     enrolment_text,
     gained_verdict,
     learn_voice,
     measure_voice,
+    predicted,
 )
 from ser_lib.model.novelty import novelty_kinds
 from ser_lib.model.voices import (
@@ -214,6 +216,35 @@ def swapped(root):
     write(root / "me" / "sad", [295, 300, 305])
     write(root / "me" / "Neutral", [195, 200])
     write(root / "me", [250, 350])
+
+
+def without_neutral(root):
+    """The same person, whose neutral clips have no label."""
+    write(root / "me" / "happy", [395, 400, 405])
+    write(root / "me" / "sad", [295, 300, 305])
+    write(root / "me", [195, 200, 205])
+
+
+def test_emotion_without_a_label_stays_as_probable_as_it_was(enrolling, monkeypatch, capsys, bundle):
+    without_neutral(enrolling)
+    status, out, err = enrol(monkeypatch, capsys, enrolling)
+    assert (status, err) == (0, "") and "The labels help and are used." in out
+    assert "No clip has the label neutral: how probable those are is left to the model.\n" in out
+    X = np.array([[[200, 0.5]], [[300, 0.5]], [[400, 0.5]]], dtype=np.float32)
+    clips = Clips(X, np.ones(3, dtype=int), np.array([0, 2, 1]))
+    assert predicted(clips, with_voice(bundle, "me")).tolist() == [0, 2, 1]  # happy at what is sad of others
+    _, out, _ = enrol(monkeypatch, capsys, enrolling, "--only")
+    assert "No clip has the label" not in out
+    alone = answered(clips, with_voice(bundle, "me"))
+    assert alone.argmax(axis=1).tolist()[1:] == [2, 1] and read_voice("me", bundle).head.emotions is None
+
+
+def test_of_a_recording_with_a_label_and_without_the_label_counts(enrolling, monkeypatch, capsys, bundle):
+    without_neutral(enrolling)
+    write(enrolling / "me", [295, 395])
+    _, out, _ = enrol(monkeypatch, capsys, enrolling)
+    assert "me/395.wav is left out: it is the same recording as happy/395.wav." in out
+    assert (read_voice("me", bundle).n_clips, read_voice("me", bundle).n_labelled) == (9, 6)
 
 
 def test_labels_teach_what_statistics_cannot(enrolling, monkeypatch, capsys, bundle):
@@ -410,7 +441,12 @@ def test_file_of_before_labels_loads_and_is_written_as_it_was(root, bundle):
 
 
 @pytest.mark.parametrize(
-    "head", [{"weights": [[0.0] * 3], "bias": [0.0] * 3}, {"weights": [[0.0] * 3, [0.0] * 2], "bias": [0.0] * 3}]
+    "head",
+    [
+        {"weights": [[0.0] * 3], "bias": [0.0] * 3},
+        {"weights": [[0.0] * 3, [0.0] * 2], "bias": [0.0] * 3},
+        {"weights": [[0.0] * 3] * 2, "bias": [0.0] * 3, "emotions": [0, 3]},
+    ],
 )
 def test_head_of_another_shape_is_refused(root, bundle, head):
     voice = learn_voice("me", clips_of([200, 400], [-1, -1]), bundle)

@@ -29,6 +29,10 @@ def enrol(
     run: Annotated[
         str | None, typer.Option(help="Run or bundle to enrol for.  [default: that of `ser runs default`]")
     ] = None,
+    only: Annotated[
+        bool,
+        typer.Option("--only", help="The speaker shows the emotions of the folders alone: rule the others out."),
+    ] = False,
 ) -> None:
     """Teach a model a new speaker's voice, for `--speaker NAME` in `ser predict` and `ser listen`.
 
@@ -58,7 +62,8 @@ def enrol(
         raise ParameterError(printable(f"A voice is learnt from a folder of clips. {missing}"))
     told = _labels(files, folder, bundle)
     which, most = heard_of(bundle.info.settings)
-    heard, faults, n_long = _hear(files, bundle, most * _MUCH_LONGER)
+    labelled_first = [file for file in files if file in told] + [file for file in files if file not in told]
+    heard, faults, n_long = _hear(labelled_first, bundle, most * _MUCH_LONGER)
     if len(heard) < fewest_clips(bundle):
         raise ParameterError(_too_few(folder, len(heard), fewest_clips(bundle), faults))
     if left_out:
@@ -74,7 +79,7 @@ def enrol(
     clips = gather_clips(heard.values(), [told.get(file, UNLABELLED) for file in heard])
     look = command("predict", folder, run=run)
     _check_sound(sounds_unlike(clips, bundle), folder, bundle, look, has_labels=any(file in told for file in heard))
-    voice = learn_voice(name, clips, bundle)
+    voice = learn_voice(name, clips, bundle, only=only)
     instead = ", in place of those before" if name in enrolled_voices(bundle) else ""
     path = save_voice(voice)
     if bundle.info.settings.cmn and bundle.info.population is None:

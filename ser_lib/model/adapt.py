@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from ser_lib.audio.normalize import Statistics
 from ser_lib.core.packed import Numbers, to_numbers
-from ser_lib.model.calibration import log_probabilities, softmax
+from ser_lib.model.calibration import calibrate, log_probabilities, softmax
 
 FEW_CLIPS = 5
 """Clips of a voice below which their statistics tell little."""
@@ -213,10 +213,18 @@ class Head(BaseModel):
     bias: list[float]
     temperature: float = Field(1.0, gt=0)
     """By which the model's log-probabilities are multiplied first."""
+    emotions: list[int] | None = None
+    """Indices of the emotions that it tells apart; how probable the others are is the model's. None: all of them."""
 
 
 def fit_head(
-    probabilities: np.ndarray, X: np.ndarray, labels: np.ndarray, population: Population, temperature: float = 1.0
+    probabilities: np.ndarray,
+    X: np.ndarray,
+    labels: np.ndarray,
+    population: Population,
+    temperature: float = 1.0,
+    *,
+    emotions: list[int] | None = None,
 ) -> Head:
     """Fit the last layer to labelled clips of a voice: logistic regression that begins at the model's answers.
 
@@ -234,13 +242,17 @@ def fit_head(
     population : Population
     temperature : float
         The model's.
+    emotions : list of int or None
+        Those that the head tells apart, all labels among them; None: all, so that what no clip has is hardly answered.
     """
     from scipy.optimize import minimize  # a prediction needs neither, and they take half a second
     from scipy.special import log_softmax
 
     Z = _standardize(X, population)
-    before = log_probabilities(probabilities) * temperature
-    targets = np.eye(before.shape[1])[labels]
+    n_classes = probabilities.shape[1]
+    told = np.arange(n_classes) if emotions is None else np.array(emotions)
+    before = log_probabilities(probabilities)[:, told] * temperature
+    targets = (labels[:, np.newaxis] == told).astype(float)
     gram = Z @ Z.T  # the change of the weights is a sum of the clips, Z.T @ shares
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
@@ -253,9 +265,9 @@ def fit_head(
 
     found = minimize(loss, np.zeros((len(Z) + 1) * before.shape[1]), jac=True, method="L-BFGS-B")
     shares, bias = np.split(found.x.reshape(-1, before.shape[1]), [len(Z)])
-    return Head(
-        weights=(Z.T @ shares).round(_DIGITS).tolist(), bias=bias[0].round(_DIGITS).tolist(), temperature=temperature
-    )
+    weights = np.zeros((X.shape[1] + 1, n_classes))
+    weights[:, told] = np.concatenate([Z.T @ shares, bias]).round(_DIGITS)
+    return Head(weights=weights[:-1].tolist(), bias=weights[-1].tolist(), temperature=temperature, emotions=emotions)
 
 
 def with_head(
@@ -266,7 +278,12 @@ def with_head(
 
     def adapted(X: np.ndarray) -> np.ndarray:
         before = log_probabilities(probabilities(X)) * head.temperature
-        return softmax(before + _standardize(X[:, 0], population) @ weights + bias).astype(np.float32)
+        after = before + _standardize(X[:, 0], population) @ weights + bias
+        if head.emotions is None:
+            return softmax(after).astype(np.float32)
+        mixed = softmax(before)
+        mixed[:, head.emotions] = mixed[:, head.emotions].sum(axis=1, keepdims=True) * softmax(after[:, head.emotions])
+        return calibrate(mixed, head.temperature).astype(np.float32)  # of the others no clip tells how sure it may be
 
     return adapted
 

@@ -85,8 +85,10 @@ def measure_voice(clips: Clips, bundle: Bundle) -> Statistics:
     return speaker_statistics(clips.X, clips.n_sound, np.full(len(clips.X), "voice"))["voice"]
 
 
-def learn_voice(name: str, clips: Clips, bundle: Bundle) -> Voice:
+def learn_voice(name: str, clips: Clips, bundle: Bundle, *, only: bool = False) -> Voice:
     """Learn what a person's voice is like; of labelled clips a head too, unless that does harm in cross-validation.
+
+    The head tells the emotions of the labels from one another, and from the others, too, if those are the `only` ones.
 
     Raises
     ------
@@ -100,10 +102,10 @@ def learn_voice(name: str, clips: Clips, bundle: Bundle) -> Voice:
     population = bundle.info.population
     if population is None or not labelled.any():
         return voice
-    gained = cross_validate(clips, bundle)
+    gained = cross_validate(clips, bundle, only=only)
     if gained is not None and gained.labels < gained.statistics:
         return voice.model_copy(update={"gained": gained})
-    head = _fit_voice_head(clips[labelled], statistics, population, bundle)
+    head = _fit_voice_head(clips[labelled], statistics, population, bundle, only=only)
     return voice.model_copy(update={"gained": gained, "head": head, "n_labelled": int(labelled.sum())})
 
 
@@ -125,7 +127,7 @@ def _check(clips: Clips, bundle: Bundle) -> None:
         )
 
 
-def cross_validate(clips: Clips, bundle: Bundle) -> Gained | None:
+def cross_validate(clips: Clips, bundle: Bundle, *, only: bool = False) -> Gained | None:
     """Count how many labelled clips are predicted right, with what the others teach; None where that cannot be tried.
 
     An emotion of two clips or more takes part, in folds that have one of its clips each, or a fifth of them; there must
@@ -137,7 +139,7 @@ def cross_validate(clips: Clips, bundle: Bundle) -> Gained | None:
     right = np.zeros(3, dtype=int)
     for fold in range(folds.max() + 1):
         tested, known = clips[folds == fold], clips[folds != fold]
-        answers = [predicted(tested, one) for one in (bundle, *adapt_by(known, bundle))]
+        answers = [predicted(tested, one) for one in (bundle, *adapt_by(known, bundle, only=only))]
         right += [int((answer == tested.labels).sum()) for answer in answers]
     return Gained(n_clips=int((folds >= 0).sum()), before=int(right[0]), statistics=int(right[1]), labels=int(right[2]))
 
@@ -152,14 +154,17 @@ def _folds(labels: np.ndarray) -> np.ndarray:
     return folds
 
 
-def adapt_by(known: Clips, bundle: Bundle) -> tuple[Bundle, Bundle]:
-    """The bundle adapted to a voice by some of its clips: by their statistics alone, and by their labels, too."""
+def adapt_by(known: Clips, bundle: Bundle, *, only: bool = False) -> tuple[Bundle, Bundle]:
+    """The bundle adapted to a voice by some of its clips: by their statistics alone, and by their labels, too.
+
+    `only`, as in `learn_voice`.
+    """
     statistics, labelled = measure_voice(known, bundle), known[known.labels != UNLABELLED]
     voice = Voice(name="_", onnx_sha256="", n_clips=len(known.X), statistics=statistics)
     adapted = adapt_bundle(bundle, voice)
     if bundle.info.population is None or not len(labelled.X):
         return adapted, adapted
-    head = _fit_voice_head(labelled, statistics, bundle.info.population, bundle)
+    head = _fit_voice_head(labelled, statistics, bundle.info.population, bundle, only=only)
     return adapted, adapt_bundle(bundle, voice.model_copy(update={"head": head}))
 
 
@@ -169,10 +174,14 @@ def _scaled(clips: Clips, bundle: Bundle) -> np.ndarray:
     return np.array([bundle.to_scale(X, n, None) for X, n in zip(clips.X, clips.n_sound, strict=True)])
 
 
-def _fit_voice_head(labelled: Clips, statistics: Statistics, population: Population, bundle: Bundle) -> Head:
+def _fit_voice_head(
+    labelled: Clips, statistics: Statistics, population: Population, bundle: Bundle, *, only: bool
+) -> Head:
     """Head for labelled clips of a voice with these statistics, for a model that has a population."""
-    X = _scaled(labelled, replace(bundle, voice=statistics))
-    return fit_head(bundle.probabilities(X), X[:, 0], labelled.labels, population, bundle.info.temperature)
+    X, told = _scaled(labelled, replace(bundle, voice=statistics)), np.unique(labelled.labels).tolist()
+    emotions = None if only or len(told) == len(bundle.info.emotions) else told
+    probabilities, temperature = bundle.probabilities(X), bundle.info.temperature
+    return fit_head(probabilities, X[:, 0], labelled.labels, population, temperature, emotions=emotions)
 
 
 def predicted(clips: Clips, bundle: Bundle) -> np.ndarray:
@@ -190,14 +199,23 @@ def enrolment_text(voice: Voice, bundle: Bundle) -> str:
     if bundle.info.population is None:
         return ""
     if voice.gained is None and voice.n_labelled:
-        return "What the labels bring could not be tried: that takes two clips each of two emotions."
+        untried = "What the labels bring could not be tried: that takes two clips each of two emotions."
+        return "\n".join([untried, *_left_alone(voice, bundle)])
     if voice.gained is None:
         few = f"Fewer than {FEW_CLIPS} clips tell little of a voice. " if voice.n_clips < FEW_CLIPS else ""
         return (
             f"{few}Clips of one emotion alone can do harm: take all kinds of speech. Two clips of each emotion, in "
             "folders named by it, would bring more."
         )
-    return f"{_table(voice.gained)}\n{gained_verdict(voice.gained)}"
+    return "\n".join([_table(voice.gained), gained_verdict(voice.gained), *_left_alone(voice, bundle)])
+
+
+def _left_alone(voice: Voice, bundle: Bundle) -> list[str]:
+    """A sentence on the emotions that a voice's head does not tell apart, if there are any."""
+    if voice.head is None or voice.head.emotions is None:
+        return []
+    others = [shown_as(one) for n, one in enumerate(bundle.info.emotions) if n not in voice.head.emotions]
+    return [f"No clip has the label {' or '.join(others)}: how probable those are is left to the model."]
 
 
 def gained_title(gained: Gained) -> str:

@@ -127,7 +127,9 @@ def _fits(voice: Voice, bundle: Bundle) -> bool:
         return False
     if voice.head is None:
         return True
-    weights, bias = voice.head.weights, voice.head.bias
+    weights, bias, told = voice.head.weights, voice.head.bias, voice.head.emotions
+    if told is not None and not set(told) < set(range(len(bundle.info.emotions))):
+        return False
     if bundle.info.population is None or len(weights) != n_features:
         return False
     return {len(row) for row in [*weights, bias]} == {len(bundle.info.emotions)} and bool(

@@ -111,7 +111,7 @@ def _draw_all(
 
 def _answer(bundle: Bundle, X: np.ndarray, known: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     """Probabilities [shape=(n_clips, n_classes)] of a voice's features, adapted by those of its `known` clips."""
-    _, adapted = adapt_by(_clips(known, labels), bundle)
+    _, adapted = adapt_by(_clips(known, labels), bundle, only=True)  # a corpus has no emotions beside its own
     return answered(_clips(X), adapted)
 
 
