@@ -229,12 +229,12 @@ def test_emotion_without_a_label_stays_as_probable_as_it_was(enrolling, monkeypa
     without_neutral(enrolling)
     status, out, err = enrol(monkeypatch, capsys, enrolling)
     assert (status, err) == (0, "") and "The labels help and are used." in out
-    assert "No clip has the label neutral: how probable those are is left to the model.\n" in out
+    assert "No clip is labelled neutral: how probable those are is left to the model.\n" in out
     X = np.array([[[200, 0.5]], [[300, 0.5]], [[400, 0.5]]], dtype=np.float32)
     clips = Clips(X, np.ones(3, dtype=int), np.array([0, 2, 1]))
     assert predicted(clips, with_voice(bundle, "me")).tolist() == [0, 2, 1]  # happy at what is sad of others
     _, out, _ = enrol(monkeypatch, capsys, enrolling, "--only")
-    assert "No clip has the label" not in out
+    assert "No clip is labelled" not in out
     alone = answered(clips, with_voice(bundle, "me"))
     assert alone.argmax(axis=1).tolist()[1:] == [2, 1] and read_voice("me", bundle).head.emotions is None
 

@@ -215,7 +215,7 @@ def _left_alone(voice: Voice, bundle: Bundle) -> list[str]:
     if voice.head is None or voice.head.emotions is None:
         return []
     others = [shown_as(one) for n, one in enumerate(bundle.info.emotions) if n not in voice.head.emotions]
-    return [f"No clip has the label {' or '.join(others)}: how probable those are is left to the model."]
+    return [f"No clip is labelled {', '.join(others)}: how probable those are is left to the model."]
 
 
 def gained_title(gained: Gained) -> str:
