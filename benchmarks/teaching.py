@@ -66,8 +66,13 @@ def try_some(clips: Clips, emotions: Iterable[str], n_clips: int, seed: int, bun
     return [metrics.uar(tested.labels, predicted(tested, one)) for one in adapted]
 
 
+def show(heading: str, rows: list[list[float]]) -> None:
+    """Print the means of some draws as a line of a table."""
+    print(f"| {heading} | {' | '.join(f'{value:.2f}' for value in np.mean(rows, axis=0))} |", flush=True)
+
+
 def main() -> None:
-    """Print the table."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
     parser.add_argument("--corpus", type=Path, default=Path("data/SAVEE"))
@@ -78,14 +83,13 @@ def main() -> None:
     print(f"|{' ---: |' * 5}")
     for n_clips in CLIPS:
         rows = [try_all(clips, n_clips, seed, bundle) for clips in speakers.values() for seed in range(DRAWS)]
-        print(f"| {n_clips} | {' | '.join(f'{value:.2f}' for value in np.mean(rows, axis=0))} |", flush=True)
+        show(str(n_clips), rows)
     print(f"\n| labelled clips | nothing | the voice | the voice and labels | `--only` |\n| --- |{' ---: |' * 4}")
     for emotions, n_clips in SOME:
         rows = [
             try_some(clips, emotions, n_clips, seed, bundle) for clips in speakers.values() for seed in range(DRAWS)
         ]
-        shown = " | ".join(f"{value:.2f}" for value in np.mean(rows, axis=0))
-        print(f"| {n_clips} each of {', '.join(emotions)} | {shown} |", flush=True)
+        show(f"{n_clips} each of {', '.join(emotions)}", rows)
 
 
 if __name__ == "__main__":

@@ -275,16 +275,6 @@ def test_bundle_of_other_weights_is_refused(run, tmp_path, change, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_bundle_of_an_encoder_that_is_not_here_is_refused_as_such(run, tmp_path):
-    values = json.loads((run["params"].output_dir / "bundle.json").read_text())
-    values["settings"]["encoder"] = "later"
-    (tmp_path / "bundle.json").write_text(json.dumps(values))
-    with pytest.raises(
-        BundleError, match=r"must name an encoder that this version of ser_lib has\. Got later\. Use the"
-    ):
-        read_bundle_info(tmp_path)
-
-
 @pytest.mark.parametrize("packed", ["AACAPw", "AACA", "AACAPw==" * 2, "AADAfw==", "AACAPw==\n", "", "é"])
 def test_packed_numbers_that_are_none_are_refused(run, tmp_path, packed):
     stored = json.loads((run["params"].output_dir / "bundle.json").read_text())
@@ -639,13 +629,14 @@ def test_what_adaptation_brings_is_kept_with_the_metrics(adapted):
     assert len(adaptation_table(stored)) == 8
 
 
-def test_bundle_of_a_shrinkage_that_is_not_here_is_refused_as_such(adapted, tmp_path):
+@pytest.mark.parametrize(
+    ("part", "name", "what"), [("settings", "encoder", "an encoder"), ("population", "shrink_by", "a shrinkage")]
+)
+def test_bundle_that_names_what_is_not_here_is_refused_as_such(adapted, tmp_path, part, name, what):
     values = json.loads((adapted["params"].output_dir / "bundle.json").read_text())
-    values["population"]["shrink_by"] = "later"
+    values[part][name] = "later"
     (tmp_path / "bundle.json").write_text(json.dumps(values))
-    with pytest.raises(
-        BundleError, match=r"must name a shrinkage that this version of ser_lib has\. Got later\. Use the"
-    ):
+    with pytest.raises(BundleError, match=rf"must name {what} that this version of ser_lib has\. Got later\. Use the"):
         read_bundle_info(tmp_path)
 
 

@@ -62,7 +62,7 @@ def enrol(
         raise ParameterError(printable(f"A voice is learnt from a folder of clips. {missing}"))
     told = _labels(files, folder, bundle)
     which, most = heard_of(bundle.info.settings)
-    labelled_first = [file for file in files if file in told] + [file for file in files if file not in told]
+    labelled_first = sorted(files, key=lambda file: file not in told)  # of a copy the first is kept
     heard, faults, n_long = _hear(labelled_first, bundle, most * _MUCH_LONGER)
     if len(heard) < fewest_clips(bundle):
         raise ParameterError(_too_few(folder, len(heard), fewest_clips(bundle), faults))

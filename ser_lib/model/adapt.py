@@ -36,7 +36,7 @@ _KNOWN_CLIPS = 20
 _PRIOR_CLIPS = 20.0
 """Clips that the training speakers' variance counts as, beside a voice's own."""
 _LIMIT = 40
-"""What the number of clips whose emotions are not told counts as, the more they are."""
+"""What any number of clips counts as less than, where no label tells their emotions."""
 _USUAL_SPREAD = 0.8
 """Variance of a voice's clips, as a part of that within voices, below which they are probably of few emotions."""
 _LEAST_BETWEEN = 1e-3

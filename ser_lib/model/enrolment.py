@@ -198,16 +198,15 @@ def enrolment_text(voice: Voice, bundle: Bundle) -> str:
     """What enrolling brought, for people: a small table where labels were tried, else what the clips can bring."""
     if bundle.info.population is None:
         return ""
-    if voice.gained is None and voice.n_labelled:
-        untried = "What the labels bring could not be tried: that takes two clips each of two emotions."
-        return "\n".join([untried, *_left_alone(voice, bundle)])
-    if voice.gained is None:
+    if voice.gained is None and not voice.n_labelled:
         few = f"Fewer than {FEW_CLIPS} clips tell little of a voice. " if voice.n_clips < FEW_CLIPS else ""
         return (
             f"{few}Clips of one emotion alone can do harm: take all kinds of speech. Two clips of each emotion, in "
             "folders named by it, would bring more."
         )
-    return "\n".join([_table(voice.gained), gained_verdict(voice.gained), *_left_alone(voice, bundle)])
+    untried = "What the labels bring could not be tried: that takes two clips each of two emotions."
+    tried = [untried] if voice.gained is None else [_table(voice.gained), gained_verdict(voice.gained)]
+    return "\n".join([*tried, *_left_alone(voice, bundle)])
 
 
 def _left_alone(voice: Voice, bundle: Bundle) -> list[str]:
