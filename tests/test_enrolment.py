@@ -150,7 +150,10 @@ def test_enrolling_a_name_again_says_what_it_replaces(enrolling, monkeypatch, ca
     assert "in place of" not in enrol(monkeypatch, capsys, enrolling)[1]
     write(enrolling / "me", [600])
     told = enrol(monkeypatch, capsys, enrolling)[1].splitlines()[1]
-    assert told.startswith("me is enrolled with 2 clips, in place of those before: ser predict FILE")
+    assert told.startswith("me is enrolled with 2 clips, in place of 1 clip: ser predict FILE")
+    file = next((enrolling / "data" / "voices" / "me").iterdir())
+    file.write_text("{")
+    assert "2 clips, in place of a damaged voice: " in enrol(monkeypatch, capsys, enrolling)[1]
 
 
 # From 300 Hz, clips of 500 and 510 Hz are 2 and 2.1 standard deviations in one of six numbers
@@ -247,6 +250,15 @@ def test_of_a_recording_with_a_label_and_without_the_label_counts(enrolling, mon
     assert (read_voice("me", bundle).n_clips, read_voice("me", bundle).n_labelled) == (9, 6)
 
 
+def test_pattern_is_told_to_bring_no_labels(enrolling, monkeypatch, capsys):
+    swapped(enrolling)
+    for pattern, is_told in (("*/*.wav", True), ("*.wav", False)):
+        asked = ["enrol", str(enrolling / "me" / pattern), "--name=you", "--run=one"]
+        status, out, err = call(monkeypatch, capsys, *asked)
+        assert status == 0 and " clips" in out
+        assert ("note: a pattern brings no labels. Name the folder that has those of the emotions.\n" in err) == is_told
+
+
 def test_labels_teach_what_statistics_cannot(enrolling, monkeypatch, capsys, bundle):
     swapped(enrolling)
     status, out, err = enrol(monkeypatch, capsys, enrolling)
@@ -265,10 +277,20 @@ def test_labels_teach_what_statistics_cannot(enrolling, monkeypatch, capsys, bun
 
 def test_verdict_says_where_nothing_would_do_as_well():
     verdict = gained_verdict(Gained(n_clips=20, before=6, statistics=4, labels=6))
-    assert verdict.startswith("The labels help and are used. But nothing at all does as well: compare answers with ")
-    verdict = gained_verdict(Gained(n_clips=20, before=7, statistics=4, labels=6))
-    assert "But nothing at all does better: " in verdict
-    assert "But" not in gained_verdict(Gained(n_clips=20, before=5, statistics=4, labels=6))
+    assert verdict.startswith("The labels are used, since more are right with them than with the voice alone. But as ")
+    assert "But as many are right with nothing: compare answers with the voice and without." in verdict
+    assert "But more are right with nothing: " in gained_verdict(Gained(n_clips=20, before=7, statistics=4, labels=6))
+    verdict = gained_verdict(Gained(n_clips=20, before=5, statistics=4, labels=6))
+    assert verdict == "The labels help and are used. One clip more or less is 5%."
+
+
+def test_labels_that_nothing_agrees_with_are_doubted(bundle):
+    # of three emotions, guessing is right about a third
+    voice = learn_voice("me", clips_of([300, 310], [0, 1]), bundle)
+    doubt = "Guessing would be right about as many. Does each clip lie in the folder of its emotion?"
+    for labels, is_doubted in ((3, True), (4, False)):
+        tried = voice.model_copy(update={"gained": Gained(n_clips=9, before=1, statistics=2, labels=labels)})
+        assert (doubt in enrolment_text(tried, bundle).splitlines()) == is_doubted
 
 
 def test_voice_of_another_model_is_told_from_none(enrolling, bundle):
@@ -294,13 +316,14 @@ def test_name_that_no_file_may_have_is_refused(enrolling, monkeypatch, capsys, n
 def test_clips_of_which_little_is_heard_and_copies_are_told(enrolling, monkeypatch, capsys, bundle):
     for emotion, hz in (("happy", 400), ("sad", 300), ("neutral", 200)):
         write(enrolling / "me" / emotion, [hz])
-    write(enrolling / "me" / "sad", [400])  # as sad what was happy before
+    write(enrolling / "me" / "happy", [405])
+    write(enrolling / "me" / "sad", [400])  # as sad what is happy
     settings = bundle.info.settings
     most = settings.n_samples / settings.sampling_rate
-    soundfile.write(enrolling / "me" / "happy" / "long.wav", sine(405, 1.6 * most), RATE)
+    soundfile.write(enrolling / "me" / "happy" / "long.wav", sine(410, 1.6 * most), RATE)
     status, out, err = enrol(monkeypatch, capsys, enrolling)
-    assert status == 0
-    assert "sad/400.wav is left out: it is the same recording as happy/400.wav.\n" in out
+    assert status == 0 and "me is enrolled with 4 labelled clips: " in out
+    assert "happy/400.wav and sad/400.wav are left out: they are one recording, with two emotions.\n" in out
     assert err.endswith(
         f"warning: 1 of 4 clips is much longer than the first {most:.1f} s, which alone are used of each. Cut them "
         "into phrases.\n"
@@ -405,6 +428,14 @@ def test_model_without_population_takes_no_labels(enrolling, monkeypatch, capsys
     assert status == 0 and out.startswith("me is enrolled with 30 clips: ")
     with pytest.raises(ParameterError, match="ADAPT_TO_SPEAKER"):
         learn_voice("me", clips_of(range(300, 330), [0, 1] * 15), plain)
+
+
+def test_speaker_does_not_go_with_a_scheduler_however_few_the_files(enrolling, monkeypatch, capsys):
+    write(enrolling / "me", [400])
+    enrol(monkeypatch, capsys, enrolling)
+    asked = ["predict", str(enrolling / "me"), "--run=one", "--speaker=me", "--scheduler=tcp://localhost:1"]
+    status, out, err = call(monkeypatch, capsys, *asked)
+    assert (status, out) == (2, "") and "--scheduler does not go with --speaker me" in err
 
 
 def test_speaker_is_told_in_every_output(enrolling, monkeypatch, capsys):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ser_lib.core.errors import AudioError, ParameterError
+from ser_lib.core.errors import AudioError, BundleError, ParameterError
 from ser_lib.core.labels import shown_as
 from ser_lib.core.text import printable
 
@@ -51,7 +51,7 @@ def enrol(
         sounds_unlike,
     )
     from ser_lib.model.novelty import heard_of
-    from ser_lib.model.voices import check_name, enrolled_voices, kept_text, save_voice
+    from ser_lib.model.voices import check_name, kept_text, save_voice
     from ser_lib.records.models import is_default
 
     name = check_name(Path(os.path.realpath(folder)).name if name is None else name)
@@ -63,11 +63,13 @@ def enrol(
     told = _labels(files, folder, bundle)
     which, most = heard_of(bundle.info.settings)
     labelled_first = sorted(files, key=lambda file: file not in told)  # of a copy the first is kept
-    heard, faults, n_long = _hear(labelled_first, bundle, most * _MUCH_LONGER)
+    heard, faults, n_long = _hear(labelled_first, told, bundle, most * _MUCH_LONGER)
     if len(heard) < fewest_clips(bundle):
         raise ParameterError(_too_few(folder, len(heard), fewest_clips(bundle), faults))
     if left_out:
         print(printable(format_left_out(left_out)), file=sys.stderr)
+    if not told and bundle.info.population is not None and _lie_by_emotion(files, folder, bundle):
+        print("note: a pattern brings no labels. Name the folder that has those of the emotions.", file=sys.stderr)
     print(*faults, sep="\n", end="\n" if faults else "")
     if n_long:
         are = "is" if n_long == 1 else "are"
@@ -80,7 +82,7 @@ def enrol(
     look = command("predict", folder, run=run)
     _check_sound(sounds_unlike(clips, bundle), folder, bundle, look, has_labels=any(file in told for file in heard))
     voice = learn_voice(name, clips, bundle, only=only)
-    instead = ", in place of those before" if name in enrolled_voices(bundle) else ""
+    instead = _instead(name, bundle)
     path = save_voice(voice)
     if bundle.info.settings.cmn and bundle.info.population is None:
         print(
@@ -95,6 +97,27 @@ def enrol(
     if run is None and not is_default(model):
         print(f"note: this is for {model} alone. The default model needs {name} enrolled again.", file=sys.stderr)
     print(kept_text(path))
+
+
+def _instead(name: str, bundle: "Bundle") -> str:
+    """What enrolling `name` replaces, to end a sentence on it; empty where it replaces nothing."""
+    from ser_lib.model.voices import enrolled_voices, read_voice
+
+    if name not in enrolled_voices(bundle):
+        return ""
+    try:
+        return f", in place of {read_voice(name, bundle).from_clips}"
+    except BundleError:
+        return ", in place of a damaged voice"
+
+
+def _lie_by_emotion(files: list[Path], pattern: str, bundle: "Bundle") -> bool:
+    """Whether files that were found by a pattern lie in folders that are named by emotions of the model."""
+    from ser_lib.corpora.own import emotion_of
+
+    known = bundle.info.emotions
+    is_pattern = not Path(pattern).expanduser().exists()
+    return is_pattern and any(emotion_of(file.parent.name, known) in known for file in files)
 
 
 def _labels(files: list[Path], folder: str, bundle: "Bundle") -> dict[Path, int]:
@@ -138,16 +161,20 @@ def _refuse(folder: str, bundle: "Bundle", why: str) -> None:
 
 
 def _hear(
-    files: list[Path], bundle: "Bundle", seconds: float
+    files: list[Path], told: dict[Path, int], bundle: "Bundle", seconds: float
 ) -> tuple[dict[Path, tuple["np.ndarray", int]], list[str], int]:
-    """What the model hears of each file, a sentence on each that cannot be used, and how many are above `seconds`."""
+    """What the model hears of each file, a sentence on each that is not used, and how many are above `seconds`.
+
+    Of `files`, those with a label in `told` come first.
+    """
     from ser_lib.audio.signal import load_audio
     from ser_lib.model.enrolment import hear_clip
 
-    n_long = 0
     heard: dict[Path, tuple[np.ndarray, int]] = {}
     faults: list[str] = []
+    long: set[Path] = set()
     first: dict[bytes, Path] = {}  # the first file that sounds so
+    disputed: set[Path] = set()
     for file in files:
         try:
             signal, rate = load_audio(file)
@@ -155,14 +182,20 @@ def _hear(
         except (AudioError, OSError) as error:
             faults.append(f"{printable(file.name)} is left out: {error}.")
             continue
-        same = first.setdefault(clip[0].tobytes(), file)  # a copy would be tested by what it taught itself
-        if len(first) > len(heard):
+        same = first.setdefault(clip[0].tobytes(), file)
+        if same is file:
             heard[file] = clip
-            n_long += len(signal) > seconds * rate
-        else:
-            name, other = (file.name, same.name) if file.name != same.name else map(_with_folder, (file, same))
-            faults.append(printable(f"{name} is left out: it is the same recording as {other}."))
-    return heard, faults, n_long
+            long |= {file} if len(signal) > seconds * rate else set()
+            continue
+        if told.get(file, told.get(same)) != told.get(same):
+            disputed.add(same)
+            pair = f"{_with_folder(same)} and {_with_folder(file)}"
+            faults.append(printable(f"{pair} are left out: they are one recording, with two emotions."))
+            continue
+        name, other = (file.name, same.name) if file.name != same.name else map(_with_folder, (file, same))
+        faults.append(printable(f"{name} is left out: it is the same recording as {other}."))  # it would test itself
+    kept = {file: clip for file, clip in heard.items() if file not in disputed}
+    return kept, faults, len(long & kept.keys())
 
 
 def _with_folder(file: Path) -> str:

@@ -205,7 +205,9 @@ def enrolment_text(voice: Voice, bundle: Bundle) -> str:
             "folders named by it, would bring more."
         )
     untried = "What the labels bring could not be tried: that takes two clips each of two emotions."
-    tried = [untried] if voice.gained is None else [_table(voice.gained), gained_verdict(voice.gained)]
+    if voice.gained is None:
+        return "\n".join([untried, *_left_alone(voice, bundle)])
+    tried = [_table(voice.gained), gained_verdict(voice.gained), *_doubt(voice.gained, bundle)]
     return "\n".join([*tried, *_left_alone(voice, bundle)])
 
 
@@ -236,13 +238,22 @@ def _table(gained: Gained) -> str:
 def gained_verdict(gained: Gained) -> str:
     """Whether labels are used, and why, in sentences."""
     best = max(gained.labels, gained.statistics)
-    if gained.labels > gained.statistics:
-        text = "The labels help and are used."
+    if gained.labels < gained.statistics:
+        text = "The labels do not help on these clips, so the voice alone is used."
     elif gained.labels == gained.statistics:
         text = "The labels make no difference here and are used: for the trial, some were held back."
+    elif best > gained.before:
+        text = "The labels help and are used."
     else:
-        text = "The labels do not help on these clips, so the voice alone is used."
+        text = "The labels are used, since more are right with them than with the voice alone."
     if best <= gained.before:
-        how = "better" if best < gained.before else "as well"
-        text += f" But nothing at all does {how}: compare answers with the voice and without."
+        how = "more" if best < gained.before else "as many"
+        text += f" But {how} are right with nothing: compare answers with the voice and without."
     return f"{text} One clip more or less is {1 / gained.n_clips:.0%}."
+
+
+def _doubt(gained: Gained, bundle: Bundle) -> list[str]:
+    """A question about the labels, if whatever the model is taught it gives no more of them than guessing would."""
+    if max(gained_counts(gained).values()) * len(bundle.info.emotions) > gained.n_clips:
+        return []
+    return ["Guessing would be right about as many. Does each clip lie in the folder of its emotion?"]
