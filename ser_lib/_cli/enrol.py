@@ -31,7 +31,7 @@ def enrol(
     ] = None,
     only: Annotated[
         bool,
-        typer.Option("--only", help="The speaker shows the emotions of the folders alone: rule the others out."),
+        typer.Option("--only", help="The speaker shows the emotions of the folders alone: make others unlikely."),
     ] = False,
 ) -> None:
     """Teach a model a new speaker's voice, for `--speaker NAME` in `ser predict` and `ser listen`.
@@ -57,19 +57,22 @@ def enrol(
     name = check_name(Path(os.path.realpath(folder)).name if name is None else name)
     model, bundle = open_model(run)
     files, left_out = find_files(folder)
-    if len(files) == 1 and not os.path.lexists(files[0]):
-        missing = f"There is no {folder}: name the folder that has yours."
+    if len(files) == 1 and (files[0].is_dir() or not os.path.lexists(files[0])):
+        what = f"{folder} has no file" if files[0].is_dir() else f"There is no {folder}"
+        missing = f"{what}: name the folder that has yours."
         raise ParameterError(printable(f"A voice is learnt from a folder of clips. {missing}"))
     told = _labels(files, folder, bundle)
     which, most = heard_of(bundle.info.settings)
-    labelled_first = sorted(files, key=lambda file: file not in told)  # of a copy the first is kept
-    heard, faults, n_long = _hear(labelled_first, told, bundle, most * _MUCH_LONGER)
+    heard, faults, n_long = _hear(files, told, folder, bundle, most * _MUCH_LONGER)
+    has_labels = any(file in told for file in heard)
+    if only and not has_labels:
+        raise ParameterError(printable(f"`--only` needs clips in folders named by emotions. {folder} has none of use."))
     if len(heard) < fewest_clips(bundle):
         raise ParameterError(_too_few(folder, len(heard), fewest_clips(bundle), faults))
     if left_out:
         print(printable(format_left_out(left_out)), file=sys.stderr)
     if not told and bundle.info.population is not None and _lie_by_emotion(files, folder, bundle):
-        print("note: a pattern brings no labels. Name the folder that has those of the emotions.", file=sys.stderr)
+        print("note: a pattern brings no labels. Name the folder that holds those of the emotions.", file=sys.stderr)
     print(*faults, sep="\n", end="\n" if faults else "")
     if n_long:
         are = "is" if n_long == 1 else "are"
@@ -80,7 +83,7 @@ def enrol(
         )
     clips = gather_clips(heard.values(), [told.get(file, UNLABELLED) for file in heard])
     look = command("predict", folder, run=run)
-    _check_sound(sounds_unlike(clips, bundle), folder, bundle, look, has_labels=any(file in told for file in heard))
+    _check_sound(sounds_unlike(clips, bundle), folder, bundle, look, has_labels=has_labels)
     voice = learn_voice(name, clips, bundle, only=only)
     instead = _instead(name, bundle)
     path = save_voice(voice)
@@ -90,6 +93,8 @@ def enrol(
             "docs/prediction.md has the figures.",
             file=sys.stderr,
         )
+    if only and voice.head is None:
+        print("note: `--only` has no effect here: it works by the labels, which are not used.", file=sys.stderr)
     text = enrolment_text(voice, bundle)
     print(text, end="\n" if text else "")
     answer = command("predict", "FILE", "--speaker", name, run=run)
@@ -112,12 +117,13 @@ def _instead(name: str, bundle: "Bundle") -> str:
 
 
 def _lie_by_emotion(files: list[Path], pattern: str, bundle: "Bundle") -> bool:
-    """Whether files that were found by a pattern lie in folders that are named by emotions of the model."""
+    """Whether files that were found by a pattern lie in folders that are named by two emotions of the model or more."""
     from ser_lib.corpora.own import emotion_of
 
-    known = bundle.info.emotions
-    is_pattern = not Path(pattern).expanduser().exists()
-    return is_pattern and any(emotion_of(file.parent.name, known) in known for file in files)
+    if Path(pattern).expanduser().exists():
+        return False
+    folders = {part for file in files for part in file.parts[:-1]}
+    return len({emotion_of(name, bundle.info.emotions) for name in folders} & set(bundle.info.emotions)) > 1
 
 
 def _labels(files: list[Path], folder: str, bundle: "Bundle") -> dict[Path, int]:
@@ -161,45 +167,53 @@ def _refuse(folder: str, bundle: "Bundle", why: str) -> None:
 
 
 def _hear(
-    files: list[Path], told: dict[Path, int], bundle: "Bundle", seconds: float
+    files: list[Path], told: dict[Path, int], folder: str, bundle: "Bundle", seconds: float
 ) -> tuple[dict[Path, tuple["np.ndarray", int]], list[str], int]:
-    """What the model hears of each file, a sentence on each that is not used, and how many are above `seconds`.
+    """What the model hears of each file, a sentence on those that are not used, and how many are above `seconds`.
 
-    Of `files`, those with a label in `told` come first.
+    Of files that sound alike, one is used, with a label if there is any; none if they have two of these in `told`.
     """
     from ser_lib.audio.signal import load_audio
     from ser_lib.model.enrolment import hear_clip
 
-    heard: dict[Path, tuple[np.ndarray, int]] = {}
+    clips: dict[bytes, tuple[np.ndarray, int]] = {}
+    alike: dict[bytes, list[Path]] = {}  # copies would be tested by what they taught themselves
     faults: list[str] = []
     long: set[Path] = set()
-    first: dict[bytes, Path] = {}  # the first file that sounds so
-    disputed: set[Path] = set()
-    for file in files:
+    for file in sorted(files, key=lambda file: file not in told):
         try:
             signal, rate = load_audio(file)
             clip = hear_clip(signal, rate, bundle)
         except (AudioError, OSError) as error:
-            faults.append(f"{printable(file.name)} is left out: {error}.")
+            faults.append(printable(f"{_named(file, folder)} is left out: {error}."))
             continue
-        same = first.setdefault(clip[0].tobytes(), file)
-        if same is file:
-            heard[file] = clip
-            long |= {file} if len(signal) > seconds * rate else set()
+        sound = clip[0].tobytes()
+        clips[sound] = clip
+        alike.setdefault(sound, []).append(file)
+        if len(signal) > seconds * rate:
+            long.add(file)
+    heard: dict[Path, tuple[np.ndarray, int]] = {}
+    for sound, same in alike.items():
+        names = [_named(file, folder) for file in same]
+        first, *others = names
+        if len({told[file] for file in same if file in told}) > 1:
+            faults.append(printable(f"{_joined(names)} are left out: the same recording under several emotions."))
             continue
-        if told.get(file, told.get(same)) != told.get(same):
-            disputed.add(same)
-            pair = f"{_with_folder(same)} and {_with_folder(file)}"
-            faults.append(printable(f"{pair} are left out: they are one recording, with two emotions."))
-            continue
-        name, other = (file.name, same.name) if file.name != same.name else map(_with_folder, (file, same))
-        faults.append(printable(f"{name} is left out: it is the same recording as {other}."))  # it would test itself
-    kept = {file: clip for file, clip in heard.items() if file not in disputed}
-    return kept, faults, len(long & kept.keys())
+        heard[same[0]] = clips[sound]
+        if others:
+            are = "is left out: it is" if len(others) == 1 else "are left out: they are"
+            faults.append(printable(f"{_joined(others)} {are} the same recording as {first}."))
+    return heard, faults, len(long & heard.keys())
 
 
-def _with_folder(file: Path) -> str:
-    return "/".join(file.parts[-2:])
+def _named(file: Path, folder: str) -> str:
+    """A file as it lies below the folder; with its own folder where it was found by a pattern."""
+    top = Path(folder).expanduser()
+    return str(file.relative_to(top)) if top.is_dir() else "/".join(file.parts[-2:])
+
+
+def _joined(names: list[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _check_sound(unlike: "np.ndarray", folder: str, bundle: "Bundle", look: str, *, has_labels: bool) -> None:

@@ -122,8 +122,6 @@ def predict(
         bundle, own, told = load_speaker(bundle, speaker)
         if over_time and own is not None:
             raise typer.BadParameter("a --speaker of the model's own does not go with --window and --hop.")
-        if scheduler and speaker is not None and own is None:
-            raise typer.BadParameter(f"--scheduler does not go with --speaker {speaker}, whom it does not know.")
         for note in notes:
             print(printable(note), file=sys.stderr)
         check_plot(plot, files)
@@ -139,8 +137,8 @@ def predict(
             heard = ((file, name, one) for file, name in files for one in channels_of(file, channel))
             counts = predict_timelines(heard, bundle, lengths, unsure_below, **targets)
         else:
-            if processes == -1 and scheduler:
-                use_scheduler(scheduler)
+            if processes == -1:
+                _use_workers(scheduler, speaker if own is None else None)
             model = Path(run) if processes == 1 else bundle_folder(run, backend)  # which is open already
             voice = None if own else speaker
             asked = Request(model, backend, voice, speaker=own, unsure_below=unsure_below, channel=channel)
@@ -171,6 +169,14 @@ def _advice(paths: list[str], asked_run: str | None) -> str:
         f"If one person speaks in all of these, in more than one mood, the model can learn the voice, and is then "
         f"usually right more often: {enrol}, then --speaker NAME."
     )
+
+
+def _use_workers(scheduler: str | None, voice: str | None) -> None:
+    """Let the workers of a scheduler answer, if one is asked for."""
+    if scheduler and voice is not None:
+        raise typer.BadParameter(f"--scheduler does not go with --speaker {voice}, whom this machine alone knows.")
+    if scheduler:
+        use_scheduler(scheduler)
 
 
 def _by_name(out: str | None, csv: str | None, as_json: str | None) -> tuple[str | None, str | None]:

@@ -22,6 +22,7 @@ UNLABELLED = -1
 """Label of a clip whose emotion is not told."""
 _FEWEST_UNSHRUNK = 20
 """Clips that a voice takes at least where nothing is known of other voices."""
+_UNTRIED = "What the labels bring could not be tried: that takes two clips each of two emotions."
 _N_FOLDS = 5
 """Parts at most that an emotion's clips are tested in."""
 
@@ -204,11 +205,15 @@ def enrolment_text(voice: Voice, bundle: Bundle) -> str:
             f"{few}Clips of one emotion alone can do harm: take all kinds of speech. Two clips of each emotion, in "
             "folders named by it, would bring more."
         )
-    untried = "What the labels bring could not be tried: that takes two clips each of two emotions."
+    table = [] if voice.gained is None else [_table(voice.gained)]
+    return "\n".join([*table, *verdict(voice, bundle)])
+
+
+def verdict(voice: Voice, bundle: Bundle) -> list[str]:
+    """Sentences on what a voice's labels bring, and on whether they are right; below a table where that was tried."""
     if voice.gained is None:
-        return "\n".join([untried, *_left_alone(voice, bundle)])
-    tried = [_table(voice.gained), gained_verdict(voice.gained), *_doubt(voice.gained, bundle)]
-    return "\n".join([*tried, *_left_alone(voice, bundle)])
+        return [_UNTRIED, *_left_alone(voice, bundle)]
+    return [_usefulness(voice.gained), *_doubt(voice.gained, bundle), *_left_alone(voice, bundle)]
 
 
 def _left_alone(voice: Voice, bundle: Bundle) -> list[str]:
@@ -235,25 +240,30 @@ def _table(gained: Gained) -> str:
     return "\n".join([f"{gained_title(gained)}:", *lines])
 
 
-def gained_verdict(gained: Gained) -> str:
+def _usefulness(gained: Gained) -> str:
     """Whether labels are used, and why, in sentences."""
     best = max(gained.labels, gained.statistics)
     if gained.labels < gained.statistics:
         text = "The labels do not help on these clips, so the voice alone is used."
     elif gained.labels == gained.statistics:
-        text = "The labels make no difference here and are used: for the trial, some were held back."
+        text = "The labels make no difference here and are used, since the trial had to hold some of them back."
     elif best > gained.before:
         text = "The labels help and are used."
     else:
         text = "The labels are used, since more are right with them than with the voice alone."
     if best <= gained.before:
         how = "more" if best < gained.before else "as many"
-        text += f" But {how} are right with nothing: compare answers with the voice and without."
+        text += f" But {how} are right without the voice: compare answers with it and without."
     return f"{text} One clip more or less is {1 / gained.n_clips:.0%}."
 
 
 def _doubt(gained: Gained, bundle: Bundle) -> list[str]:
-    """A question about the labels, if whatever the model is taught it gives no more of them than guessing would."""
-    if max(gained_counts(gained).values()) * len(bundle.info.emotions) > gained.n_clips:
+    """A question about the labels, if what knows none of them is right about no more than guessing well may be.
+
+    That is up to a standard deviation above the mean of a binomial distribution.
+    """
+    chance = 1 / len(bundle.info.emotions)
+    most = gained.n_clips * chance + np.sqrt(gained.n_clips * chance * (1 - chance))
+    if max(gained.before, gained.statistics) > most:
         return []
-    return ["Guessing would be right about as many. Does each clip lie in the folder of its emotion?"]
+    return ["Without the labels, the model does no better than by guessing. Has each clip the label of its emotion?"]

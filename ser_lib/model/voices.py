@@ -125,6 +125,8 @@ def _fits(voice: Voice, bundle: Bundle) -> bool:
     mean, std, n_features = voice.statistics.mean, voice.statistics.std, len(bundle.info.features)
     if not len(mean) == len(std) == n_features or not np.isfinite(mean + std).all() or min(std) <= 0:
         return False
+    if voice.onnx_sha256 != bundle.info.onnx_sha256 or voice.n_labelled > voice.n_clips:
+        return False
     if voice.head is None:
         return True
     weights, bias, told = voice.head.weights, voice.head.bias, voice.head.emotions

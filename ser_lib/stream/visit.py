@@ -15,7 +15,7 @@ from ser_lib.audio.signal import Recording
 from ser_lib.core.errors import AudioError, SerError
 from ser_lib.core.text import printable
 from ser_lib.model.bundle import Bundle
-from ser_lib.model.enrolment import enrolment_text, gained_counts, gained_title, gained_verdict
+from ser_lib.model.enrolment import gained_counts, gained_title, verdict
 from ser_lib.model.prediction import UNSURE_BELOW
 from ser_lib.model.voices import Gained, Voice, adapt_bundle, enrolled_voices, kept_text, read_voice, save_voice
 from ser_lib.stream.explained import explain_file, explain_signal
@@ -146,9 +146,8 @@ class Desk:
             voice = lesson.learn(name, bundle)
         lines = [f"{voice.told} Answers on this page now use it."]
         lines += [kept_text(save_voice(voice))] if self.keep_voices else ["It is forgotten when you leave this page."]
-        if voice.gained is None:
-            return voice, tell(enrolment_text(voice, bundle), *lines)
-        return voice, tell(gained_verdict(voice.gained), *lines, before=_table(voice.gained))
+        table = "" if voice.gained is None else _table(voice.gained)
+        return voice, tell(*verdict(voice, bundle), *lines, before=table)
 
 
 def task_html(lesson: Lesson) -> str:
