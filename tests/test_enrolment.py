@@ -498,6 +498,14 @@ def test_file_of_before_labels_loads_and_is_written_as_it_was(root, bundle):
     assert enrolled_voices(bundle) == ["her"]
 
 
+@pytest.mark.parametrize("changed", [{"n_labelled": 3}, {"onnx_sha256": "0" * 64}])
+def test_voice_that_cannot_be_what_it_says_is_refused(root, bundle, changed):
+    path = save_voice(learn_voice("me", clips_of([200, 400], [-1, -1]), bundle))
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(BundleError, match="does not fit the model"):
+        read_voice("me", bundle)
+
+
 @pytest.mark.parametrize(
     "head",
     [
