@@ -9,7 +9,7 @@ import typer
 
 from ser_lib.core.errors import AudioError, BundleError, ParameterError
 from ser_lib.core.labels import shown_as
-from ser_lib.core.text import printable
+from ser_lib.core.text import joined, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,10 @@ def enrol(
         raise ParameterError(printable(f"A voice is learnt from a folder of clips. {missing}"))
     told = _labels(files, folder, bundle)
     which, most = heard_of(bundle.info.settings)
-    heard, faults, n_long = _hear(files, told, folder, bundle, most * _MUCH_LONGER)
+    labelled_first = sorted(files, key=lambda file: file not in told)  # of copies the first is kept
+    heard, long, faults = _hear(labelled_first, folder, bundle, most * _MUCH_LONGER)
+    heard, copies = _without_copies(heard, told, folder)
+    faults, n_long = faults + copies, len(long & heard.keys())
     has_labels = any(file in told for file in heard)
     if only and not has_labels:
         raise ParameterError(printable(f"`--only` needs clips in folders named by emotions. {folder} has none of use."))
@@ -167,53 +170,55 @@ def _refuse(folder: str, bundle: "Bundle", why: str) -> None:
 
 
 def _hear(
-    files: list[Path], told: dict[Path, int], folder: str, bundle: "Bundle", seconds: float
-) -> tuple[dict[Path, tuple["np.ndarray", int]], list[str], int]:
-    """What the model hears of each file, a sentence on those that are not used, and how many are above `seconds`.
-
-    Of files that sound alike, one is used, with a label if there is any; none if they have two of these in `told`.
-    """
+    files: list[Path], folder: str, bundle: "Bundle", seconds: float
+) -> tuple[dict[Path, tuple["np.ndarray", int]], set[Path], list[str]]:
+    """What the model hears of each file, those that are above `seconds`, and a sentence on each that cannot be used."""
     from ser_lib.audio.signal import load_audio
     from ser_lib.model.enrolment import hear_clip
 
-    clips: dict[bytes, tuple[np.ndarray, int]] = {}
-    alike: dict[bytes, list[Path]] = {}  # copies would be tested by what they taught themselves
-    faults: list[str] = []
+    heard: dict[Path, tuple[np.ndarray, int]] = {}
     long: set[Path] = set()
-    for file in sorted(files, key=lambda file: file not in told):
+    faults: list[str] = []
+    for file in files:
         try:
             signal, rate = load_audio(file)
-            clip = hear_clip(signal, rate, bundle)
+            heard[file] = hear_clip(signal, rate, bundle)
         except (AudioError, OSError) as error:
             faults.append(printable(f"{_named(file, folder)} is left out: {error}."))
             continue
-        sound = clip[0].tobytes()
-        clips[sound] = clip
-        alike.setdefault(sound, []).append(file)
         if len(signal) > seconds * rate:
             long.add(file)
-    heard: dict[Path, tuple[np.ndarray, int]] = {}
-    for sound, same in alike.items():
-        names = [_named(file, folder) for file in same]
-        first, *others = names
+    return heard, long, faults
+
+
+def _without_copies(
+    heard: dict[Path, tuple["np.ndarray", int]], told: dict[Path, int], folder: str
+) -> tuple[dict[Path, tuple["np.ndarray", int]], list[str]]:
+    """The first of the files that sound alike, or none if `told` has two labels of them; and a sentence on the others.
+
+    A copy would be tested by what it taught itself.
+    """
+    alike: dict[bytes, list[Path]] = {}
+    for file, (features, _) in heard.items():
+        alike.setdefault(features.tobytes(), []).append(file)
+    kept: dict[Path, tuple[np.ndarray, int]] = {}
+    copies: list[str] = []
+    for same in alike.values():
+        first, *others = names = [_named(file, folder) for file in same]
         if len({told[file] for file in same if file in told}) > 1:
-            faults.append(printable(f"{_joined(names)} are left out: the same recording under several emotions."))
+            copies.append(printable(f"{joined(names)} are left out: the same recording under several emotions."))
             continue
-        heard[same[0]] = clips[sound]
+        kept[same[0]] = heard[same[0]]
         if others:
             are = "is left out: it is" if len(others) == 1 else "are left out: they are"
-            faults.append(printable(f"{_joined(others)} {are} the same recording as {first}."))
-    return heard, faults, len(long & heard.keys())
+            copies.append(printable(f"{joined(others)} {are} the same recording as {first}."))
+    return kept, copies
 
 
 def _named(file: Path, folder: str) -> str:
     """A file as it lies below the folder; with its own folder where it was found by a pattern."""
     top = Path(folder).expanduser()
     return str(file.relative_to(top)) if top.is_dir() else "/".join(file.parts[-2:])
-
-
-def _joined(names: list[str]) -> str:
-    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _check_sound(unlike: "np.ndarray", folder: str, bundle: "Bundle", look: str, *, has_labels: bool) -> None:

@@ -1,5 +1,7 @@
 """Foreign text in messages: one line, no control codes, not too long."""
 
+from collections.abc import Sequence
+
 LONGEST_QUOTED = 200
 """Letters of a value that a message shows."""
 
@@ -7,6 +9,11 @@ LONGEST_QUOTED = 200
 def printable(text: str) -> str:
     """`text` in one line, with what a terminal would not print as escapes."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Parts as a list in prose: `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 def quoted(value: object) -> str:

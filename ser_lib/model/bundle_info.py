@@ -25,8 +25,6 @@ _MOST_VALUES = 50_000_000
 """Values that a clip's features, or the spectra they come from, may have: 400 MB of complex numbers."""
 _LARGEST_REST = 1_000_000
 """Bytes that `bundle.json` may have without the statistics of speakers."""
-
-
 _LATER: dict[tuple[int | str, ...], str] = {
     ("settings", "encoder"): "an encoder",
     ("population", "shrink_by"): "a shrinkage",

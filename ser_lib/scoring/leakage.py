@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from ser_lib.core.text import joined
+
 THINGS = ("speaker", "text", "audio")
 """What two sets may have in common."""
 
@@ -87,7 +89,7 @@ def describe_leakage(found: dict[str, dict]) -> str:
         else ""
     )
     return (
-        f"Of {test['clips']} test clips, {' and '.join(filter(None, (', '.join(counts[:-1]), counts[-1])))} "
+        f"Of {test['clips']} test clips, {joined(counts)} "
         f"with a training clip. The test figures speak of voices that the model {voices} and texts that it {texts}."
         f"{copies}{_describe_unknown(test)}"
     )
